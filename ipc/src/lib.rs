@@ -1,0 +1,5 @@
+//! What Lumen's processes share: links, messages, sealed shared memory, the plane main and the lockdown.
+
+pub mod msg;
+
+pub use msg::*;
