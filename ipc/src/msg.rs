@@ -176,6 +176,29 @@ pub struct SessionStats {
     pub total: Quantiles,
 }
 
+/// What net has refused or dropped since it started, whoever it came from: one counter per bound.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetCounters {
+    /// Datagrams on the media socket that named no session or were too short to name one.
+    pub stray_packets: u64,
+    /// Connections turned away because as many as allowed were open.
+    pub connections_refused: u64,
+    /// Handshakes answered with a QUIC Retry because many were pending.
+    pub retries: u64,
+    /// Handshakes that failed: no certificate, a bad signature, lumend too slow to sign, silence.
+    pub handshakes_failed: u64,
+    /// Hellos refused by net itself: malformed, another version, an unknown client.
+    pub hellos_refused: u64,
+    /// Hellos refused because too many requests were waiting for lumend.
+    pub asks_refused: u64,
+    /// Messages dropped because a queue between net's two threads, or to a client, was full.
+    pub queue_full: u64,
+    /// Times the media socket's buffer was full.
+    pub send_blocked: u64,
+    /// Datagrams the kernel would not send.
+    pub send_errors: u64,
+}
+
 /// What a client would like, as net parsed it; lumend decides what it gets.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Wish {
@@ -304,6 +327,8 @@ pub enum FromNet {
     /// The client of a session is gone, by its own wish or by silence.
     Gone { session: SessionId, reason: String },
     Stats { session: SessionId, stats: SessionStats },
+    /// Once a second while they change.
+    Counters(NetCounters),
 }
 
 /// What net may have signed: lumend rebuilds the prefix, so that nothing else can be obtained.
