@@ -1,1 +1,94 @@
-fn main() {}
+//! `cargo xtask`: everything one does to this repository, as a command.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod demo;
+mod suite;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use xtask::deps;
+use xtask::host::Desktop;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set up, show, test and measure Lumen", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// List the Debian packages Lumen needs; as root, install what is missing
+    Deps,
+    /// Stream a real desktop to the reference client on this machine and print where the time goes
+    Demo {
+        /// `sway`: a headless compositor with an animated window. `pattern`: the synthetic desktop
+        #[arg(long, value_enum, default_value = "sway")]
+        desktop: Show,
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+        /// Write client report and host status as JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Format, lint, unit, property, loom and end-to-end tests
+    Test,
+    /// Measure every figure of docs/benchmarks.md
+    Bench {
+        /// Write the figures as JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Runs of each case, of which the median counts
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// Seconds of each stream
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
+    /// What takes too long for every change: the benchmark and long runs of the property tests
+    Nightly,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Show {
+    Sway,
+    Pattern,
+}
+
+impl From<Show> for Desktop {
+    fn from(show: Show) -> Self {
+        match show {
+            Show::Sway => Self::Sway,
+            Show::Pattern => Self::Pattern,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Deps => {
+            deps::list();
+            deps::ensure()
+        }
+        Task::Demo { desktop, seconds, json } => demo::run(desktop.into(), seconds, json.as_deref()),
+        Task::Test => suite::test(),
+        Task::Bench { json, runs, seconds } => bench::run(json.as_deref(), runs, seconds),
+        Task::Nightly => suite::nightly(),
+    }
+}

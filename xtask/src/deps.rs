@@ -1,0 +1,73 @@
+//! The Debian packages that Lumen builds and is tested with.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Package and why it is there; printed by `cargo xtask deps`.
+const PACKAGES: &[(&str, &str)] = &[
+    ("gcc", "compiles the bundled codec and crypto sources"),
+    ("g++", "compiles the bundled openh264"),
+    ("make", "builds the bundled sources"),
+    ("cmake", "builds the bundled crypto"),
+    ("nasm", "openh264's vector code; without it the encoder is 2.3 times slower"),
+    ("pkg-config", "finds libx264"),
+    ("clang", "bindings of libx264"),
+    ("libclang-dev", "bindings of libx264"),
+    ("libx264-dev", "the optional encoder, GPL, built only with --features x264"),
+    ("sway", "the desktop that Lumen starts on a bare server"),
+    ("foot", "the terminal on that desktop"),
+    ("fonts-dejavu-core", "letters for the terminal"),
+];
+
+/// Installs what is missing when run as root; otherwise prints the one line that would.
+pub fn ensure() -> Result<()> {
+    let missing = missing()?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("packages are missing; run: sudo apt-get install -y --no-install-recommends {}", missing.join(" "));
+    }
+    eprintln!("installing {}", missing.join(" "));
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)
+}
+
+/// What `cargo xtask deps` prints before it installs.
+pub fn list() {
+    for (package, why) in PACKAGES {
+        println!("{package:20} {why}");
+    }
+}
+
+fn missing() -> Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for (package, _) in PACKAGES {
+        let output = Command::new("dpkg-query")
+            .args(["-W", "-f", "${db:Status-Status}", package])
+            .stderr(Stdio::null())
+            .output()
+            .context("dpkg-query does not run: this command knows Debian and its relatives only; see README.md")?;
+        if output.stdout != b"installed" {
+            missing.push(*package);
+        }
+    }
+    Ok(missing)
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(["-o", "DPkg::Lock::Timeout=600"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::null())
+        .status()
+        .context("apt-get does not run")?;
+    if !status.success() {
+        bail!("apt-get {} failed; run it by hand to see why", arguments.join(" "));
+    }
+    Ok(())
+}

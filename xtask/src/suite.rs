@@ -1,0 +1,49 @@
+//! The test suites.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+use xtask::binaries::{Encoder, Profile, build, cargo, run, target};
+use xtask::deps;
+
+/// Everything that must hold before a change lands.
+pub fn test() -> Result<()> {
+    deps::ensure()?;
+    step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    step("lint", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--quiet"])?;
+        cargo(&["clippy", "-p", "lumen-encode", "--all-targets", "--features", "x264", "--quiet"])
+    })?;
+    step("build", || build(Profile::Dev, Encoder::OpenH264).map(drop))?;
+    step("unit and property tests", || cargo(&["test", "--workspace", "--exclude", "e2e"]))?;
+    step("unit tests of the x264 encoder", || cargo(&["test", "-p", "lumen-encode", "--features", "x264"]))?;
+    step("model checks", loom)?;
+    // One at a time: each of them runs a desktop, an encoder and a decoder.
+    step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
+}
+
+/// Longer property tests, then every benchmark.
+pub fn nightly() -> Result<()> {
+    test()?;
+    step("long property tests", || {
+        run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", "20000"))
+    })?;
+    step("benchmarks", || crate::bench::run(None, 3, 30))
+}
+
+/// Mailbox and ring under every interleaving that loom can reach.
+fn loom() -> Result<()> {
+    run(Command::new("cargo")
+        .args(["test", "-p", "ipc", "--release", "--test", "loom"])
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target().join("loom")))
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("── {name}");
+    let start = Instant::now();
+    work()?;
+    println!("── {name}: {} s", start.elapsed().as_secs());
+    Ok(())
+}
