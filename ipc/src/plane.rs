@@ -1,0 +1,155 @@
+//! The `main` that every plane shares: take the link, lock down, run, and turn the end into an exit status.
+//!
+//! A plane has no arguments, no environment and no configuration; fd 3 is its link, and the link closing is the order
+//! to stop.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use nix::sys::signal::SigSet;
+
+use crate::link::{Link, LinkError};
+use crate::sandbox::{self, SandboxError};
+use crate::{BUILD, FromCapture, FromEncode, FromNet, Hello, PlaneKind};
+
+/// The descriptor that the link arrives on, with a spawned plane as with a socket-activated one.
+pub const LINK_FD: i32 = 3;
+
+/// Exit status of a plane that needs what only a fresh one may open; not counted as a crash.
+pub const EXIT_REOPEN: u8 = 75;
+
+/// Exit status of a plane started by hand.
+const EXIT_USAGE: u8 = 2;
+
+/// How a plane ends when nothing is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// The link closed.
+    Stopped,
+    /// Something that was opened before the lockdown is gone; a fresh plane can open it again.
+    Reopen,
+}
+
+/// Why a plane gives up: one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    #[error("cannot lock down: {0}")]
+    Sandbox(#[from] SandboxError),
+    #[error("link: {0}")]
+    Link(#[from] LinkError),
+    /// A peer broke the rules of shared memory or of the protocol. Memory is replaced, not repaired, so the plane ends.
+    #[error("peer violation: {0}")]
+    Peer(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl PlaneError {
+    pub fn failed(reason: impl ToString) -> Self {
+        Self::Failed(reason.to_string())
+    }
+
+    pub fn peer(reason: impl ToString) -> Self {
+        Self::Peer(reason.to_string())
+    }
+}
+
+impl From<io::Error> for PlaneError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A plane that has its link and the inherited half of its lockdown, and may still start threads and load libraries.
+pub struct Startup {
+    kind: PlaneKind,
+    link: Link,
+    landlock_abi: u32,
+}
+
+impl Startup {
+    /// Forbids every system call outside the plane's table, in all threads, and says `Hello`.
+    ///
+    /// Threads, timers, epoll sets and everything else that needs a new descriptor must exist by now.
+    pub fn seal(self) -> Result<Link, PlaneError> {
+        sandbox::seccomp(self.kind)?;
+        let hello = Hello { kind: self.kind, build: BUILD.to_owned(), landlock_abi: self.landlock_abi };
+        match self.kind {
+            PlaneKind::Capture => self.link.send(FromCapture::Hello(hello))?,
+            PlaneKind::Encode => self.link.send(FromEncode::Hello(hello))?,
+            PlaneKind::Net => self.link.send(FromNet::Hello(hello))?,
+        }
+        Ok(self.link)
+    }
+}
+
+/// Runs a plane from `main`. Nothing else in the program may have run, started a thread or opened a file before.
+pub fn run(kind: PlaneKind, body: impl FnOnce(Startup) -> Result<Exit, PlaneError>) -> ExitCode {
+    let name = name(kind);
+    one_line_panics(name);
+    let Some(fd) = take_link_fd() else {
+        eprintln!("{name} is started by lumend, not by hand; run `lumend run`");
+        return ExitCode::from(EXIT_USAGE);
+    };
+    match start(kind, fd).and_then(body) {
+        Ok(Exit::Stopped) => ExitCode::SUCCESS,
+        Ok(Exit::Reopen) => ExitCode::from(EXIT_REOPEN),
+        // The order to stop, met in the middle of something.
+        Err(PlaneError::Link(LinkError::Closed)) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(kind: PlaneKind, fd: OwnedFd) -> Result<Startup, PlaneError> {
+    let link = Link::from_fd(fd)?;
+    plain_signals()?;
+    let restricted = sandbox::restrict(kind)?;
+    Ok(Startup { kind, link, landlock_abi: restricted.landlock_abi })
+}
+
+/// The name of a plane's program.
+pub const fn name(kind: PlaneKind) -> &'static str {
+    match kind {
+        PlaneKind::Capture => "lumen-capture",
+        PlaneKind::Encode => "lumen-encode",
+        PlaneKind::Net => "lumen-net",
+    }
+}
+
+/// A key press in the terminal of `lumend run` reaches the whole process group; lumend answers it, by closing links.
+/// A SIGPIPE would turn a peer's death into ours. The signal mask may be inherited from anything.
+fn plain_signals() -> Result<(), PlaneError> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for ignored in [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { signal(ignored, SigHandler::SigIgn) }.map_err(|errno| PlaneError::Failed(errno.to_string()))?;
+    }
+    SigSet::all().thread_unblock().map_err(|errno| PlaneError::Failed(errno.to_string()))
+}
+
+/// The end of a panic is an abort; what people see of it is one line.
+fn one_line_panics(name: &'static str) {
+    std::panic::set_hook(Box::new(move |info| {
+        let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let what = info.payload_as_str().unwrap_or("no reason given").replace('\n', " ");
+        eprintln!("{name}: bug{place}: {what}");
+    }));
+}
+
+/// The link, or none if the program was started by hand.
+fn take_link_fd() -> Option<OwnedFd> {
+    // SAFETY: F_GETFD touches no memory.
+    if unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, and nothing in this process has run that could own it: `run` is what `main` is.
+    let fd = unsafe { OwnedFd::from_raw_fd(LINK_FD) };
+    let kind = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::SockType);
+    (kind == Ok(nix::sys::socket::SockType::SeqPacket)).then_some(fd)
+}

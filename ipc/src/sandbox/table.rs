@@ -1,0 +1,209 @@
+//! Every system call that a sealed plane may make, for all planes, with the reason on the line.
+//!
+//! What is not here is answered EPERM. What must never even be tried is in [`KILL`]. A plane makes its threads, epoll
+//! sets, timers and sockets before it is sealed, so nothing here creates a descriptor out of nothing: new ones only
+//! arrive over the link.
+
+use std::ops::BitOr;
+
+use libc::c_long;
+
+use crate::PlaneKind;
+
+/// A set of planes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Planes(u8);
+
+pub const CAPTURE: Planes = Planes(1);
+pub const ENCODE: Planes = Planes(2);
+pub const NET: Planes = Planes(4);
+pub const ALL: Planes = Planes(7);
+
+impl Planes {
+    pub const fn has(self, kind: PlaneKind) -> bool {
+        let bit = match kind {
+            PlaneKind::Capture => CAPTURE.0,
+            PlaneKind::Encode => ENCODE.0,
+            PlaneKind::Net => NET.0,
+        };
+        self.0 & bit != 0
+    }
+
+    const fn and(self, other: Planes) -> Planes {
+        Planes(self.0 | other.0)
+    }
+}
+
+impl BitOr for Planes {
+    type Output = Planes;
+
+    fn bitor(self, other: Planes) -> Planes {
+        self.and(other)
+    }
+}
+
+/// Which calls of one kind are meant. Arguments count from 0; only their low 32 bits are compared, which is all that
+/// the kernel reads of the `int`s compared here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Only {
+    Any,
+    /// The argument is one of these.
+    Is(u8, &'static [u32]),
+    /// None of these bits is set in the argument.
+    Without(u8, u32),
+    /// The first argument is this very process, and the third this signal.
+    OwnProcess(u32),
+    /// A socket option: one of these levels with its name.
+    Option(&'static [(i32, i32)]),
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    pub call: c_long,
+    pub planes: Planes,
+    pub only: Only,
+    pub why: &'static str,
+}
+
+const fn any(planes: Planes, call: c_long, why: &'static str) -> Line {
+    Line { call, planes, only: Only::Any, why }
+}
+
+const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Line {
+    Line { call, planes, only, why }
+}
+
+const EXEC: u32 = libc::PROT_EXEC as u32;
+const FCNTL: &[u32] =
+    &[libc::F_GETFD as u32, libc::F_GETFL as u32, libc::F_DUPFD_CLOEXEC as u32, libc::F_GET_SEALS as u32];
+/// What the UDP libraries set on a socket they are given. Filters, encapsulation and multicast are not among it.
+const OPTIONS: &[(i32, i32)] = &[
+    (libc::SOL_SOCKET, libc::SO_PASSCRED),
+    (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+    (libc::SOL_UDP, libc::UDP_SEGMENT),
+    (libc::SOL_UDP, libc::UDP_GRO),
+    (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+];
+
+/// The allow-list. One line per call and set of planes; a call may have several lines.
+pub const TABLE: &[Line] = &[
+    // Messages and wake-ups.
+    any(ALL, libc::SYS_sendmsg, "the link; the compositor's socket; datagrams with GSO"),
+    any(ALL, libc::SYS_recvmsg, "the link and the descriptors it brings; the compositor's socket; datagrams"),
+    any(ALL, libc::SYS_read, "draining eventfds and timers"),
+    any(ALL, libc::SYS_write, "signalling eventfds; one line on stderr before the end"),
+    any(ALL, libc::SYS_writev, "stderr, as the standard library writes it"),
+    any(ALL, libc::SYS_close, "descriptors of retired generations"),
+    #[cfg(target_arch = "x86_64")]
+    any(ALL, libc::SYS_poll, "waiting for the link and the eventfds"),
+    any(ALL, libc::SYS_ppoll, "the same, with a finer deadline"),
+    any(ALL, libc::SYS_timerfd_settime, "pacing on timers made before the seal"),
+    any(ALL, libc::SYS_futex, "locks, condition variables and joining threads"),
+    some(ALL, libc::SYS_fcntl, Only::Is(1, FCNTL), "checking seals and flags, duplicating; never setting flags"),
+    some(ALL, libc::SYS_ioctl, Only::Is(1, &[libc::FIONBIO as u32]), "non-blocking mode of a socket just received"),
+    any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
+    some(
+        ALL,
+        libc::SYS_setsockopt,
+        Only::Option(&[(libc::SOL_SOCKET, libc::SO_PASSCRED)]),
+        "asking for the sender's credentials on a link just received",
+    ),
+    any(ALL, libc::SYS_fstat, "the size of a memfd just received"),
+    some(ALL, libc::SYS_newfstatat, Only::Is(3, &[libc::AT_EMPTY_PATH as u32]), "fstat, as glibc spells it"),
+    // Memory. Code is never made at run time.
+    some(ALL, libc::SYS_mmap, Only::Without(2, EXEC), "mapping pools and rings; the allocator"),
+    some(ALL, libc::SYS_mprotect, Only::Without(2, EXEC), "the allocator's arenas"),
+    any(ALL, libc::SYS_munmap, "retired generations; the allocator"),
+    any(ALL, libc::SYS_mremap, "realloc of large blocks"),
+    any(ALL, libc::SYS_brk, "the allocator"),
+    any(ALL, libc::SYS_madvise, "the allocator; prefaulting; a finished thread's stack; fork detection in the crypto"),
+    // Time, randomness, scheduling.
+    any(ALL, libc::SYS_clock_gettime, "where the clock source has no vDSO"),
+    any(ALL, libc::SYS_clock_nanosleep, "waiting for a deadline in libraries"),
+    any(ALL, libc::SYS_getrandom, "hash seeds; keys and nonces in net"),
+    any(ALL, libc::SYS_sched_yield, "spinning briefly in libraries"),
+    any(ALL, libc::SYS_sched_getaffinity, "how many threads an encoder or runtime wants"),
+    any(ALL, libc::SYS_getpid, "abort"),
+    any(ALL, libc::SYS_gettid, "abort; reentrant locks"),
+    // The life and end of threads that were started before the seal but may not have run yet.
+    any(ALL, libc::SYS_set_robust_list, "a starting thread"),
+    any(ALL, libc::SYS_rseq, "a starting thread"),
+    any(ALL, libc::SYS_sigaltstack, "the stack overflow guard of a thread, made and taken down"),
+    some(ALL, libc::SYS_prctl, Only::Is(0, &[libc::PR_SET_NAME as u32]), "a starting thread's name"),
+    any(ALL, libc::SYS_rt_sigprocmask, "a starting thread; abort"),
+    any(
+        ALL,
+        libc::SYS_rt_sigaction,
+        "the overflow guard steps aside on a plain fault; denied, it would fault for ever",
+    ),
+    any(ALL, libc::SYS_rt_sigreturn, "returning from that guard"),
+    any(ALL, libc::SYS_restart_syscall, "a wait goes on after the process was stopped and continued"),
+    some(ALL, libc::SYS_tgkill, Only::OwnProcess(libc::SIGABRT as u32), "abort, which a panic ends in"),
+    any(ALL, libc::SYS_exit, "a thread ends"),
+    any(ALL, libc::SYS_exit_group, "the plane ends"),
+    any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
+    // Sockets that net was handed.
+    any(NET, libc::SYS_sendto, "datagrams"),
+    any(NET, libc::SYS_recvfrom, "datagrams"),
+    any(NET, libc::SYS_sendmmsg, "datagrams where GSO is missing"),
+    any(NET, libc::SYS_recvmmsg, "datagrams"),
+    any(NET, libc::SYS_getsockname, "the QUIC endpoint's own address"),
+    some(
+        NET,
+        libc::SYS_setsockopt,
+        Only::Option(OPTIONS),
+        "ECN, packet info, no fragmentation, GSO, GRO and buffer sizes of the handed sockets",
+    ),
+    any(NET, libc::SYS_uname, "which kernels have a broken GSO"),
+    // The control thread's reactor, made before the seal.
+    #[cfg(target_arch = "x86_64")]
+    any(NET, libc::SYS_epoll_wait, "the reactor"),
+    any(NET, libc::SYS_epoll_pwait, "the reactor"),
+    any(NET, libc::SYS_epoll_ctl, "sockets and eventfds come and go"),
+];
+
+/// Calls that no plane has an honest reason to try: the process dies at once, with SIGSYS.
+pub const KILL: &[(c_long, &str)] = &[
+    (libc::SYS_execve, "another program"),
+    (libc::SYS_execveat, "another program"),
+    (libc::SYS_ptrace, "another process's memory"),
+    (libc::SYS_process_vm_readv, "another process's memory"),
+    (libc::SYS_process_vm_writev, "another process's memory"),
+    (libc::SYS_bpf, "kernel code"),
+    (libc::SYS_keyctl, "keyrings"),
+    (libc::SYS_add_key, "keyrings"),
+    (libc::SYS_request_key, "keyrings"),
+    (libc::SYS_io_uring_setup, "system calls that a filter does not see"),
+    (libc::SYS_io_uring_enter, "system calls that a filter does not see"),
+    (libc::SYS_io_uring_register, "system calls that a filter does not see"),
+];
+
+/// Soft and hard limits of a plane. Address space, processes and file size are left alone: the first would break
+/// large mappings, the second counts the whole user, the third would kill on a memfd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Bytes of private writable memory; shared pools and rings do not count.
+    pub data: u64,
+}
+
+/// The limits of a plane, with room for the largest mode: 4096x2304 is 38 MB a picture in BGRx, 14 MB in I420.
+pub const fn limits(kind: PlaneKind) -> Limits {
+    const MIB: u64 = 1 << 20;
+    match kind {
+        PlaneKind::Capture => Limits { descriptors: 128, data: 256 * MIB },
+        PlaneKind::Encode => Limits { descriptors: 128, data: 1024 * MIB },
+        PlaneKind::Net => Limits { descriptors: 1024, data: 1024 * MIB },
+    }
+}
