@@ -238,6 +238,9 @@ pub struct Listen<F> {
     pub token_key: [u8; 32],
     pub connection_id_key: u64,
     pub host_name: String,
+    /// `/proc/sys/kernel/random/boot_id` as bytes: a client that has the same one shares this machine's clock. Net
+    /// opens no file, so lumend reads it.
+    pub boot_id: [u8; 16],
 }
 
 /// A session's share of net: consumer end of the video ring, producer end of the feedback ring.
@@ -269,10 +272,20 @@ pub struct EncodeWiring<F> {
 pub enum ToCapture<F> {
     Ping(u64),
     /// Look at the source and answer `Opened`.
-    Open { session: SessionId, generation: Generation, mode: Mode, source: Source<F> },
+    Open {
+        session: SessionId,
+        generation: Generation,
+        mode: Mode,
+        source: Source<F>,
+    },
     /// Begin to publish: the first frame is a full, undamaged copy.
-    Wire { generation: Generation, pool: Pool<F> },
-    Retire { generation: Generation },
+    Wire {
+        generation: Generation,
+        pool: Pool<F>,
+    },
+    Retire {
+        generation: Generation,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -288,7 +301,9 @@ pub enum FromCapture {
 pub enum ToEncode<F> {
     Ping(u64),
     Wire(EncodeWiring<F>),
-    Retire { generation: Generation },
+    Retire {
+        generation: Generation,
+    },
     /// Make the next frame an IDR.
     Idr,
 }
@@ -298,9 +313,18 @@ pub enum FromEncode {
     Hello(Hello),
     Pong(u64),
     /// The encoder runs; its name ("openh264", "x264").
-    Wired { generation: Generation, encoder: String },
-    Failed { generation: Generation, reason: String },
-    Stats { generation: Generation, stats: EncodeStats },
+    Wired {
+        generation: Generation,
+        encoder: String,
+    },
+    Failed {
+        generation: Generation,
+        reason: String,
+    },
+    Stats {
+        generation: Generation,
+        stats: EncodeStats,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -308,25 +332,56 @@ pub enum ToNet<F> {
     Ping(u64),
     Listen(Listen<F>),
     /// Allows or forbids a client's certificate. Forbidding ends its sessions (lumend says so with `End` too).
-    Permit { client: Fingerprint, allowed: bool },
+    Permit {
+        client: Fingerprint,
+        allowed: bool,
+    },
     /// Move to these sockets: the bind address has changed.
-    Rebind { quic: F, media: F, media_port: u16 },
+    Rebind {
+        quic: F,
+        media: F,
+        media_port: u16,
+    },
     Wire(NetWiring<F>),
-    Retire { session: SessionId, generation: Generation },
-    Refuse { ask: AskId, code: EndCode, reason: String },
-    End { session: SessionId, code: EndCode, reason: String },
+    Retire {
+        session: SessionId,
+        generation: Generation,
+    },
+    Refuse {
+        ask: AskId,
+        code: EndCode,
+        reason: String,
+    },
+    End {
+        session: SessionId,
+        code: EndCode,
+        reason: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromNet {
     Hello(Hello),
     Pong(u64),
-    Ask { ask: AskId, peer: std::net::SocketAddr, client: Fingerprint, wish: Wish },
+    Ask {
+        ask: AskId,
+        peer: std::net::SocketAddr,
+        client: Fingerprint,
+        wish: Wish,
+    },
     /// The client of an unanswered `Ask` went away.
-    Withdrawn { ask: AskId },
+    Withdrawn {
+        ask: AskId,
+    },
     /// The client of a session is gone, by its own wish or by silence.
-    Gone { session: SessionId, reason: String },
-    Stats { session: SessionId, stats: SessionStats },
+    Gone {
+        session: SessionId,
+        reason: String,
+    },
+    Stats {
+        session: SessionId,
+        stats: SessionStats,
+    },
     /// Once a second while they change.
     Counters(NetCounters),
 }
