@@ -1,0 +1,241 @@
+//! The lockdown as a plane meets it: this program runs itself again as a child that locks itself down with one
+//! plane's profile, tries one thing, and says what the kernel answered.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use ipc::PlaneKind;
+use ipc::sandbox::{restrict, seccomp, table::limits};
+use nix::sys::resource::{Resource, getrlimit};
+
+const TASK: &str = "LUMEN_SANDBOX_TASK";
+const KINDS: [PlaneKind; 3] = [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Net];
+
+/// Exit status of a child whose call was allowed; an errno otherwise.
+const ALLOWED: i32 = 0;
+
+fn kind_named(name: &str) -> PlaneKind {
+    KINDS.into_iter().find(|kind| format!("{kind:?}") == name).expect("a plane kind")
+}
+
+/// One thing to try; the answer is a raw system call's: negative for an error.
+fn attempt(what: &str) -> i64 {
+    use libc::{c_long, syscall};
+    let null = std::ptr::null::<u8>();
+    let path = c"/etc/hostname".as_ptr();
+    let map = |protection: i32| -> c_long {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a fresh private mapping, never touched.
+        unsafe { syscall(libc::SYS_mmap, null, 4096usize, protection, flags, -1, 0usize) }
+    };
+    let option = |level: i32, name: i32| -> c_long {
+        let on = 1i32;
+        // SAFETY: the value outlives the call. The descriptor does not exist, so EBADF is the answer past the filter.
+        unsafe { syscall(libc::SYS_setsockopt, -1, level, name, &raw const on, size_of::<i32>()) }
+    };
+    // SAFETY: each call gets null, a number, or a string that lives for ever; most never get past the filter.
+    unsafe {
+        match what {
+            "open" => syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY, 0),
+            "socket" => syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0),
+            "unix socket" => syscall(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_STREAM, 0),
+            "connect" => syscall(libc::SYS_connect, 0, null, 0),
+            "bind" => syscall(libc::SYS_bind, 0, null, 0),
+            "clone" => syscall(libc::SYS_clone, libc::SIGCHLD, null, null, null, null),
+            "clone3" => syscall(libc::SYS_clone3, null, 0usize),
+            "kill" => syscall(libc::SYS_kill, libc::getppid(), 0),
+            "own signal" => syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), libc::SIGUSR1),
+            "parent's signal" => syscall(libc::SYS_tgkill, libc::getppid(), libc::getppid(), libc::SIGABRT),
+            "abort" => syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), libc::SIGABRT),
+            "memfd" => syscall(libc::SYS_memfd_create, c"x".as_ptr(), 0),
+            "mmap" => map(libc::PROT_READ | libc::PROT_WRITE),
+            "mmap exec" => map(libc::PROT_READ | libc::PROT_EXEC),
+            "mprotect exec" => {
+                let page = map(libc::PROT_READ);
+                syscall(libc::SYS_mprotect, page, 4096usize, libc::PROT_READ | libc::PROT_EXEC)
+            }
+            "epoll_ctl" => syscall(libc::SYS_epoll_ctl, -1, 0, 0, null),
+            "set flags" => syscall(libc::SYS_fcntl, 0, libc::F_SETFL, 0),
+            "get flags" => syscall(libc::SYS_fcntl, 0, libc::F_GETFL, 0).min(0),
+            "type into a terminal" => syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr()),
+            "attach a filter" => option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
+            "segment offload" => option(libc::SOL_UDP, libc::UDP_SEGMENT),
+            "execve" => syscall(libc::SYS_execve, c"/bin/true".as_ptr(), null, null),
+            "execveat" => syscall(libc::SYS_execveat, libc::AT_FDCWD, c"/bin/true".as_ptr(), null, null, 0),
+            "ptrace" => syscall(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, null, null),
+            "process_vm_readv" => syscall(libc::SYS_process_vm_readv, libc::getppid(), null, 0, null, 0, 0),
+            "bpf" => syscall(libc::SYS_bpf, 0, null, 0),
+            "keyctl" => syscall(libc::SYS_keyctl, 0, 0, 0, 0, 0),
+            "io_uring_setup" => syscall(libc::SYS_io_uring_setup, 1, null),
+            #[cfg(target_arch = "x86_64")]
+            "x32" => syscall(0x4000_0000 | libc::SYS_getpid),
+            #[cfg(target_arch = "x86_64")]
+            "i386" => {
+                let mut answer = 20i32; // getpid there, writev here
+                std::arch::asm!("int 0x80", inlateout("eax") answer, options(nostack));
+                answer.into()
+            }
+            other => unreachable!("no such task: {other}"),
+        }
+    }
+}
+
+/// Not a test of its own: the body of the children. "Kind/half/task", where half says how far to lock down.
+#[test]
+#[ignore = "run by the other tests, in a child"]
+fn child() {
+    let task = std::env::var(TASK).expect("a task");
+    let [kind, half, what]: [&str; 3] = task.split('/').collect::<Vec<_>>().try_into().expect("kind/half/task");
+    let kind = kind_named(kind);
+    if half != "none" {
+        restrict(kind).expect("restrict");
+    }
+    let idle = std::thread::spawn(|| std::thread::park());
+    if half == "sealed" {
+        seccomp(kind).expect("seccomp");
+    }
+    let answer = attempt(what);
+    let errno = if answer < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(255) } else { ALLOWED };
+    idle.thread().unpark();
+    std::process::exit(errno);
+}
+
+fn in_child(kind: PlaneKind, half: &str, what: &str) -> ExitStatus {
+    Command::new(std::env::current_exe().expect("own path"))
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(TASK, format!("{kind:?}/{half}/{what}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .expect("the child runs")
+}
+
+fn sealed(kind: PlaneKind, what: &str) -> ExitStatus {
+    in_child(kind, "sealed", what)
+}
+
+#[test]
+fn what_is_not_in_the_table_is_not_permitted() {
+    for kind in KINDS {
+        for what in [
+            "open",
+            "socket",
+            "unix socket",
+            "connect",
+            "bind",
+            "clone",
+            "kill",
+            "own signal",
+            "parent's signal",
+            "memfd",
+            "mmap exec",
+            "mprotect exec",
+            "set flags",
+            "type into a terminal",
+            "attach a filter",
+        ] {
+            assert_eq!(sealed(kind, what).code(), Some(libc::EPERM), "{kind:?}: {what}");
+        }
+    }
+}
+
+#[test]
+fn some_of_it_was_possible_before_the_lockdown() {
+    for what in ["open", "socket", "memfd", "mmap exec", "mprotect exec", "set flags"] {
+        assert_eq!(in_child(PlaneKind::Net, "none", what).code(), Some(ALLOWED), "{what}");
+    }
+}
+
+#[test]
+fn what_no_plane_would_try_kills_it() {
+    for kind in KINDS {
+        for what in ["execve", "execveat", "ptrace", "process_vm_readv", "bpf", "keyctl", "io_uring_setup"] {
+            assert_eq!(sealed(kind, what).signal(), Some(libc::SIGSYS), "{kind:?}: {what}");
+        }
+    }
+}
+
+#[test]
+fn threads_fall_back_in_order() {
+    for kind in KINDS {
+        assert_eq!(sealed(kind, "clone3").code(), Some(libc::ENOSYS), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_the_table_allows_goes_through() {
+    for kind in KINDS {
+        assert_eq!(sealed(kind, "mmap").code(), Some(ALLOWED), "{kind:?}");
+        assert_eq!(sealed(kind, "get flags").code(), Some(ALLOWED), "{kind:?}");
+        assert_eq!(sealed(kind, "abort").signal(), Some(libc::SIGABRT), "{kind:?}");
+    }
+}
+
+#[test]
+fn only_net_has_what_only_net_needs() {
+    for (what, past_the_filter) in [("epoll_ctl", libc::EBADF), ("segment offload", libc::EBADF)] {
+        assert_eq!(sealed(PlaneKind::Capture, what).code(), Some(libc::EPERM), "{what}");
+        assert_eq!(sealed(PlaneKind::Encode, what).code(), Some(libc::EPERM), "{what}");
+        assert!(
+            matches!(sealed(PlaneKind::Net, what).code(), Some(code) if code == past_the_filter || code == libc::EFAULT),
+            "{what}"
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn other_system_call_tables_are_shut() {
+    for kind in KINDS {
+        assert_eq!(sealed(kind, "x32").code(), Some(libc::EPERM), "{kind:?}");
+        // A kernel without 32-bit calls answers the instruction itself with SIGSEGV.
+        let has_i386 = in_child(kind, "none", "i386").signal().is_none();
+        let expected = if has_i386 { libc::SIGSYS } else { libc::SIGSEGV };
+        assert_eq!(sealed(kind, "i386").signal(), Some(expected), "{kind:?}");
+    }
+}
+
+#[test]
+fn landlock_shuts_every_path_before_the_filters_exist() {
+    let status = in_child(PlaneKind::Capture, "restricted", "open");
+    assert_eq!(status.code(), Some(libc::EACCES), "this kernel has no Landlock, or it was not applied");
+}
+
+/// Another child, that shows what of itself the kernel knows.
+#[test]
+#[ignore = "run by the other tests, in a child"]
+fn child_shows_itself() {
+    let kind = kind_named(&std::env::var(TASK).expect("a kind"));
+    let status = std::fs::File::open("/proc/thread-self/status").expect("own status");
+    let restricted = restrict(kind).expect("restrict");
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let (data, _) = getrlimit(Resource::RLIMIT_DATA).expect("a limit");
+    let (core, _) = getrlimit(Resource::RLIMIT_CORE).expect("a limit");
+    seccomp(kind).expect("seccomp");
+    let text = std::io::read_to_string(status).expect("readable");
+    println!("\nLandlock:\t{}\nLimits:\t{descriptors} {data} {core}\n{text}", restricted.landlock_abi);
+}
+
+#[test]
+fn the_kernel_agrees() {
+    for kind in KINDS {
+        let output = Command::new(std::env::current_exe().expect("own path"))
+            .args(["--exact", "child_shows_itself", "--ignored", "--nocapture"])
+            .env(TASK, format!("{kind:?}"))
+            .output()
+            .expect("the child runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim().to_owned()
+        };
+        assert_eq!(field("NoNewPrivs:"), "1", "{text}");
+        assert_eq!(field("Seccomp:"), "2", "{text}");
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{set}");
+        }
+        assert!(field("Landlock:").parse::<u32>().is_ok_and(|abi| abi >= 1), "{text}");
+        let wanted = limits(kind);
+        assert_eq!(field("Limits:"), format!("{} {} 0", wanted.descriptors, wanted.data));
+    }
+}
