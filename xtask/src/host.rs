@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -32,11 +33,22 @@ impl<'a> Host<'a> {
     /// Starts `lumend run --spawn` with this desktop and these further lines of configuration, and waits until it
     /// says that it is ready.
     pub fn start(stage: &'a Stage, desktop: Desktop, config: &str) -> Result<Self> {
-        Self::start_named(stage, "host", desktop, config)
+        Self::start_named(stage, "host", Some(desktop), &[], config)
+    }
+
+    /// Starts it inside a session that is already there, which it finds by this environment.
+    pub fn start_in(stage: &'a Stage, environment: &[(&str, PathBuf)], config: &str) -> Result<Self> {
+        Self::start_named(stage, "host", None, environment, config)
     }
 
     /// As [`Host::start`], with directories of its own, for several hosts on one stage.
-    pub fn start_named(stage: &'a Stage, name: &str, desktop: Desktop, config: &str) -> Result<Self> {
+    pub fn start_named(
+        stage: &'a Stage,
+        name: &str,
+        desktop: Option<Desktop>,
+        environment: &[(&str, PathBuf)],
+        config: &str,
+    ) -> Result<Self> {
         let port = free_port_pair()?;
         let name = name.to_string();
         stage.directory(&format!("run/{name}"))?;
@@ -48,9 +60,14 @@ impl<'a> Host<'a> {
         let ready = UnixDatagram::bind(&ready_path)?;
         std::os::unix::fs::chown(&ready_path, Some(stage.uid()), Some(stage.gid()))?;
         let log = std::fs::File::create(stage.out(&format!("{name}.log")))?;
-        let child = stage
-            .command("lumend")
-            .args(["run", "--spawn", "--desktop", if desktop == Desktop::Sway { "sway" } else { "pattern" }])
+        let mut command = stage.command("lumend");
+        command.args(["run", "--spawn"]);
+        match desktop {
+            Some(Desktop::Sway) => command.args(["--desktop", "sway"]),
+            Some(Desktop::Pattern) => command.args(["--desktop", "pattern"]),
+            None => command.envs(environment.iter().map(|(key, value)| (key, value))),
+        };
+        let child = command
             .arg("--config")
             .arg(config)
             .arg("--state")
