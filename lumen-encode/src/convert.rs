@@ -1,0 +1,188 @@
+//! Packed 32-bit pixels into planar YUV 4:2:0, BT.709.
+
+use ipc::{FrameFormat, PixelFormat};
+use lumen_core::Mode;
+use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
+
+/// Rows of a plane begin on a boundary that vector loads like.
+const ALIGN: usize = 64;
+
+/// A picture in planar YUV 4:2:0: full-size luma, then the two chroma planes at half width and half height.
+#[derive(Clone)]
+pub struct I420 {
+    width: usize,
+    height: usize,
+    stride: usize,
+    samples: Vec<u8>,
+}
+
+impl I420 {
+    /// A black picture, its pages already touched so that the first frame does not pay for them.
+    pub fn new(mode: Mode) -> Self {
+        let (width, height) = (usize::from(mode.width()), usize::from(mode.height()));
+        let stride = width.next_multiple_of(ALIGN);
+        let mut samples = vec![128; stride * height * 3 / 2];
+        samples[..stride * height].fill(16);
+        Self { width, height, stride, samples }
+    }
+
+    /// Luma pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Luma rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Bytes from one luma row to the next; chroma rows are half as far apart.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Luma, then Cb, then Cr.
+    pub fn planes(&self) -> [&[u8]; 3] {
+        let (luma, chroma) = self.samples.split_at(self.stride * self.height);
+        let (cb, cr) = chroma.split_at(chroma.len() / 2);
+        [luma, cb, cr]
+    }
+
+    /// Luma, then Cb, then Cr.
+    pub fn planes_mut(&mut self) -> [&mut [u8]; 3] {
+        let (luma, chroma) = self.samples.split_at_mut(self.stride * self.height);
+        let half = chroma.len() / 2;
+        let (cb, cr) = chroma.split_at_mut(half);
+        [luma, cb, cr]
+    }
+}
+
+/// Why buffers of a format cannot be encoded in a mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConvertError {
+    #[error("the frame buffers are {width}x{height}, the mode is {mode}")]
+    Size { width: u16, height: u16, mode: Mode },
+    #[error("the frame buffers have {stride} bytes a row, which cannot hold {width} pixels of four bytes")]
+    Stride { stride: u32, width: u16 },
+    #[error("a frame buffer of {size} bytes was told, {got} are there")]
+    Short { size: usize, got: usize },
+    #[error("the converter refused the picture")]
+    Refused,
+}
+
+/// Converts every picture of one pool. Holds no memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Converter {
+    format: FrameFormat,
+    range: YuvRange,
+}
+
+impl Converter {
+    /// Checks that pictures of `format` are pictures of `mode`.
+    pub fn new(format: FrameFormat, mode: Mode, full_range: bool) -> Result<Self, ConvertError> {
+        let FrameFormat { width, height, stride, .. } = format;
+        if (width, height) != (mode.width(), mode.height()) {
+            return Err(ConvertError::Size { width, height, mode });
+        }
+        // No compositor pads a row by more than a page; a bigger stride is a message made to make us map gigabytes.
+        if !(u32::from(width) * 4..=u32::from(width) * 4 + 4096).contains(&stride) {
+            return Err(ConvertError::Stride { stride, width });
+        }
+        Ok(Self { format, range: if full_range { YuvRange::Full } else { YuvRange::Limited } })
+    }
+
+    /// Converts one buffer of at least [`FrameFormat::size`] bytes; `out` is a picture of the same mode.
+    pub fn convert(&self, pixels: &[u8], out: &mut I420) -> Result<(), ConvertError> {
+        let size = self.format.size();
+        let pixels = pixels.get(..size).ok_or(ConvertError::Short { size, got: pixels.len() })?;
+        let stride = out.stride as u32;
+        let [y, u, v] = out.planes_mut();
+        let mut planar = YuvPlanarImageMut {
+            y_plane: BufferStoreMut::Borrowed(y),
+            y_stride: stride,
+            u_plane: BufferStoreMut::Borrowed(u),
+            u_stride: stride / 2,
+            v_plane: BufferStoreMut::Borrowed(v),
+            v_stride: stride / 2,
+            width: u32::from(self.format.width),
+            height: u32::from(self.format.height),
+        };
+        let convert = match self.format.pixels {
+            PixelFormat::Bgrx => yuv::bgra_to_yuv420,
+            PixelFormat::Rgbx => yuv::rgba_to_yuv420,
+        };
+        let mode = YuvConversionMode::Balanced;
+        convert(&mut planar, pixels, self.format.stride, self.range, YuvStandardMatrix::Bt709, mode)
+            .map_err(|_| ConvertError::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RED: [u8; 3] = [255, 0, 0];
+
+    fn mode(width: u16, height: u16) -> Mode {
+        Mode::new(width, height, 60_000).unwrap()
+    }
+
+    fn format(pixels: PixelFormat) -> FrameFormat {
+        FrameFormat { pixels, width: 130, height: 98, stride: 130 * 4 + 24 }
+    }
+
+    fn fill(format: FrameFormat, [r, g, b]: [u8; 3]) -> Vec<u8> {
+        let pixel = match format.pixels {
+            PixelFormat::Bgrx => [b, g, r, 0],
+            PixelFormat::Rgbx => [r, g, b, 0],
+        };
+        pixel.iter().copied().cycle().take(format.size()).collect()
+    }
+
+    fn convert(pixels: PixelFormat, colour: [u8; 3], full: bool) -> [u8; 3] {
+        let format = format(pixels);
+        let mode = mode(130, 98);
+        let mut out = I420::new(mode);
+        Converter::new(format, mode, full).unwrap().convert(&fill(format, colour), &mut out).unwrap();
+        let stride = out.stride();
+        let [y, u, v] = out.planes();
+        // The last sample of each plane: a conversion that stops short of the picture's edge shows here.
+        [y[stride * 97 + 129], u[stride / 2 * 48 + 64], v[stride / 2 * 48 + 64]]
+    }
+
+    fn near(got: [u8; 3], want: [u8; 3]) -> bool {
+        got.iter().zip(want).all(|(got, want)| got.abs_diff(want) <= 1)
+    }
+
+    #[test]
+    fn colours_are_those_of_bt709() {
+        // ITU-R BT.709: Y' = 0.2126 R' + 0.7152 G' + 0.0722 B', quantised to 16..235 or to 0..255.
+        for pixels in [PixelFormat::Bgrx, PixelFormat::Rgbx] {
+            for (colour, full, want) in [
+                (RED, false, [63, 102, 240]),
+                (RED, true, [54, 99, 255]),
+                ([0, 0, 255], false, [32, 240, 118]),
+                ([255, 255, 255], false, [235, 128, 128]),
+                ([255, 255, 255], true, [255, 128, 128]),
+                ([0, 0, 0], false, [16, 128, 128]),
+            ] {
+                let got = convert(pixels, colour, full);
+                assert!(near(got, want), "{pixels:?} {colour:?} full={full}: {got:?}, not {want:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_format_that_does_not_fit_the_mode_is_refused() {
+        let good = format(PixelFormat::Bgrx);
+        assert!(matches!(Converter::new(good, mode(128, 98), false), Err(ConvertError::Size { .. })));
+        for stride in [0, 130 * 4 - 1, u32::MAX] {
+            let bad = FrameFormat { stride, ..good };
+            assert!(matches!(Converter::new(bad, mode(130, 98), false), Err(ConvertError::Stride { .. })), "{stride}");
+        }
+        let short = vec![0; good.size() - 1];
+        let mut out = I420::new(mode(130, 98));
+        let result = Converter::new(good, mode(130, 98), false).unwrap().convert(&short, &mut out);
+        assert!(matches!(result, Err(ConvertError::Short { .. })));
+    }
+}
