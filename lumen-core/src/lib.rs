@@ -1,5 +1,17 @@
 //! The lumen/1 wire, shared by host and clients: sans-IO, no clock, no sockets. Bytes and times are arguments.
+//!
+//! PROTOCOL.md in the repository's root is the specification; the modules follow its sections.
+#![deny(unsafe_code)]
 
+pub mod clock;
+mod cursor;
+pub mod fec;
+pub mod h264;
+pub mod hello;
+pub mod histogram;
 pub mod mode;
+pub mod packet;
+pub mod seal;
+pub mod stamp;
 
 pub use mode::{Mode, ModeError, RawMode};

@@ -1,0 +1,316 @@
+//! The control stream: messages on the one bidirectional QUIC stream that the client opens.
+//!
+//! PROTOCOL.md §3 and §4. A message is `u32 length | u8 kind | body`, little-endian; the length counts kind and body.
+
+use crate::cursor::{Malformed, Reader, put_string};
+use crate::fec::Scheme;
+use crate::mode::{Mode, RawMode};
+use crate::packet::payload_bytes_valid;
+use crate::seal::MediaSecret;
+
+/// The TLS application protocol.
+pub const ALPN: &[u8] = b"lumen/1";
+/// The version this crate speaks.
+pub const VERSION: u16 = 1;
+/// Most bytes of kind and body together.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+/// UDP port of QUIC unless configured otherwise; media is at the next.
+pub const DEFAULT_PORT: u16 = 47_800;
+/// [`ClientHello::codecs`] bit.
+pub const CODEC_H264: u8 = 1;
+
+/// Why a client is refused or a session ends: in `Refused` and `End`, and as QUIC application close codes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[repr(u16)]
+pub enum Code {
+    #[error("this client is not allowed")]
+    NotAllowed = 1,
+    #[error("the mode cannot be made")]
+    Mode = 2,
+    #[error("the host is full")]
+    Full = 3,
+    #[error("no desktop is available")]
+    Unavailable = 4,
+    #[error("ended by the host's user")]
+    Stopped = 5,
+    #[error("the host is shutting down")]
+    Shutdown = 6,
+    #[error("the host speaks another version")]
+    Version = 7,
+    #[error("a message was malformed")]
+    Malformed = 8,
+    #[error("the other side was silent for too long")]
+    Timeout = 9,
+}
+
+impl Code {
+    /// The code of a wire value, if this version knows it.
+    pub fn from_wire(value: u64) -> Option<Self> {
+        use Code::*;
+        [NotAllowed, Mode, Full, Unavailable, Stopped, Shutdown, Version, Malformed, Timeout]
+            .into_iter()
+            .find(|&code| u64::from(code as u16) == value)
+    }
+}
+
+/// How pictures are compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Codec {
+    H264 = 1,
+}
+
+/// The client's wish. Nothing in it has been checked but its syntax.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientHello {
+    /// [`VERSION`]; first, so that a host can tell another version from nonsense.
+    pub version: u16,
+    /// `/proc/sys/kernel/random/boot_id`, or zeros: equal ids mean one clock.
+    pub boot_id: [u8; 16],
+    pub mode: RawMode,
+    /// 0: the host's choice.
+    pub bitrate_kbps: u32,
+    /// Bitmask of [`CODEC_H264`].
+    pub codecs: u8,
+    /// Bitmask: bit `n` for scheme `n`.
+    pub fec_schemes: u8,
+    /// For people.
+    pub name: String,
+}
+
+/// The complete configuration of the data plane.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Welcome {
+    pub session: u32,
+    pub generation: u32,
+    pub mode: Mode,
+    pub codec: Codec,
+    /// The highest scheme the host will use.
+    pub fec: Scheme,
+    /// Least parity in percent of data, 0 to 100.
+    pub parity_floor_percent: u8,
+    /// Most bytes of a UDP payload: even, 512 to 1452.
+    pub shard_size: u16,
+    pub secret: MediaSecret,
+    pub media_port: u16,
+    pub boot_id: [u8; 16],
+    /// For people.
+    pub host_name: String,
+}
+
+/// From client to host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientMessage {
+    Hello(ClientHello),
+    /// Ready for media.
+    Start,
+    Bye,
+}
+
+/// From host to client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostMessage {
+    Welcome(Welcome),
+    /// Packets of this generation are coming, in this mode.
+    Reconfigure {
+        generation: u32,
+        mode: Mode,
+    },
+    Refused {
+        code: u16,
+        reason: String,
+    },
+    End {
+        code: u16,
+        reason: String,
+    },
+}
+
+/// Why the control stream cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HelloError {
+    #[error("the other side speaks version {0} of lumen, this one speaks {VERSION}")]
+    Version(u16),
+    #[error("a control message was malformed")]
+    Malformed,
+    #[error("a control message was longer than {MAX_MESSAGE} bytes")]
+    TooLong,
+}
+
+impl From<Malformed> for HelloError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A message of one side of the control stream.
+pub trait ControlMessage: Sized {
+    /// Appends the message with its length.
+    fn encode(&self, out: &mut Vec<u8>);
+    /// Reads kind and body, without the length.
+    fn decode(message: &[u8]) -> Result<Self, HelloError>;
+}
+
+/// Appends one message: the length is filled in once the body is known.
+fn framed(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind]);
+    body(out);
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_mode(out: &mut Vec<u8>, mode: RawMode) {
+    out.extend_from_slice(&mode.width.to_le_bytes());
+    out.extend_from_slice(&mode.height.to_le_bytes());
+    out.extend_from_slice(&mode.refresh_mhz.to_le_bytes());
+}
+
+fn get_raw_mode(reader: &mut Reader<'_>) -> Result<RawMode, Malformed> {
+    Ok(RawMode { width: reader.u16()?, height: reader.u16()?, refresh_mhz: reader.u32()? })
+}
+
+fn get_mode(reader: &mut Reader<'_>) -> Result<Mode, Malformed> {
+    get_raw_mode(reader)?.try_into().map_err(|_| Malformed)
+}
+
+impl ControlMessage for ClientMessage {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hello(hello) => framed(out, 1, |out| {
+                out.extend_from_slice(&hello.version.to_le_bytes());
+                out.extend_from_slice(&hello.boot_id);
+                put_mode(out, hello.mode);
+                out.extend_from_slice(&hello.bitrate_kbps.to_le_bytes());
+                out.extend_from_slice(&[hello.codecs, hello.fec_schemes]);
+                put_string(out, &hello.name);
+            }),
+            Self::Start => framed(out, 2, |_| ()),
+            Self::Bye => framed(out, 3, |_| ()),
+        }
+    }
+
+    fn decode(message: &[u8]) -> Result<Self, HelloError> {
+        let mut reader = Reader::new(message);
+        let decoded = match reader.u8()? {
+            1 => {
+                let version = reader.u16()?;
+                // What follows is another version's business.
+                if version != VERSION {
+                    return Err(HelloError::Version(version));
+                }
+                Self::Hello(ClientHello {
+                    version,
+                    boot_id: reader.array()?,
+                    mode: get_raw_mode(&mut reader)?,
+                    bitrate_kbps: reader.u32()?,
+                    codecs: reader.u8()?,
+                    fec_schemes: reader.u8()?,
+                    name: reader.string()?,
+                })
+            }
+            2 => Self::Start,
+            3 => Self::Bye,
+            _ => return Err(HelloError::Malformed),
+        };
+        reader.end()?;
+        Ok(decoded)
+    }
+}
+
+impl ControlMessage for HostMessage {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let reasoned = |out: &mut Vec<u8>, code: u16, reason: &str| {
+            out.extend_from_slice(&code.to_le_bytes());
+            put_string(out, reason);
+        };
+        match self {
+            Self::Welcome(welcome) => framed(out, 129, |out| {
+                out.extend_from_slice(&welcome.session.to_le_bytes());
+                out.extend_from_slice(&welcome.generation.to_le_bytes());
+                put_mode(out, welcome.mode.into());
+                out.extend_from_slice(&[welcome.codec as u8, welcome.fec as u8, welcome.parity_floor_percent]);
+                out.extend_from_slice(&welcome.shard_size.to_le_bytes());
+                out.extend_from_slice(&welcome.secret.0);
+                out.extend_from_slice(&welcome.media_port.to_le_bytes());
+                out.extend_from_slice(&welcome.boot_id);
+                put_string(out, &welcome.host_name);
+            }),
+            Self::Reconfigure { generation, mode } => framed(out, 130, |out| {
+                out.extend_from_slice(&generation.to_le_bytes());
+                put_mode(out, (*mode).into());
+            }),
+            Self::Refused { code, reason } => framed(out, 131, |out| reasoned(out, *code, reason)),
+            Self::End { code, reason } => framed(out, 132, |out| reasoned(out, *code, reason)),
+        }
+    }
+
+    fn decode(message: &[u8]) -> Result<Self, HelloError> {
+        let mut reader = Reader::new(message);
+        let decoded = match reader.u8()? {
+            129 => Self::Welcome(get_welcome(&mut reader)?),
+            130 => Self::Reconfigure { generation: reader.u32()?, mode: get_mode(&mut reader)? },
+            131 => Self::Refused { code: reader.u16()?, reason: reader.string()? },
+            132 => Self::End { code: reader.u16()?, reason: reader.string()? },
+            _ => return Err(HelloError::Malformed),
+        };
+        reader.end()?;
+        Ok(decoded)
+    }
+}
+
+fn get_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
+    let welcome = Welcome {
+        session: reader.u32()?,
+        generation: reader.u32()?,
+        mode: get_mode(reader)?,
+        codec: if reader.u8()? == Codec::H264 as u8 { Codec::H264 } else { return Err(Malformed) },
+        fec: Scheme::from_wire(reader.u8()?).ok_or(Malformed)?,
+        parity_floor_percent: reader.u8()?,
+        shard_size: reader.u16()?,
+        secret: MediaSecret(reader.array()?),
+        media_port: reader.u16()?,
+        boot_id: reader.array()?,
+        host_name: reader.string()?,
+    };
+    if welcome.parity_floor_percent > 100 || !payload_bytes_valid(welcome.shard_size) {
+        return Err(Malformed);
+    }
+    Ok(welcome)
+}
+
+/// Cuts a stream of bytes into messages.
+///
+/// Holds at most one message beyond what was pushed since the last [`next`](Self::next); a length above
+/// [`MAX_MESSAGE`] is an error as soon as it is seen.
+#[derive(Default)]
+pub struct FrameReader {
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl FrameReader {
+    /// Adds bytes as they came off the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` until more bytes have come. After an error the stream is of no more use.
+    pub fn next<M: ControlMessage>(&mut self) -> Result<Option<M>, HelloError> {
+        let Some((length, rest)) = self.buffer[self.at..].split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > MAX_MESSAGE {
+            return Err(HelloError::TooLong);
+        }
+        let Some(message) = rest.get(..length) else { return Ok(None) };
+        let message = M::decode(message)?;
+        self.at += 4 + length;
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+#[path = "hello/tests.rs"]
+mod tests;
