@@ -4,8 +4,13 @@
 //! Messages are generic in `F`, the kind of descriptor they hold: [`OwnedFd`](std::os::fd::OwnedFd) in a program, a
 //! one-byte index into the SCM_RIGHTS array on the link. `map_fds` turns one into the other; see [`crate::codec`].
 
+mod fds;
+mod names;
+
 use lumen_core::{Mode, RawMode};
 use serde::{Deserialize, Serialize};
+
+pub use self::names::{FormatError, NameError};
 
 /// One client's stream. Never reused while lumend lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -25,6 +30,7 @@ pub struct Fingerprint(pub [u8; 32]);
 
 /// The kinds of plane. The launcher is not one: it is a role of the lumend binary and never locked down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PlaneKind {
     Capture,
     Encode,
