@@ -17,6 +17,7 @@ pub mod shm;
 mod sync;
 
 pub use msg::*;
+pub use plane::EXIT_REOPEN;
 
 /// Names this build of Lumen: the version and a hash of the sources that decide how processes talk. A plane of any
 /// other build is refused.

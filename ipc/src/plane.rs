@@ -90,7 +90,7 @@ impl Startup {
 pub fn run(kind: PlaneKind, body: impl FnOnce(Startup) -> Result<Exit, PlaneError>) -> ExitCode {
     let name = name(kind);
     one_line_panics(name);
-    let Some(fd) = take_link_fd() else {
+    let Some(fd) = inherited_link() else {
         eprintln!("{name} is started by lumend, not by hand; run `lumend run`");
         return ExitCode::from(EXIT_USAGE);
     };
@@ -142,8 +142,10 @@ fn one_line_panics(name: &'static str) {
     }));
 }
 
-/// The link, or none if the program was started by hand.
-fn take_link_fd() -> Option<OwnedFd> {
+/// The link that this process was started with, or none if it was started by hand.
+///
+/// Call it once, first thing in `main`: the descriptor must not belong to anything yet.
+pub fn inherited_link() -> Option<OwnedFd> {
     // SAFETY: F_GETFD touches no memory.
     if unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) } < 0 {
         return None;

@@ -75,8 +75,13 @@ const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Li
 }
 
 const EXEC: u32 = libc::PROT_EXEC as u32;
-const FCNTL: &[u32] =
-    &[libc::F_GETFD as u32, libc::F_GETFL as u32, libc::F_DUPFD_CLOEXEC as u32, libc::F_GET_SEALS as u32];
+const FCNTL: &[u32] = &[
+    libc::F_GETFD as u32,
+    libc::F_SETFD as u32,
+    libc::F_GETFL as u32,
+    libc::F_DUPFD_CLOEXEC as u32,
+    libc::F_GET_SEALS as u32,
+];
 /// What the UDP libraries set on a socket they are given. Filters, encapsulation and multicast are not among it.
 const OPTIONS: &[(i32, i32)] = &[
     (libc::SOL_SOCKET, libc::SO_PASSCRED),
@@ -109,7 +114,12 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_ppoll, "the same, with a finer deadline"),
     any(ALL, libc::SYS_timerfd_settime, "pacing on timers made before the seal"),
     any(ALL, libc::SYS_futex, "locks, condition variables and joining threads"),
-    some(ALL, libc::SYS_fcntl, Only::Is(1, FCNTL), "checking seals and flags, duplicating; never setting flags"),
+    some(
+        ALL,
+        libc::SYS_fcntl,
+        Only::Is(1, FCNTL),
+        "seals, close-on-exec, duplicates; the flags of an open file belong to both sides",
+    ),
     some(ALL, libc::SYS_ioctl, Only::Is(1, &[libc::FIONBIO as u32]), "non-blocking mode of a socket just received"),
     any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
     some(
