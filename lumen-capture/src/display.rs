@@ -1,0 +1,116 @@
+//! Where pictures come from: one trait, so that another protocol (ext-image-copy-capture, PipeWire) is one more file.
+//!
+//! A display is driven by the plane's loop and never blocks: the loop polls [`Display::fd`], calls
+//! [`Display::dispatch`] when it is readable or when [`Display::deadline`] has passed, and reads what happened from the
+//! event list. Times are arguments.
+
+pub mod synthetic;
+pub mod wlroots;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ipc::shm::Mapping;
+use ipc::{FrameFormat, PixelFormat};
+
+/// What a display tells the loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The source has been looked at; this is the shape of every buffer it will fill.
+    Opened(FrameFormat),
+    /// The buffer given to [`Display::begin`] holds a whole picture and belongs to the loop again.
+    Ready(Frame),
+}
+
+/// One captured picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// Index in the pool.
+    pub buffer: u32,
+    /// When the picture came to be, CLOCK_MONOTONIC in nanoseconds; each display says what it means by that.
+    pub captured_ns: u64,
+}
+
+/// Why a display ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DisplayError {
+    /// The compositor went away; only a fresh connection helps, and that is lumend's to make.
+    #[error("{0}")]
+    Gone(String),
+    /// The source cannot be captured as it is now. The text is for people.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A source of pictures. All methods return at once.
+pub trait Display {
+    /// The descriptor to wait on for reading, if the source has one.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// When to call [`Display::dispatch`] although nothing became readable; CLOCK_MONOTONIC in nanoseconds.
+    fn deadline(&self) -> Option<u64>;
+
+    /// Takes a generation's pool, in place of the one before; pictures in flight are forgotten. The next picture is a
+    /// full one, whatever the source thinks has changed since.
+    ///
+    /// # Errors
+    /// `Failed` if `format` is not what [`Event::Opened`] said or a buffer is too small.
+    fn attach(&mut self, format: FrameFormat, buffers: Vec<OwnedFd>) -> Result<(), DisplayError>;
+
+    /// Gives the pool back: no buffer is written from here on.
+    fn detach(&mut self);
+
+    /// Whether [`Display::begin`] may be called: it has a pool and no buffer in flight.
+    fn wants_buffer(&self) -> bool;
+
+    /// Hands over a buffer for the next picture.
+    fn begin(&mut self, buffer: u32, now_ns: u64);
+
+    /// Moves on: reads what is readable, does what is due, appends what happened.
+    fn dispatch(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), DisplayError>;
+}
+
+/// The largest width or height of a buffer that is believed.
+const MAX_SIDE: u32 = 8192;
+
+/// Checks a buffer shape that came from outside.
+///
+/// # Errors
+/// `Failed`, naming the shape, if it is not one a sane compositor asks for: sides of 1..=8192 pixels, four bytes a
+/// pixel, and at most a page of padding a row.
+fn checked_format(pixels: PixelFormat, width: u32, height: u32, stride: u32) -> Result<FrameFormat, DisplayError> {
+    let sides = 1..=MAX_SIDE;
+    if !sides.contains(&width) || !sides.contains(&height) || !(width * 4..=width * 4 + 4096).contains(&stride) {
+        return Err(DisplayError::Failed(format!(
+            "the compositor asks for a buffer of {width}x{height} pixels with {stride} bytes a row, which cannot be"
+        )));
+    }
+    // Both fit: at most 8192.
+    Ok(FrameFormat { pixels, width: width as u16, height: height as u16, stride })
+}
+
+/// Maps a pool's buffers for writing, every page of them touched.
+fn map_all(buffers: &[OwnedFd], format: FrameFormat) -> Result<Vec<Mapping>, DisplayError> {
+    let map = |fd: &OwnedFd| {
+        let mapping = Mapping::read_write(fd.as_fd(), format.size())?;
+        mapping.prefault();
+        Ok(mapping)
+    };
+    let mapped: Result<_, ipc::shm::ShmError> = buffers.iter().map(map).collect();
+    mapped.map_err(|error| DisplayError::Failed(format!("the pool cannot be used: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_from_outside_are_bounded() {
+        let shape = |w, h, s| checked_format(PixelFormat::Bgrx, w, h, s).ok();
+        assert_eq!(shape(1280, 720, 5120).map(|f| f.size()), Some(1280 * 720 * 4));
+        assert!(shape(1280, 720, 5376).is_some(), "padding is fine");
+        for (w, h, s) in [(0, 720, 5120), (1280, 0, 5120), (1280, 720, 5119), (1280, 720, 9217), (8193, 8, 32772)] {
+            assert_eq!(shape(w, h, s), None, "{w}x{h} stride {s}");
+        }
+        assert_eq!(shape(u32::MAX, u32::MAX, u32::MAX), None);
+    }
+}
