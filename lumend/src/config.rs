@@ -1,0 +1,349 @@
+//! The configuration file. Every key has a default, so that no file is needed; `docs/config.md` documents each.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipc::Backend;
+use serde::{Deserialize, Deserializer};
+
+/// A configuration file that cannot be used: one line with file, line and key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: {error}; make it readable or name another with --config", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{}:{line}: {key}: {reason}; see docs/config.md", path.display())]
+    Key { path: PathBuf, line: usize, key: String, reason: String },
+}
+
+/// What a person may set.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub listen: Listen,
+    pub sessions: Sessions,
+    pub desktop: Desktop,
+    pub display: Display,
+    pub encode: Encode,
+    pub run: Run,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    pub address: Address,
+    /// UDP port of QUIC; 0 lets the kernel choose.
+    pub port: u16,
+    media_port: Option<u16>,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// Loopback while no client is allowed, every address afterwards.
+    Auto,
+    Ip(IpAddr),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Streams at a time, 1 to 16.
+    #[serde(deserialize_with = "sessions")]
+    pub max: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Desktop {
+    pub kind: DesktopKind,
+    /// A shell command, one line.
+    #[serde(deserialize_with = "one_line")]
+    pub exec: String,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DesktopKind {
+    /// The sway session that lumend finds in its environment.
+    Auto,
+    /// A headless sway of lumend's own.
+    Sway,
+    /// The synthetic desktop.
+    Pattern,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Display {
+    pub source: DisplaySource,
+}
+
+/// Which output of the desktop a session shows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum DisplaySource {
+    /// One made for the session, in exactly its mode.
+    #[default]
+    Virtual,
+    /// An existing output, as it is.
+    Output(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encode {
+    #[serde(deserialize_with = "backend")]
+    pub backend: Backend,
+    /// 0: by mode.
+    #[serde(deserialize_with = "bitrate")]
+    pub bitrate_kbps: u32,
+    pub full_range: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// The user that lumend becomes when it is started as root; never 0. The group has the same number.
+    #[serde(deserialize_with = "uid")]
+    pub uid: u32,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: Address::Auto, port: 47800, media_port: None }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { max: 4 }
+    }
+}
+
+impl Default for Desktop {
+    fn default() -> Self {
+        Self { kind: DesktopKind::Auto, exec: "foot".to_owned() }
+    }
+}
+
+impl Default for Encode {
+    fn default() -> Self {
+        Self { backend: Backend::Auto, bitrate_kbps: 0, full_range: false }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { uid: 64555 }
+    }
+}
+
+impl Listen {
+    /// UDP port of the media: the one configured, else the next above [`Self::port`]; 0 lets the kernel choose.
+    pub fn media_port(&self) -> u16 {
+        self.media_port.unwrap_or(if self.port == 0 { 0 } else { self.port.saturating_add(1) })
+    }
+}
+
+impl Config {
+    /// Reads a file that must exist.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a file that may be missing.
+    pub fn load_or_default(path: &Path) -> Result<Self, ConfigError> {
+        match Self::load(path) {
+            Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            other => other,
+        }
+    }
+
+    /// Reads the text of a file; `path` is named in errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let (line, key) = place(text, at);
+            // A message of the parser may have several lines; the first says what is wrong.
+            let reason = error.message().lines().next().unwrap_or("not TOML").to_owned();
+            ConfigError::Key { path: path.to_owned(), line, key, reason }
+        })?;
+        let listen = config.listen;
+        if listen.port != 0 && (listen.port == listen.media_port()) {
+            let (line, key) = text.find("port").map_or((1, "listen.port".to_owned()), |at| place(text, at));
+            let reason = "QUIC and media need different ports".to_owned();
+            return Err(ConfigError::Key { path: path.to_owned(), line, key, reason });
+        }
+        Ok(config)
+    }
+}
+
+/// The line of a byte offset, from 1, and the dotted key that stands there.
+fn place(text: &str, at: usize) -> (usize, String) {
+    let before = text.get(..at).unwrap_or(text);
+    let number = before.matches('\n').count() + 1;
+    let mut table = "";
+    let mut key = "";
+    for line in text.lines().take(number) {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.split(']').next().unwrap_or_default().trim();
+            key = "";
+        } else if let Some((name, _)) = line.split_once('=') {
+            key = name.trim();
+        }
+    }
+    match (table, key) {
+        ("", key) => (number, key.to_owned()),
+        (table, "") => (number, table.to_owned()),
+        (table, key) => (number, format!("{table}.{key}")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            other => other
+                .parse()
+                .map(Self::Ip)
+                .map_err(|_| serde::de::Error::custom(format!("{other:?} is neither \"auto\" nor an IP address"))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DisplaySource {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match (text.as_str(), text.strip_prefix("output:")) {
+            ("virtual", _) => Ok(Self::Virtual),
+            (_, Some(name)) if !name.is_empty() => Ok(Self::Output(name.to_owned())),
+            _ => Err(serde::de::Error::custom(format!("{text:?} is neither \"virtual\" nor \"output:NAME\""))),
+        }
+    }
+}
+
+fn backend<'de, D: Deserializer<'de>>(from: D) -> Result<Backend, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "auto" => Ok(Backend::Auto),
+        "openh264" => Ok(Backend::OpenH264),
+        "x264" => Ok(Backend::X264),
+        other => Err(serde::de::Error::custom(format!("{other:?} is not \"auto\", \"openh264\" or \"x264\""))),
+    }
+}
+
+fn bitrate<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        rate if rate == 0 || (1_000..=100_000).contains(&rate) => Ok(rate),
+        rate => Err(serde::de::Error::custom(format!("{rate} is neither 0 nor between 1000 and 100000"))),
+    }
+}
+
+fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        max if (1..=16).contains(&max) => Ok(max),
+        max => Err(serde::de::Error::custom(format!("{max} is not between 1 and 16"))),
+    }
+}
+
+fn uid<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        0 => Err(serde::de::Error::custom("nothing of Lumen runs as root; name another user's number")),
+        u32::MAX => Err(serde::de::Error::custom("4294967295 is no user's number")),
+        uid => Ok(uid),
+    }
+}
+
+fn one_line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.chars().any(char::is_control) {
+        return Err(serde::de::Error::custom("a command is one line without control characters"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("lumen.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let config = parse("").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!((config.listen.port, config.listen.media_port()), (47800, 47801));
+        assert_eq!(Config::load_or_default(Path::new("/nonexistent/lumen.toml")).unwrap(), config);
+        assert!(Config::load(Path::new("/nonexistent/lumen.toml")).is_err());
+    }
+
+    /// The example in the documentation sets every key; a key added to one of the two fails here.
+    #[test]
+    fn the_documented_example_sets_every_key_to_its_default() {
+        let document = include_str!("../../docs/config.md");
+        let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let mut expected = Config::default();
+        expected.listen.media_port = Some(47801);
+        assert_eq!(parse(example).unwrap(), expected);
+        let keys = example.lines().filter(|line| line.contains('=')).filter_map(|line| line.split('=').next());
+        let keys: Vec<_> = keys.map(str::trim).collect();
+        assert_eq!(
+            keys,
+            [
+                "address",
+                "port",
+                "media_port",
+                "max",
+                "kind",
+                "exec",
+                "source",
+                "backend",
+                "bitrate_kbps",
+                "full_range",
+                "uid"
+            ]
+        );
+    }
+
+    #[test]
+    fn values_are_read() {
+        let config = parse("[listen]\naddress = \"::1\"\nport = 0\n[display]\nsource = \"output:DP-1\"\n").unwrap();
+        assert_eq!(config.listen.address, Address::Ip("::1".parse().unwrap()));
+        assert_eq!(config.listen.media_port(), 0);
+        assert_eq!(config.display.source, DisplaySource::Output("DP-1".to_owned()));
+        let config = parse("[desktop]\nkind = \"pattern\"\n[encode]\nbackend = \"x264\"\nfull_range = true\n").unwrap();
+        assert_eq!(config.desktop.kind, DesktopKind::Pattern);
+        assert_eq!(config.encode, Encode { backend: Backend::X264, bitrate_kbps: 0, full_range: true });
+    }
+
+    #[test]
+    fn every_mistake_is_one_line_with_its_place() {
+        for (text, place) in [
+            ("[listen]\nprot = 1\n", "lumen.toml:2: listen.prot: "),
+            ("[lisen]\n", "lumen.toml:1: lisen: "),
+            ("\n[listen]\naddress = \"moon\"\n", "lumen.toml:3: listen.address: "),
+            ("[listen]\nport = 70000\n", "lumen.toml:2: listen.port: "),
+            ("[listen]\nport = 5\nmedia_port = 5\n", "lumen.toml:2: listen.port: "),
+            ("[sessions]\nmax = 0\n", "lumen.toml:2: sessions.max: "),
+            ("[desktop]\nkind = \"kde\"\n", "lumen.toml:2: desktop.kind: "),
+            ("[desktop]\nexec = \"a\\nb\"\n", "lumen.toml:2: desktop.exec: "),
+            ("[display]\nsource = \"output:\"\n", "lumen.toml:2: display.source: "),
+            ("[encode]\nbitrate_kbps = 12\n", "lumen.toml:2: encode.bitrate_kbps: "),
+            ("[encode]\nfull_range = \"yes\"\n", "lumen.toml:2: encode.full_range: "),
+            ("[encode]\nbackend = \"nvenc\"\n", "lumen.toml:2: encode.backend: "),
+            ("[run]\nuid = 0\n", "lumen.toml:2: run.uid: "),
+            ("[run\n", "lumen.toml:1: "),
+            ("max = \n", "lumen.toml:1: max: "),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(place), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}
