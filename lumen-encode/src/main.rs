@@ -1,1 +1,5 @@
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ipc::plane::run(ipc::PlaneKind::Encode, lumen_encode::encode::run)
+}
