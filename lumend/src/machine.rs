@@ -1,0 +1,515 @@
+//! lumend's brain: what happened goes in with the time, orders come out. It has no clock, no socket and no process,
+//! so that a test can crash anything at any moment, in any order, thousands of times a second.
+//!
+//! Time is nanoseconds of CLOCK_MONOTONIC, which never run backwards.
+
+mod event;
+mod policy;
+mod process;
+#[cfg(test)]
+mod property;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipc::{AskId, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
+use lumen_core::Mode;
+
+pub use event::{Action, Attempt, Event, Exit, PlaneId};
+use policy::AskRate;
+use process::Due;
+pub use process::{Phase, Process, Slot};
+use session::{Output, Ready};
+pub use session::{Session, Wiring};
+
+/// What a person has configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sessions at a time, the starting ones included.
+    pub max_sessions: usize,
+    /// For clients that do not ask for a bitrate; 0: by mode.
+    pub bitrate_kbps: u32,
+}
+
+pub struct Machine {
+    limits: Limits,
+    allowed: BTreeSet<Fingerprint>,
+    net: Slot,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Every process that has not been reaped, also those that no slot holds any more.
+    processes: BTreeMap<PlaneId, Process>,
+    rate: AskRate,
+    desktop: Result<(), String>,
+    stopping: bool,
+    finished: bool,
+    last_plane: u32,
+    last_session: u32,
+    last_attempt: u32,
+    out: Vec<Action>,
+}
+
+impl Machine {
+    /// A machine whose desktop is not up yet.
+    pub fn new(limits: Limits, allowed: impl IntoIterator<Item = Fingerprint>, now: u64) -> Self {
+        Self {
+            limits,
+            allowed: allowed.into_iter().collect(),
+            net: Slot::new(PlaneKind::Net),
+            sessions: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            rate: AskRate::new(now),
+            desktop: Err("the desktop is still starting".into()),
+            stopping: false,
+            finished: false,
+            last_plane: 0,
+            last_session: 0,
+            last_attempt: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// What follows from `event`. Orders are to be carried out in their sequence.
+    pub fn step(&mut self, now: u64, event: Event) -> Vec<Action> {
+        match event {
+            Event::Begin | Event::Restart { .. } if self.stopping => {}
+            Event::Begin => self.net.retry_at = Some(now),
+            Event::Ready(plane) => self.greeted(plane, now),
+            Event::Pong { plane, token } => {
+                if let Some(process) = self.processes.get_mut(&plane) {
+                    process.pong(token);
+                }
+            }
+            Event::LinkClosed(plane) => {
+                if let Some(process) = self.processes.get_mut(&plane) {
+                    process.closed_itself(now);
+                }
+            }
+            Event::Broken { plane, reason } => self.kill(plane, reason, now),
+            Event::Exited { plane, exit } => {
+                if let Some(process) = self.processes.remove(&plane) {
+                    self.lost(plane, &process, &exit, now);
+                }
+            }
+            Event::Ask { plane, ask, peer, client, wish } if self.is_net(plane) => {
+                self.asked(plane, ask, peer, client, wish, now);
+            }
+            Event::Withdrawn { plane, ask } if self.is_net(plane) => {
+                if let Some(session) = self.sessions.values_mut().find(|s| s.ask == Some(ask)) {
+                    session.ask = None;
+                    let id = session.id;
+                    self.drop_session(id, now);
+                }
+            }
+            Event::Gone { plane, session, .. } if self.is_net(plane) => {
+                // A session that net has not been told of yet cannot be gone.
+                if self.sessions.get(&session).is_some_and(|s| s.ask.is_none()) {
+                    self.drop_session(session, now);
+                }
+            }
+            Event::Opened { plane, generation, format } => self.opened(plane, generation, format, now),
+            Event::Wired { plane, generation } => self.wired(plane, generation, now),
+            Event::Failed { plane, generation, reason } => self.failed(plane, generation, reason, now),
+            Event::OutputReady { session, attempt, mode } => {
+                if let Some(session) = self.sessions.get_mut(&session)
+                    && session.output == Output::Acquiring(attempt)
+                {
+                    session.output = Output::Ready;
+                    session.mode = mode;
+                }
+            }
+            Event::OutputFailed { session, attempt, reason } => {
+                if self.sessions.get(&session).is_some_and(|s| s.output == Output::Acquiring(attempt)) {
+                    self.end(session, EndCode::Unavailable, reason, now);
+                }
+            }
+            Event::CannotOpen { session, generation, reason } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.cannot_open(generation, reason, now + policy::OPEN_AGAIN);
+                }
+            }
+            Event::CannotWire { session, reason } => self.end(session, EndCode::Unavailable, reason, now),
+            Event::DesktopUp => self.desktop = Ok(()),
+            Event::DesktopDown { reason } => self.desktop_down(reason, now),
+            Event::Permit { client, allowed } => self.permit(client, allowed, now),
+            Event::Stop(session) => self.end(session, EndCode::Stopped, "stopped by the host's user".into(), now),
+            Event::Restart { kind, session } => self.restart(kind, session, now),
+            Event::Idr(session) => {
+                if let Some(s) = self.sessions.get(&session)
+                    && matches!(s.wiring, Wiring::Consumers | Wiring::Whole)
+                    && let Some(plane) = self.ready(session).encode
+                {
+                    self.out.push(Action::Idr(plane));
+                }
+            }
+            Event::Shutdown => self.shutdown(now),
+            // Late words of a network plane that has been replaced.
+            Event::Ask { .. } | Event::Withdrawn { .. } | Event::Gone { .. } => {}
+            Event::Tick => self.tick(now),
+        }
+        self.settle(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn deadline(&self) -> Option<u64> {
+        let processes = self.processes.values().filter_map(Process::deadline);
+        let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
+        let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at]).flatten();
+        processes.chain(slots).chain(sessions).min()
+    }
+
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    pub fn net(&self) -> &Slot {
+        &self.net
+    }
+
+    pub fn process(&self, id: PlaneId) -> Option<&Process> {
+        self.processes.get(&id)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        std::iter::once(&self.net).chain(self.sessions.values().flat_map(|s| [&s.capture, &s.encode]))
+    }
+
+    fn is_ready(&self, plane: PlaneId) -> bool {
+        self.processes.get(&plane).is_some_and(Process::is_ready)
+    }
+
+    fn is_net(&self, plane: PlaneId) -> bool {
+        self.net.current == Some(plane) && self.is_ready(plane)
+    }
+
+    fn ready_net(&self) -> Option<PlaneId> {
+        self.net.current.filter(|&plane| self.is_ready(plane))
+    }
+
+    fn ready(&self, session: SessionId) -> Ready {
+        let Some(s) = self.sessions.get(&session) else { return Ready::default() };
+        let ready = |slot: &Slot| slot.current.filter(|&plane| self.is_ready(plane));
+        Ready { net: self.ready_net(), capture: ready(&s.capture), encode: ready(&s.encode) }
+    }
+
+    /// The session in whose slot `plane` sits now and may speak.
+    fn session_of(&self, plane: PlaneId, kind: PlaneKind) -> Option<SessionId> {
+        let id = self.processes.get(&plane).filter(|p| p.is_ready() && p.kind == kind)?.session?;
+        let holds = self.sessions.get(&id)?.slot(kind)?.current == Some(plane);
+        holds.then_some(id)
+    }
+
+    fn greeted(&mut self, plane: PlaneId, now: u64) {
+        let Some(process) = self.processes.get_mut(&plane) else { return };
+        if process.is_leaving() {
+            return;
+        }
+        if !process.greet(now) {
+            return self.kill(plane, "it said Hello twice".into(), now);
+        }
+        if self.net.current == Some(plane) {
+            self.out.push(Action::Listen(plane));
+            for &client in &self.allowed {
+                self.out.push(Action::Permit { plane, client, allowed: true });
+            }
+        }
+    }
+
+    fn asked(
+        &mut self,
+        plane: PlaneId,
+        ask: AskId,
+        peer: std::net::SocketAddr,
+        client: Fingerprint,
+        wish: Wish,
+        now: u64,
+    ) {
+        if self.sessions.values().any(|s| s.ask == Some(ask)) {
+            return self.kill(plane, "it used the number of an open request again".into(), now);
+        }
+        let verdict = if !self.rate.take(now) {
+            Err((EndCode::Full, "too many requests; try again in a few seconds".into()))
+        } else if !self.allowed.contains(&client) {
+            Err((EndCode::NotAllowed, "this client is not allowed; see `lumend allow --help` on the host".into()))
+        } else if self.sessions.len() >= self.limits.max_sessions {
+            Err((EndCode::Full, format!("the host runs as many sessions as it may ({})", self.limits.max_sessions)))
+        } else {
+            Mode::try_from(wish.mode).map_err(|error| (EndCode::Mode, error.to_string()))
+        };
+        match verdict {
+            Err((code, reason)) => self.out.push(Action::Refuse { plane, ask, code, reason }),
+            Ok(mode) => {
+                self.last_session += 1;
+                let id = SessionId(self.last_session);
+                let wished = if wish.bitrate_kbps > 0 { wish.bitrate_kbps } else { self.limits.bitrate_kbps };
+                let mut session = Session::new(id, ask, client, peer, mode, now);
+                session.bitrate_kbps = policy::bitrate_kbps(wished, mode);
+                session.capture.retry_at = Some(now);
+                session.encode.retry_at = Some(now);
+                self.sessions.insert(id, session);
+            }
+        }
+    }
+
+    fn opened(&mut self, plane: PlaneId, generation: Generation, format: FrameFormat, now: u64) {
+        let Some(id) = self.session_of(plane, PlaneKind::Capture) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let expected = session.wiring == Wiring::Opening;
+        match generation.cmp(&session.generation) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal if expected => {
+                if let Err(error) = format.check() {
+                    return self.kill(plane, error.to_string(), now);
+                }
+                // The output has the last word on its size: it may have been resized under the session.
+                match Mode::new(format.width, format.height, session.mode.refresh_mhz()) {
+                    Ok(mode) => {
+                        session.mode = mode;
+                        session.wiring = Wiring::Opened(format);
+                    }
+                    Err(error) => {
+                        self.end(id, EndCode::Unavailable, format!("the output cannot be sent: {error}"), now)
+                    }
+                }
+            }
+            _ => self.kill(plane, "it answered what it was not asked".into(), now),
+        }
+    }
+
+    fn wired(&mut self, plane: PlaneId, generation: Generation, now: u64) {
+        let Some(id) = self.session_of(plane, PlaneKind::Encode) else { return };
+        let ready = self.ready(id);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if generation < session.generation {
+            return;
+        }
+        if generation > session.generation || session.wiring != Wiring::Consumers {
+            return self.kill(plane, "it answered what it was not asked".into(), now);
+        }
+        session.wired(ready, &mut self.out);
+    }
+
+    fn failed(&mut self, plane: PlaneId, generation: Generation, reason: String, now: u64) {
+        let kind = self.processes.get(&plane).map(|p| p.kind);
+        let Some(id) = kind.and_then(|kind| self.session_of(plane, kind)) else { return };
+        let Some(session) = self.sessions.get(&id) else { return };
+        if generation < session.generation {
+            return;
+        }
+        if session.was_whole {
+            self.kill(plane, reason, now);
+        } else {
+            self.end(id, EndCode::Unavailable, reason, now);
+        }
+    }
+
+    fn desktop_down(&mut self, reason: String, now: u64) {
+        self.desktop = Err(reason);
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let ready = self.ready(id);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.retire(ready, now, &mut self.out);
+                // The outputs went with the desktop: there is nothing to release.
+                session.output = Output::Wanted;
+            }
+        }
+    }
+
+    fn permit(&mut self, client: Fingerprint, allowed: bool, now: u64) {
+        let changed = if allowed { self.allowed.insert(client) } else { self.allowed.remove(&client) };
+        if !changed {
+            return;
+        }
+        if let Some(plane) = self.ready_net() {
+            self.out.push(Action::Permit { plane, client, allowed });
+        }
+        if !allowed {
+            let ids: Vec<_> = self.sessions.values().filter(|s| s.client == client).map(|s| s.id).collect();
+            for id in ids {
+                self.end(id, EndCode::NotAllowed, "this client is no longer allowed".into(), now);
+            }
+        }
+    }
+
+    fn restart(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) {
+        let slot = match session {
+            None if kind == PlaneKind::Net => Some(&mut self.net),
+            None => None,
+            Some(id) => self.sessions.get_mut(&id).and_then(|s| s.slot_mut(kind)),
+        };
+        let Some(slot) = slot else { return };
+        let old = slot.current;
+        slot.renew(now);
+        if let Some(plane) = old {
+            self.vacated(session, now);
+            self.close(plane, now);
+        }
+    }
+
+    /// A process that sat in a slot does so no more: what it took part in begins anew without it.
+    fn vacated(&mut self, session: Option<SessionId>, now: u64) {
+        match session {
+            Some(id) => {
+                let ready = self.ready(id);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.retire(ready, now, &mut self.out);
+                }
+            }
+            // Nobody is left to tell the clients, and their open requests died with it.
+            None => {
+                let ids: Vec<_> = self.sessions.keys().copied().collect();
+                for id in ids {
+                    self.drop_session(id, now);
+                }
+            }
+        }
+    }
+
+    fn lost(&mut self, plane: PlaneId, process: &Process, exit: &Exit, now: u64) {
+        let slot = match process.session {
+            None => Some(&mut self.net),
+            Some(id) => self.sessions.get_mut(&id).and_then(|s| s.slot_mut(process.kind)),
+        };
+        let Some(slot) = slot.filter(|slot| slot.current == Some(plane)) else { return };
+        let unasked;
+        let exit = match exit {
+            Exit::Stopped => {
+                unasked = Exit::Crashed("it stopped without being told to".into());
+                &unasked
+            }
+            other => other,
+        };
+        let verdict = slot.lost(exit, now);
+        if let Some(session) = process.session.and_then(|id| self.sessions.get_mut(&id)) {
+            session.obstacle = format!("the {} plane: {exit}", process.kind);
+        }
+        self.vacated(process.session, now);
+        if let (Err(reason), Some(id)) = (verdict, process.session) {
+            self.end(id, EndCode::Unavailable, reason, now);
+        }
+    }
+
+    /// SIGKILL now, and its slot is free at once: a heir need not wait for the body.
+    fn kill(&mut self, plane: PlaneId, reason: String, now: u64) {
+        let Some(process) = self.processes.get_mut(&plane).filter(|p| p.phase != Phase::Killed) else { return };
+        process.phase = Phase::Killed;
+        self.out.push(Action::Kill(plane));
+        let process = process.clone();
+        self.lost(plane, &process, &Exit::Crashed(reason), now);
+    }
+
+    fn close(&mut self, plane: PlaneId, now: u64) {
+        if let Some(process) = self.processes.get_mut(&plane)
+            && !process.is_leaving()
+        {
+            process.close(now);
+            self.out.push(Action::Close(plane));
+        }
+    }
+
+    /// Ends a session and tells its client why.
+    fn end(&mut self, id: SessionId, code: EndCode, reason: String, now: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let ask = session.ask.take();
+        if let Some(plane) = self.ready_net() {
+            self.out.push(match ask {
+                Some(ask) => Action::Refuse { plane, ask, code, reason },
+                None => Action::End { plane, session: id, code, reason },
+            });
+        }
+        self.drop_session(id, now);
+    }
+
+    /// Takes a session apart; its client knows already, or cannot be told.
+    fn drop_session(&mut self, id: SessionId, now: u64) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        for plane in [session.capture.current, session.encode.current].into_iter().flatten() {
+            self.close(plane, now);
+        }
+        if session.output != Output::Wanted {
+            self.out.push(Action::ReleaseOutput(id));
+        }
+    }
+
+    fn shutdown(&mut self, now: u64) {
+        self.stopping = true;
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.end(id, EndCode::Shutdown, "the host is shutting down".into(), now);
+        }
+        self.net.retry_at = None;
+        if let Some(plane) = self.net.current.take() {
+            self.close(plane, now);
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        let planes: Vec<_> = self.processes.keys().copied().collect();
+        for plane in planes {
+            match self.processes.get_mut(&plane).and_then(|p| p.tick(now)) {
+                Some(Due::Ping(token)) => self.out.push(Action::Ping { plane, token }),
+                Some(Due::Kill(reason)) => self.kill(plane, reason.into(), now),
+                None => {}
+            }
+        }
+        let overdue: Vec<_> =
+            self.sessions.values().filter(|s| s.patience.is_some_and(|at| now >= at)).map(|s| s.id).collect();
+        for id in overdue {
+            let obstacle = match (&self.desktop, self.sessions.get(&id)) {
+                (Err(reason), _) => format!("no desktop to show: {reason}"),
+                (Ok(()), Some(session)) if !session.obstacle.is_empty() => session.obstacle.clone(),
+                _ => "the desktop's picture did not come".into(),
+            };
+            self.end(id, EndCode::Unavailable, obstacle, now);
+        }
+    }
+
+    /// Starts what is due and moves every session as far as it can go.
+    fn settle(&mut self, now: u64) {
+        if self.stopping {
+            if self.processes.is_empty() && !self.finished {
+                self.finished = true;
+                self.out.push(Action::Finish);
+            }
+            return;
+        }
+        if self.net.is_due(now) {
+            let plane = self.start(PlaneKind::Net, None, now);
+            self.net.current = Some(plane);
+        }
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            for kind in [PlaneKind::Capture, PlaneKind::Encode] {
+                let due = self.sessions.get(&id).and_then(|s| s.slot(kind)).is_some_and(|slot| slot.is_due(now));
+                if due {
+                    let plane = self.start(kind, Some(id), now);
+                    if let Some(slot) = self.sessions.get_mut(&id).and_then(|s| s.slot_mut(kind)) {
+                        slot.current = Some(plane);
+                    }
+                }
+            }
+            let ready = self.ready(id);
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if session.output == Output::Wanted && self.desktop.is_ok() {
+                self.last_attempt += 1;
+                let attempt = Attempt(self.last_attempt);
+                session.output = Output::Acquiring(attempt);
+                self.out.push(Action::AcquireOutput { session: id, attempt, mode: session.mode });
+            }
+            session.advance(ready, now, &mut self.out);
+        }
+    }
+
+    fn start(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) -> PlaneId {
+        self.last_plane += 1;
+        let plane = PlaneId(self.last_plane);
+        self.processes.insert(plane, Process::started(kind, session, now));
+        self.out.push(Action::Start { plane, kind, session });
+        plane
+    }
+}

@@ -1,0 +1,208 @@
+//! What the machine may be told and what it may order: two closed enums.
+
+use std::net::SocketAddr;
+
+use ipc::{AskId, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
+use lumen_core::Mode;
+
+/// One process of a plane. Never reused, so that late news of a dead process cannot be taken for its heir's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PlaneId(pub u32);
+
+/// How a plane's process ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Status 0.
+    Stopped,
+    /// [`ipc::EXIT_REOPEN`]: it needs a connection that a locked-down process cannot make. Never charged as a crash.
+    Reopen,
+    /// Anything else, in words.
+    Crashed(String),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Reopen => f.write_str("reopen"),
+            Self::Crashed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// One try to get a session its output, so that a late answer to an earlier try is known for what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempt(pub u32);
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// lumend is up: start the network plane.
+    Begin,
+    /// A plane has locked itself down and said a proper `Hello`.
+    Ready(PlaneId),
+    Pong {
+        plane: PlaneId,
+        token: u64,
+    },
+    /// A plane closed its link; its exit status will follow, or it will be killed.
+    LinkClosed(PlaneId),
+    /// A plane broke the rules, or its link is full.
+    Broken {
+        plane: PlaneId,
+        reason: String,
+    },
+    Exited {
+        plane: PlaneId,
+        exit: Exit,
+    },
+    Ask {
+        plane: PlaneId,
+        ask: AskId,
+        peer: SocketAddr,
+        client: Fingerprint,
+        wish: Wish,
+    },
+    Withdrawn {
+        plane: PlaneId,
+        ask: AskId,
+    },
+    Gone {
+        plane: PlaneId,
+        session: SessionId,
+        reason: String,
+    },
+    Opened {
+        plane: PlaneId,
+        generation: Generation,
+        format: FrameFormat,
+    },
+    Wired {
+        plane: PlaneId,
+        generation: Generation,
+    },
+    /// Capture or encode cannot do what a generation asks of it.
+    Failed {
+        plane: PlaneId,
+        generation: Generation,
+        reason: String,
+    },
+    /// The session's output exists, in this mode: the one asked for, or that of the existing output it streams.
+    OutputReady {
+        session: SessionId,
+        attempt: Attempt,
+        mode: Mode,
+    },
+    OutputFailed {
+        session: SessionId,
+        attempt: Attempt,
+        reason: String,
+    },
+    /// lumend could not get the fresh connection that an `Open` needs; the plane has not heard of the generation.
+    CannotOpen {
+        session: SessionId,
+        generation: Generation,
+        reason: String,
+    },
+    /// lumend could not make a generation's memory.
+    CannotWire {
+        session: SessionId,
+        reason: String,
+    },
+    DesktopUp,
+    DesktopDown {
+        reason: String,
+    },
+    /// A person allowed or forbade a client.
+    Permit {
+        client: Fingerprint,
+        allowed: bool,
+    },
+    /// A person ended a session.
+    Stop(SessionId),
+    /// A person wants a fresh process; `session` is none for net.
+    Restart {
+        kind: PlaneKind,
+        session: Option<SessionId>,
+    },
+    Idr(SessionId),
+    Shutdown,
+    /// The time [`super::Machine::deadline`] named has come.
+    Tick,
+}
+
+/// Orders to the shell around the machine. Those that name a plane are messages or signals to a living process.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    Start {
+        plane: PlaneId,
+        kind: PlaneKind,
+        session: Option<SessionId>,
+    },
+    /// Close the link: the order to stop.
+    Close(PlaneId),
+    Kill(PlaneId),
+    Ping {
+        plane: PlaneId,
+        token: u64,
+    },
+    Listen(PlaneId),
+    Permit {
+        plane: PlaneId,
+        client: Fingerprint,
+        allowed: bool,
+    },
+    AcquireOutput {
+        session: SessionId,
+        attempt: Attempt,
+        mode: Mode,
+    },
+    ReleaseOutput(SessionId),
+    Open {
+        plane: PlaneId,
+        session: SessionId,
+        generation: Generation,
+        mode: Mode,
+    },
+    /// Comes first of a generation's three wirings: its memory is made here.
+    WireNet {
+        plane: PlaneId,
+        session: SessionId,
+        generation: Generation,
+        ask: Option<AskId>,
+        mode: Mode,
+        bitrate_kbps: u32,
+        format: FrameFormat,
+    },
+    WireEncode {
+        plane: PlaneId,
+        session: SessionId,
+        generation: Generation,
+        mode: Mode,
+        bitrate_kbps: u32,
+    },
+    WireCapture {
+        plane: PlaneId,
+        session: SessionId,
+        generation: Generation,
+    },
+    Retire {
+        plane: PlaneId,
+        session: SessionId,
+        generation: Generation,
+    },
+    Refuse {
+        plane: PlaneId,
+        ask: AskId,
+        code: EndCode,
+        reason: String,
+    },
+    End {
+        plane: PlaneId,
+        session: SessionId,
+        code: EndCode,
+        reason: String,
+    },
+    Idr(PlaneId),
+    /// Every plane is gone after a `Shutdown`.
+    Finish,
+}

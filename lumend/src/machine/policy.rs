@@ -1,0 +1,140 @@
+//! The numbers of lumend's policy and the arithmetic on them: restarts, bitrates, the rate of asks.
+
+use std::collections::VecDeque;
+
+use lumen_core::Mode;
+
+pub const SECOND: u64 = 1_000_000_000;
+
+/// A plane that has not said `Hello` by then is killed. Loading an encoder's libraries on a busy machine is the
+/// slowest thing a plane does before it.
+pub const HELLO_WITHIN: u64 = 5 * SECOND;
+pub const PING_EVERY: u64 = SECOND;
+/// So many pings without an answer, and the plane is killed.
+pub const PINGS_MISSED: u32 = 3;
+/// Between a closed link and SIGKILL, for a plane that was told to stop.
+pub const STOP_WITHIN: u64 = SECOND;
+/// The same for a plane that closed its link itself: it is about to exit, and its status says why.
+pub const EXIT_WITHIN: u64 = SECOND / 10;
+/// How long a session may be without a whole wiring before it ends: longer than the restart ladder, shorter than
+/// the ten seconds a client waits for its answer.
+pub const PATIENCE: u64 = 8 * SECOND;
+
+/// Between tries to connect to the desktop.
+pub const OPEN_AGAIN: u64 = SECOND / 4;
+
+/// Waits before the first, second, third and fourth restart within [`CRASH_WINDOW`]; there is no fifth.
+const LADDER: [u64; 4] = [0, SECOND / 4, SECOND, 4 * SECOND];
+const CRASH_WINDOW: u64 = 60 * SECOND;
+
+/// A plane's recent crashes.
+#[derive(Clone, Default, Debug)]
+pub struct Crashes(VecDeque<u64>);
+
+impl Crashes {
+    /// Counts a crash at `now`. Answers when to start the next process, or none: five in a minute is one too many.
+    pub fn charge(&mut self, now: u64) -> Option<u64> {
+        while self.0.front().is_some_and(|&at| now.saturating_sub(at) >= CRASH_WINDOW) {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+        LADDER.get(self.0.len() - 1).map(|wait| now + wait)
+    }
+
+    /// The same ladder for exits that are nobody's fault, without an end: the last wait but one repeats.
+    pub fn pace(&mut self, now: u64) -> u64 {
+        let at = self.charge(now);
+        self.0.truncate(2);
+        at.unwrap_or(now + SECOND).min(now + SECOND)
+    }
+
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A token bucket: a network plane that asks without end costs a refusal each, not processes.
+#[derive(Clone, Debug)]
+pub struct AskRate {
+    /// Asks that may come at once, in billionths.
+    tokens: u64,
+    refilled_at: u64,
+}
+
+const ASK_BURST: u64 = 20;
+const ASKS_PER_SECOND: u64 = 5;
+
+impl AskRate {
+    pub fn new(now: u64) -> Self {
+        Self { tokens: ASK_BURST * SECOND, refilled_at: now }
+    }
+
+    pub fn take(&mut self, now: u64) -> bool {
+        let grown = now.saturating_sub(self.refilled_at).saturating_mul(ASKS_PER_SECOND);
+        self.tokens = self.tokens.saturating_add(grown).min(ASK_BURST * SECOND);
+        self.refilled_at = now;
+        let enough = self.tokens >= SECOND;
+        if enough {
+            self.tokens -= SECOND;
+        }
+        enough
+    }
+}
+
+const BITRATE_KBPS: std::ops::RangeInclusive<u32> = 1_000..=100_000;
+
+/// The wish within 1 to 100 Mbit/s; a wish of 0 is 0.18 bit per pixel, which is 10 Mbit/s at 1280x720@60.
+pub fn bitrate_kbps(wish: u32, mode: Mode) -> u32 {
+    let rate = if wish > 0 {
+        u64::from(wish)
+    } else {
+        let pixels_per_kilosecond = u64::from(mode.width()) * u64::from(mode.height()) * u64::from(mode.refresh_mhz());
+        pixels_per_kilosecond * 18 / 100 / 1_000_000
+    };
+    (rate.min(u64::from(*BITRATE_KBPS.end())) as u32).max(*BITRATE_KBPS.start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_crashes_in_a_minute_are_too_many() {
+        let mut crashes = Crashes::default();
+        let waits: Vec<_> = (0..5).map(|i| crashes.charge(i * SECOND).map(|at| at - i * SECOND)).collect();
+        assert_eq!(waits, [Some(0), Some(SECOND / 4), Some(SECOND), Some(4 * SECOND), None]);
+
+        let mut crashes = Crashes::default();
+        for i in 0..50 {
+            let at = i * 16 * SECOND;
+            assert!(crashes.charge(at).is_some(), "four a minute go on for ever");
+        }
+    }
+
+    #[test]
+    fn reopening_is_slowed_but_never_fails() {
+        let mut reopens = Crashes::default();
+        let waits: Vec<_> = (0..8).map(|_| reopens.pace(7) - 7).collect();
+        assert_eq!(waits, [0, SECOND / 4, SECOND, SECOND, SECOND, SECOND, SECOND, SECOND]);
+    }
+
+    #[test]
+    fn asks_are_limited_and_recover() {
+        let mut rate = AskRate::new(0);
+        let taken = (0..100).filter(|_| rate.take(0)).count();
+        assert_eq!(taken, ASK_BURST as usize);
+        assert!(rate.take(SECOND));
+        let later = (0..100).filter(|_| rate.take(2 * SECOND)).count();
+        assert_eq!(later, 2 * ASKS_PER_SECOND as usize - 1);
+    }
+
+    #[test]
+    fn bitrate_follows_the_mode_within_bounds() {
+        let mode = |w, h, hz: u32| Mode::new(w, h, hz * 1000).unwrap();
+        assert_eq!(bitrate_kbps(0, mode(1280, 720, 60)), 9_953);
+        assert_eq!(bitrate_kbps(0, mode(128, 96, 10)), 1_000);
+        assert_eq!(bitrate_kbps(0, mode(4096, 2304, 360)), 100_000);
+        assert_eq!(bitrate_kbps(u32::MAX, mode(1280, 720, 60)), 100_000);
+        assert_eq!(bitrate_kbps(4_000, mode(1280, 720, 60)), 4_000);
+    }
+}
