@@ -162,6 +162,8 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_exit, "a thread ends"),
     any(ALL, libc::SYS_exit_group, "the plane ends"),
     any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
+    // The compositor's socket that capture was handed.
+    any(CAPTURE, libc::SYS_sendto, "requests to the compositor that carry no descriptor"),
     // Sockets that net was handed.
     any(NET, libc::SYS_sendto, "datagrams"),
     any(NET, libc::SYS_recvfrom, "datagrams"),
