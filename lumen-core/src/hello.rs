@@ -281,7 +281,7 @@ fn get_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
 
 /// Cuts a stream of bytes into messages.
 ///
-/// Holds at most one message beyond what was pushed since the last [`next`](Self::next); a length above
+/// Holds at most one message beyond what was pushed since the last [`poll`](Self::poll); a length above
 /// [`MAX_MESSAGE`] is an error as soon as it is seen.
 #[derive(Default)]
 pub struct FrameReader {
@@ -298,7 +298,7 @@ impl FrameReader {
     }
 
     /// The next whole message, or `None` until more bytes have come. After an error the stream is of no more use.
-    pub fn next<M: ControlMessage>(&mut self) -> Result<Option<M>, HelloError> {
+    pub fn poll<M: ControlMessage>(&mut self) -> Result<Option<M>, HelloError> {
         let Some((length, rest)) = self.buffer[self.at..].split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length) as usize;
         if length > MAX_MESSAGE {

@@ -103,17 +103,12 @@ impl Histogram {
 }
 
 /// A histogram of the last ten seconds or so: five slices of two seconds.
+#[derive(Default)]
 pub struct WindowedHistogram {
     slices: [Histogram; 5],
     /// Which two seconds, counted from the clock's zero, the newest slice holds.
     newest: u64,
     sum: Histogram,
-}
-
-impl Default for WindowedHistogram {
-    fn default() -> Self {
-        Self { slices: Default::default(), newest: 0, sum: Histogram::default() }
-    }
 }
 
 impl WindowedHistogram {

@@ -11,6 +11,7 @@ pub mod hello;
 pub mod histogram;
 pub mod mode;
 pub mod packet;
+pub mod parity;
 pub mod seal;
 pub mod stamp;
 

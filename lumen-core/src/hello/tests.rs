@@ -49,7 +49,7 @@ fn messages_survive_any_cut_of_the_stream() {
         let (mut reader, mut got) = (FrameReader::default(), Vec::new());
         for piece in bytes(&from_client).chunks(step) {
             reader.push(piece);
-            while let Some(message) = reader.next::<ClientMessage>().unwrap() {
+            while let Some(message) = reader.poll::<ClientMessage>().unwrap() {
                 got.push(message);
             }
         }
@@ -57,7 +57,7 @@ fn messages_survive_any_cut_of_the_stream() {
         let (mut reader, mut got) = (FrameReader::default(), Vec::new());
         for piece in bytes(&from_host).chunks(step) {
             reader.push(piece);
-            while let Some(message) = reader.next::<HostMessage>().unwrap() {
+            while let Some(message) = reader.poll::<HostMessage>().unwrap() {
                 got.push(message);
             }
         }
@@ -73,19 +73,19 @@ fn another_version_is_told_from_nonsense() {
     other[0] = 16;
     let mut reader = FrameReader::default();
     reader.push(&other);
-    assert_eq!(reader.next::<ClientMessage>(), Err(HelloError::Version(2)));
+    assert_eq!(reader.poll::<ClientMessage>(), Err(HelloError::Version(2)));
 
     let mut nonsense = FrameReader::default();
     nonsense.push(&[1, 0, 0, 0, 77]);
-    assert_eq!(nonsense.next::<ClientMessage>(), Err(HelloError::Malformed));
+    assert_eq!(nonsense.poll::<ClientMessage>(), Err(HelloError::Malformed));
 
     let mut long = FrameReader::default();
     long.push(&[0, 0, 1, 0]);
-    assert_eq!(long.next::<ClientMessage>(), Err(HelloError::TooLong));
+    assert_eq!(long.poll::<ClientMessage>(), Err(HelloError::TooLong));
 
     let mut empty = FrameReader::default();
     empty.push(&[0, 0, 0, 0]);
-    assert_eq!(empty.next::<HostMessage>(), Err(HelloError::Malformed));
+    assert_eq!(empty.poll::<HostMessage>(), Err(HelloError::Malformed));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_welcome_out_of_bounds_is_malformed() {
     ] {
         let mut reader = FrameReader::default();
         reader.push(&bytes(&[HostMessage::Welcome(spoilt)]));
-        assert_eq!(reader.next::<HostMessage>(), Err(HelloError::Malformed));
+        assert_eq!(reader.poll::<HostMessage>(), Err(HelloError::Malformed));
     }
 }
 
@@ -129,6 +129,6 @@ proptest! {
         }
         let mut reader = FrameReader::default();
         reader.push(&message);
-        let _ = reader.next::<ClientMessage>();
+        let _ = reader.poll::<ClientMessage>();
     }
 }
