@@ -205,7 +205,7 @@ fn receive(socket: BorrowedFd<'_>, body: &mut [u8; MAX_BODY]) -> Result<Packet, 
         let (level, kind, size) = unsafe { ((*message).cmsg_level, (*message).cmsg_type, (*message).cmsg_len) };
         // SAFETY: computes an address within the control message.
         let data = unsafe { libc::CMSG_DATA(message) };
-        let data_len = size as usize - (data as usize - message as usize);
+        let data_len = size - (data as usize - message as usize);
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                 for index in 0..data_len / size_of::<RawFd>() {

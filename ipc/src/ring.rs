@@ -63,20 +63,18 @@ impl RingProducer {
     /// Takes credit for one whole frame. `None` while the consumer has not released enough: [`credit`](Self::credit)
     /// is then signalled once it has. Also `None` for good after a violation; see [`check`](Self::check).
     pub fn reserve(&mut self) -> Option<FrameWriter<'_>> {
+        let (bytes_left, chunks_left) = (self.geometry.frame_bytes, self.geometry.frame_chunks);
+        self.ready().then(|| FrameWriter { ring: self, bytes_left, chunks_left, last: None, ended: false })
+    }
+
+    /// True if [`reserve`](Self::reserve) would succeed; like it, arms the credit event if not.
+    pub fn ready(&mut self) -> bool {
         if self.violation.is_some() {
-            return None;
+            return false;
         }
-        match self.state.credit(self.memory.control(), self.geometry.frame_credit()) {
-            Ok(true) => {
-                let (bytes_left, chunks_left) = (self.geometry.frame_bytes, self.geometry.frame_chunks);
-                Some(FrameWriter { ring: self, bytes_left, chunks_left, last: None, ended: false })
-            }
-            Ok(false) => None,
-            Err(violation) => {
-                self.violation = Some(violation);
-                None
-            }
-        }
+        let credit = self.state.credit(self.memory.control(), self.geometry.frame_credit());
+        self.violation = credit.err();
+        credit == Ok(true)
     }
 
     /// Signalled after a `reserve` that found too little room. Wait, drain, then reserve again.

@@ -92,10 +92,10 @@ pub struct FormatError {
 }
 
 impl FrameFormat {
-    /// Checks what a plane reported: even 16..=16384 pixels each way, rows of whole pixels that hold the width and
+    /// Checks what a plane reported: even 16..=8192 pixels each way, rows of whole pixels that hold the width and
     /// waste at most 4 KiB.
     pub fn check(&self) -> Result<(), FormatError> {
-        let side = |pixels: u16| (16..=16_384).contains(&pixels) && pixels.is_multiple_of(2);
+        let side = |pixels: u16| (16..=8192).contains(&pixels) && pixels.is_multiple_of(2);
         let row = u32::from(self.width) * 4;
         let good = side(self.width)
             && side(self.height)

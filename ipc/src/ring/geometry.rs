@@ -23,7 +23,8 @@ impl RingGeometry {
     /// A video ring that always has room for one frame while another is being sent. A frame may be six times the
     /// average of its bitrate, and at least 192 KiB so that an IDR of a busy desktop fits at low bitrates too.
     pub fn video(mode: Mode, bitrate_kbps: u32) -> Self {
-        let average = u64::from(bitrate_kbps) * 125 * mode.frame_interval_ns() / 1_000_000_000;
+        // Microseconds: nanoseconds would overflow at bitrates that a client may well ask for.
+        let average = u64::from(bitrate_kbps) * 125 * (mode.frame_interval_ns() / 1000) / 1_000_000;
         let frame_bytes = (average * 6).clamp(192 * 1024, 8 * 1024 * 1024) as u32;
         let mut geometry = Self { capacity: MIN_CAPACITY, frame_bytes, frame_chunks: 64 };
         while u64::from(geometry.capacity) < 2 * geometry.frame_credit() {
