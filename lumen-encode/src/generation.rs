@@ -228,9 +228,13 @@ impl Generation {
         if delivered.outgrown {
             self.stats.oversize += 1;
             self.unsent = true;
-            // At once, but if even the coarse one is too large, then no more often than frames come.
-            self.still.fresh(if self.coding == Coding::CoarseIdr { now_ns } else { 0 });
-            self.still.hasten();
+            if self.coding == Coding::CoarseIdr {
+                // Even the coarse one is too large: try again, but no more often than frames come.
+                self.still.fresh(now_ns);
+                self.still.hasten();
+            } else {
+                self.still.retry();
+            }
             self.coding = Coding::CoarseIdr;
             return;
         }

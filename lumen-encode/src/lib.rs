@@ -3,6 +3,12 @@
 //!
 //! [`Converter`] and [`encoder::open`] are the whole work of a frame and run without a plane; [`encode::run`] is the
 //! loop that ties them to a mailbox and a ring.
+//!
+//! # Encoders and licences
+//!
+//! openh264 (BSD) is compiled from its bundled source, which takes nasm, and is always there. The cargo feature `x264`
+//! adds libx264, faster and with slices that leave before the picture is finished, but under the GPL: a program built
+//! with it may be passed on under the GPL alone, so the feature is off by default.
 
 #![deny(unsafe_code)]
 

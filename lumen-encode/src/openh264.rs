@@ -40,8 +40,9 @@ impl OpenH264 {
         let hertz = mode.refresh_mhz() as f32 / 1000.0;
         let mut raw = Raw::create()?;
         raw.initialise(&settings, hertz)?;
-        // Larger than any access unit a picture can become, so that it never grows on the frame path.
-        let unit = Vec::with_capacity(width * height * 3 + 65_536);
+        // No macroblock takes more than its samples (1.5 bytes a pixel) and a few bits, so that this never grows on the
+        // frame path.
+        let unit = Vec::with_capacity(width * height * 2 + 65_536);
         Ok(Self { raw, info: Box::default(), unit, width, height, hertz })
     }
 }

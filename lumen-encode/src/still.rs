@@ -41,6 +41,12 @@ impl Still {
         }
     }
 
+    /// The last picture could not be sent and is to be tried again at once.
+    pub(crate) fn retry(&mut self) {
+        self.last_ns = self.last_ns.or(Some(0));
+        self.due_ns = 0;
+    }
+
     /// When to repeat; none while there is nothing to repeat.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         self.last_ns.map(|_| self.due_ns)
@@ -89,6 +95,15 @@ mod tests {
             assert!(!still.is_due(now));
             still.fresh(now);
         }
+    }
+
+    #[test]
+    fn a_retry_is_due_at_once_even_of_the_very_first_picture() {
+        let mut still = Still::new(FRAME);
+        still.retry();
+        assert!(still.is_due(SECOND));
+        still.fresh(SECOND);
+        assert!(!still.is_due(SECOND));
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl X264 {
             handle,
             parameters,
             mode,
-            unit: vec![0; usize::from(mode.width()) * usize::from(mode.height()) * 6 + 65_536],
+            // No macroblock takes more than its samples, 1.5 bytes a pixel; the library wants half as much again for
+            // the slice that is being escaped, a quarter of the picture.
+            unit: vec![0; usize::from(mode.width()) * usize::from(mode.height()) * 2 + 65_536],
             last_macroblock: c_int::from(columns) * c_int::from(rows) - 1,
             pictures: 0,
         })
