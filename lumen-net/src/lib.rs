@@ -1,1 +1,22 @@
+//! Lumen's network plane: packets, protection, pacing and the lumen/1 handshake.
+//!
+//! Two threads. *Media* is one blocking loop over all sessions: from the video rings to the media socket and back.
+//! *Control* is one asynchronous loop: lumend's link, the QUIC endpoint and its clients. They share two bounded queues
+//! and the counters; all descriptors but those that lumend sends are made before the plane seals itself.
+//!
+//! `unsafe` lives in `readable.rs`.
+#![deny(unsafe_code)]
 
+mod control;
+mod counters;
+mod deadlines;
+mod keyframe;
+mod ledger;
+mod media;
+pub mod native;
+mod pace;
+pub mod plane;
+mod queue;
+mod readable;
+mod session;
+pub mod tls;

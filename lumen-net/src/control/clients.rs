@@ -1,0 +1,251 @@
+//! Clients and sessions as the control thread sees them: a client asks, lumend answers, a session runs, either ends it.
+
+use std::os::fd::OwnedFd;
+
+use ipc::plane::PlaneError;
+use ipc::{AskId, EndCode, Fingerprint, FromNet, NetWiring, SessionId, Wish};
+use lumen_core::Mode;
+use lumen_core::fec::Scheme;
+use lumen_core::hello::{CODEC_H264, ClientHello, Code, Codec, Welcome};
+
+use super::Control;
+use crate::counters::Counter;
+use crate::media::{MediaCommand, Wiring};
+use crate::native::{ClientId, ClientSender, FromClient, ToClient};
+use crate::session;
+
+/// Hellos that may wait for lumend at once.
+const PENDING_ASKS: usize = 8;
+
+/// The schemes that every frame may need: which one it gets depends on its size.
+const FEC_SCHEMES: u8 = Scheme::Cauchy.bit() | Scheme::Leopard.bit();
+
+/// A client whose `Hello` was accepted.
+pub struct Client {
+    fingerprint: Fingerprint,
+    to: ClientSender,
+    stage: Stage,
+}
+
+enum Stage {
+    Asking(AskId),
+    Live(SessionId),
+}
+
+/// A session and the client it belongs to.
+pub struct Session {
+    client: ClientId,
+    generation: u32,
+}
+
+impl Control {
+    pub(super) fn on_client(&mut self, event: FromClient) -> Result<(), PlaneError> {
+        match event {
+            FromClient::Hello { client, peer, fingerprint, hello, to } => {
+                if let Err((code, reason)) = self.check(fingerprint, &hello) {
+                    self.counters.add(if code == Code::Full { Counter::AsksRefused } else { Counter::HellosRefused });
+                    // The task's queue is still empty.
+                    let _ = to.try_send(ToClient::Refused { code, reason });
+                    return Ok(());
+                }
+                self.next_ask = self.next_ask.wrapping_add(1);
+                let ask = AskId(self.next_ask);
+                self.asks.insert(ask, client);
+                self.clients.insert(client, Client { fingerprint, to, stage: Stage::Asking(ask) });
+                let wish = Wish { mode: hello.mode, bitrate_kbps: hello.bitrate_kbps };
+                self.tell_lumend(FromNet::Ask { ask, peer, client: fingerprint, wish })
+            }
+            FromClient::Start { client } => match self.clients.get(&client).map(|client| &client.stage) {
+                Some(&Stage::Live(session)) => self.tell_media(MediaCommand::Start { session }),
+                _ => Ok(()),
+            },
+            FromClient::Gone { client, reason } => match self.clients.remove(&client).map(|client| client.stage) {
+                Some(Stage::Asking(ask)) => {
+                    self.asks.remove(&ask);
+                    self.tell_lumend(FromNet::Withdrawn { ask })
+                }
+                Some(Stage::Live(session)) => self.gone(session, reason),
+                // Ended by the host, which knows.
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// What net can refuse without asking lumend.
+    fn check(&self, fingerprint: Fingerprint, hello: &ClientHello) -> Result<(), (Code, String)> {
+        let refuse = |code, reason: &str| Err((code, reason.to_owned()));
+        if !self.permitted.contains(&fingerprint) {
+            let hex = hex(&fingerprint);
+            return refuse(Code::NotAllowed, &format!("unknown client; on the host run `lumend allow {hex}`"));
+        }
+        if hello.codecs & CODEC_H264 == 0 {
+            return refuse(Code::Unavailable, "this host sends H.264, which the client does not take");
+        }
+        if hello.fec_schemes & FEC_SCHEMES != FEC_SCHEMES {
+            return refuse(Code::Unavailable, "this host protects with FEC schemes 1 and 2, and the client lacks one");
+        }
+        if self.asks.len() >= PENDING_ASKS {
+            return refuse(Code::Full, "too many clients are connecting at once; try again");
+        }
+        Ok(())
+    }
+
+    pub(super) fn permit(&mut self, fingerprint: Fingerprint, allowed: bool) -> Result<(), PlaneError> {
+        if allowed {
+            self.permitted.insert(fingerprint);
+            return Ok(());
+        }
+        self.permitted.remove(&fingerprint);
+        let its = |(id, client): (&ClientId, &Client)| (client.fingerprint == fingerprint).then_some(*id);
+        let losers: Vec<ClientId> = self.clients.iter().filter_map(its).collect();
+        for id in losers {
+            let (code, reason) = (Code::NotAllowed, "this client is no longer allowed on the host".to_owned());
+            match self.clients.get(&id).map(|client| &client.stage) {
+                Some(&Stage::Asking(ask)) => {
+                    self.asks.remove(&ask);
+                    self.drop_client(id, ToClient::Refused { code, reason });
+                    self.tell_lumend(FromNet::Withdrawn { ask })?;
+                }
+                Some(&Stage::Live(session)) => {
+                    self.drop_client(id, ToClient::End { code, reason: reason.clone() });
+                    self.gone(session, reason)?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wire(&mut self, wiring: NetWiring<OwnedFd>) -> Result<(), PlaneError> {
+        let (id, generation, mode) = (wiring.session, wiring.generation.0, wiring.mode);
+        match wiring.ask {
+            Some(ask) => {
+                let Some(client) = self.asks.remove(&ask) else {
+                    return self.tell_lumend(gone(id, "the client went away while its session was being made"));
+                };
+                let wired = Wiring::attach(wiring);
+                self.welcome(client, id, generation, mode, wired)
+            }
+            None => {
+                let Some(session) = self.sessions.get_mut(&id) else {
+                    // It has ended meanwhile, and lumend is being told.
+                    return Ok(());
+                };
+                if generation <= session.generation {
+                    return Ok(());
+                }
+                session.generation = generation;
+                let client = session.client;
+                match Wiring::attach(wiring) {
+                    Ok(wiring) => self.tell_media(MediaCommand::Wire { session: id, wiring: Box::new(wiring) })?,
+                    Err(reason) => return self.broken(id, reason),
+                }
+                self.tell_client(client, ToClient::Reconfigure { generation, mode });
+                Ok(())
+            }
+        }
+    }
+
+    /// Turns a client that waits into a session.
+    fn welcome(
+        &mut self,
+        id: ClientId,
+        session: SessionId,
+        generation: u32,
+        mode: Mode,
+        wiring: Result<Wiring, String>,
+    ) -> Result<(), PlaneError> {
+        let (Some(client), Some(listening)) = (self.clients.get_mut(&id), &self.listening) else {
+            return self.tell_lumend(gone(session, "the client went away while its session was being made"));
+        };
+        let wiring = match wiring {
+            Ok(wiring) => wiring,
+            Err(reason) => {
+                self.drop_client(id, ToClient::Refused { code: Code::Unavailable, reason: "internal error".into() });
+                return self.tell_lumend(gone(session, &reason));
+            }
+        };
+        let secret = session::fresh_secret().map_err(PlaneError::failed)?;
+        let welcome = Welcome {
+            session: session.0,
+            generation,
+            mode,
+            codec: Codec::H264,
+            fec: Scheme::Leopard,
+            parity_floor_percent: session::PARITY_FLOOR_PERCENT,
+            shard_size: session::SHARD_SIZE,
+            secret: secret.clone(),
+            media_port: listening.media_port,
+            boot_id: listening.boot_id,
+            host_name: listening.host_name.clone(),
+        };
+        client.stage = Stage::Live(session);
+        self.sessions.insert(session, Session { client: id, generation });
+        // The media thread knows the session before the client can send it a probe.
+        self.tell_media(MediaCommand::Open { session, secret, wiring: Box::new(wiring) })?;
+        self.tell_client(id, ToClient::Welcome(Box::new(welcome)));
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self, ask: AskId, code: EndCode, reason: String) {
+        if let Some(client) = self.asks.remove(&ask) {
+            self.drop_client(client, ToClient::Refused { code: wire_code(code), reason });
+        }
+    }
+
+    pub(super) fn end(&mut self, id: SessionId, code: EndCode, reason: String) -> Result<(), PlaneError> {
+        let Some(session) = self.sessions.remove(&id) else { return Ok(()) };
+        self.drop_client(session.client, ToClient::End { code: wire_code(code), reason });
+        self.tell_media(MediaCommand::End { session: id })
+    }
+
+    /// A session cannot go on, through no fault of the client.
+    pub(super) fn broken(&mut self, id: SessionId, reason: String) -> Result<(), PlaneError> {
+        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
+        let last = ToClient::End { code: Code::Unavailable, reason: "the host's session broke; connect again".into() };
+        self.drop_client(session.client, last);
+        self.gone(id, reason)
+    }
+
+    fn gone(&mut self, session: SessionId, reason: String) -> Result<(), PlaneError> {
+        self.sessions.remove(&session);
+        self.tell_media(MediaCommand::End { session })?;
+        self.tell_lumend(FromNet::Gone { session, reason })
+    }
+
+    /// Says the last word to a client and forgets it; its task closes the connection.
+    fn drop_client(&mut self, id: ClientId, last: ToClient) {
+        self.tell_client(id, last);
+        self.clients.remove(&id);
+    }
+
+    /// A client whose task is that far behind does not read: its sender is dropped, and with it the connection.
+    fn tell_client(&mut self, id: ClientId, message: ToClient) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.to.try_send(message).is_err() {
+            self.counters.add(Counter::QueueFull);
+            // A sender whose other end does not exist: the task sees its queue closed, ends and reports it.
+            client.to = tokio::sync::mpsc::channel(1).0;
+        }
+    }
+}
+
+fn gone(session: SessionId, reason: &str) -> FromNet {
+    FromNet::Gone { session, reason: reason.to_owned() }
+}
+
+/// lumend's reasons as they are spelt on the wire.
+fn wire_code(code: EndCode) -> Code {
+    match code {
+        EndCode::NotAllowed => Code::NotAllowed,
+        EndCode::Mode => Code::Mode,
+        EndCode::Full => Code::Full,
+        EndCode::Unavailable => Code::Unavailable,
+        EndCode::Stopped => Code::Stopped,
+        EndCode::Shutdown => Code::Shutdown,
+    }
+}
+
+fn hex(fingerprint: &Fingerprint) -> String {
+    fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}

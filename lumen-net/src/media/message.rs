@@ -1,0 +1,60 @@
+//! What the two threads say to each other.
+
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ipc::event::Event;
+use ipc::ring::{RingConsumer, RingProducer};
+use ipc::{NetWiring, RingFds, SessionId, SessionStats};
+use lumen_core::seal::MediaSecret;
+
+/// Orders of the control thread, in the order in which they were given.
+pub enum MediaCommand {
+    /// Use this socket, for the first time or instead of the one before.
+    Socket(UdpSocket),
+    /// A new session. Nothing is sent before `Start` and a probe of the client.
+    Open { session: SessionId, secret: MediaSecret, wiring: Box<Wiring> },
+    /// A running session's next generation.
+    Wire { session: SessionId, wiring: Box<Wiring> },
+    /// The client is ready.
+    Start { session: SessionId },
+    /// Let go of a generation's rings; the session stays.
+    Retire { session: SessionId, generation: u32 },
+    /// Forget the session.
+    End { session: SessionId },
+}
+
+/// Reports of the media thread.
+pub enum MediaEvent {
+    /// Once a second for each session.
+    Stats { session: SessionId, stats: SessionStats },
+    /// The encoder at the other end of a session's rings broke the protocol, or there is no room for the session.
+    Broken { session: SessionId, reason: String },
+    /// The thread has ended.
+    Died { reason: String },
+}
+
+/// One generation's rings, mapped.
+pub struct Wiring {
+    pub generation: u32,
+    pub bitrate_kbps: u32,
+    pub video: RingConsumer,
+    pub feedback: RingProducer,
+    /// Chunks are copied here once; holds any that the ring's geometry allows.
+    pub chunk: Vec<u8>,
+}
+
+impl Wiring {
+    /// Maps the rings. Done on the control thread, so that page tables are not filled while media waits.
+    pub fn attach(wiring: NetWiring<OwnedFd>) -> Result<Self, String> {
+        let RingFds { memory, data, credit, geometry } = wiring.video;
+        let chunk = Vec::with_capacity(geometry.frame_bytes as usize);
+        let video = RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry)
+            .map_err(|error| format!("the video ring cannot be used: {error}"))?;
+        let RingFds { memory, data, credit, geometry } = wiring.feedback;
+        let feedback = RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry)
+            .map_err(|error| format!("the feedback ring cannot be used: {error}"))?;
+        let (generation, bitrate_kbps) = (wiring.generation.0, wiring.bitrate_kbps);
+        Ok(Self { generation, bitrate_kbps, video, feedback, chunk })
+    }
+}

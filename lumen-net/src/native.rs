@@ -1,0 +1,212 @@
+//! lumen/1's control connection: a QUIC endpoint on the socket lumend bound, and one task per client.
+//!
+//! Tasks parse and time their client; what it means is decided in [`crate::control`], to which they report over one
+//! bounded queue. A task waits when that queue is full, so the queue drops nothing; there are never more tasks than
+//! [`Limits::connections`].
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::{hkdf, hmac};
+use ipc::Fingerprint;
+use lumen_core::Mode;
+use lumen_core::hello::{ClientHello, Code, Welcome};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::counters::{Counter, Counters};
+
+mod connection;
+mod stream;
+
+/// Bounds on what strangers can make net hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections in all, handshakes included; more are refused.
+    pub connections: usize,
+    /// Above this many pending handshakes an address has to prove itself by a QUIC Retry.
+    pub pending_handshakes: usize,
+    /// From a connection's first packet to its `Hello`.
+    pub handshake: Duration,
+    /// From `Ask` to lumend's answer.
+    pub answer: Duration,
+    /// From `Welcome` to `Start`.
+    pub start: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self { connections: 32, pending_handshakes: 8, handshake: ten, answer: ten, start: ten }
+    }
+}
+
+/// Silence after which a connection is given up.
+const IDLE_MS: u32 = 4_000;
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// Messages to one client that may wait. A client that lets more pile up is closed.
+const TO_CLIENT: usize = 8;
+
+/// One connection, for as long as net lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientId(pub u64);
+
+/// What a client's task tells the control loop.
+#[derive(Debug)]
+pub enum FromClient {
+    /// A well-formed `Hello` of our version, from a client whose key matches its certificate.
+    Hello { client: ClientId, peer: SocketAddr, fingerprint: Fingerprint, hello: ClientHello, to: ClientSender },
+    /// The client is ready for media.
+    Start { client: ClientId },
+    /// The task has ended. Sent once for each client whose `Hello` was sent, and last.
+    Gone { client: ClientId, reason: String },
+}
+
+/// What the control loop tells a client's task.
+#[derive(Debug)]
+pub enum ToClient {
+    Welcome(Box<Welcome>),
+    Reconfigure {
+        generation: u32,
+        mode: Mode,
+    },
+    /// Before `Welcome`; the last message.
+    Refused {
+        code: Code,
+        reason: String,
+    },
+    /// After `Welcome`; the last message.
+    End {
+        code: Code,
+        reason: String,
+    },
+}
+
+pub type ClientSender = mpsc::Sender<ToClient>;
+
+/// Keys that outlive this process, so that a restarted net resets the connections of the one before.
+pub struct EndpointKeys {
+    pub reset: [u8; 32],
+    pub token: [u8; 32],
+    pub connection_id: u64,
+}
+
+/// The endpoint and the bounds on its connections.
+pub struct Acceptor {
+    endpoint: Endpoint,
+    limits: Limits,
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    events: mpsc::Sender<FromClient>,
+    counters: Arc<Counters>,
+    next: u64,
+}
+
+impl Acceptor {
+    /// Takes over the bound `socket`. Must run inside the control thread's runtime; spawns the endpoint's task there.
+    pub fn new(
+        socket: UdpSocket,
+        tls: rustls::ServerConfig,
+        keys: &EndpointKeys,
+        limits: Limits,
+        events: mpsc::Sender<FromClient>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, String> {
+        let crypto = QuicServerConfig::try_from(tls).map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"lumen/1 retry token").extract(&keys.token);
+        let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+        server.transport_config(Arc::new(transport()));
+        server.max_incoming(limits.connections);
+        server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(1 << 20);
+
+        let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &keys.reset)));
+        let id_key = keys.connection_id;
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+
+        let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(|error| format!("the QUIC socket cannot be used: {error}"))?;
+        Ok(Self {
+            endpoint,
+            limits,
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            handshakes: Arc::new(Semaphore::new(limits.pending_handshakes)),
+            events,
+            counters,
+            next: 0,
+        })
+    }
+
+    /// The next attempt to connect; none when the endpoint is closed.
+    pub async fn incoming(&self) -> Option<Incoming> {
+        self.endpoint.accept().await
+    }
+
+    /// Starts a task for `incoming`, or refuses it, or sends it back to prove its address.
+    pub fn admit(&mut self, incoming: Incoming) {
+        let handshake = self.handshakes.clone().try_acquire_owned().ok();
+        if handshake.is_none() && incoming.may_retry() {
+            self.counters.add(Counter::Retries);
+            // Only a connection that was already retried cannot be retried, and that was just checked.
+            let _ = incoming.retry();
+            return;
+        }
+        let Ok(slot) = self.connections.clone().try_acquire_owned() else {
+            self.counters.add(Counter::ConnectionsRefused);
+            incoming.refuse();
+            return;
+        };
+        let Ok(connecting) = incoming.accept() else {
+            self.counters.add(Counter::HandshakesFailed);
+            return;
+        };
+        self.next += 1;
+        let task = connection::Task {
+            client: ClientId(self.next),
+            deadline: Instant::now() + self.limits.handshake,
+            limits: self.limits,
+            events: self.events.clone(),
+            counters: self.counters.clone(),
+        };
+        tokio::spawn(async move {
+            let _slot = slot;
+            task.run(connecting, handshake).await;
+        });
+    }
+
+    /// Moves to another socket; connections go on.
+    pub fn rebind(&self, socket: UdpSocket) -> std::io::Result<()> {
+        self.endpoint.rebind(socket)
+    }
+
+    /// Tells every client that the host is going, and waits a moment for the packets to leave.
+    pub async fn shut_down(&self) {
+        self.endpoint.close(close_code(Code::Shutdown), b"the host is shutting down");
+        let _ = tokio::time::timeout(Duration::from_millis(200), self.endpoint.wait_idle()).await;
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        // One stream carries the whole conversation; messages are at most 16 KiB.
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(32 << 10))
+        .receive_window(VarInt::from_u32(32 << 10))
+        .send_window(64 << 10)
+        .datagram_receive_buffer_size(None)
+        // Control traffic is a few packets: offload would gain nothing.
+        .enable_segmentation_offload(false);
+    transport
+}
+
+fn close_code(code: Code) -> VarInt {
+    VarInt::from_u32(u32::from(code as u16))
+}

@@ -1,0 +1,286 @@
+//! The test's client: QUIC with a certificate of its own, and a plain UDP socket for media.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc::Fingerprint;
+use lumen_core::RawMode;
+use lumen_core::hello::{
+    ALPN, CODEC_H264, ClientHello, ClientMessage, ControlMessage, FrameReader, HostMessage, VERSION, Welcome,
+};
+use lumen_core::packet::{Flags, HEADER_BYTES, Header, Kind, PROBE_BYTES, Probe, TAG_BYTES};
+use lumen_core::seal::{Direction, MediaSecret, Opener, Sealer};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use tokio::runtime::Runtime;
+
+use super::host::{Host, PATIENCE};
+
+/// A client's certificate and key.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: rcgen::KeyPair,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["client".into()]).unwrap().self_signed(&key).unwrap();
+        Self { certificate: certificate.der().clone(), key }
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        lumen_net::tls::fingerprint(&self.certificate)
+    }
+
+    /// This certificate with a key that is not its own.
+    pub fn with_stolen_certificate() -> Self {
+        Self { key: Self::new().key, ..Self::new() }
+    }
+}
+
+/// A connected client.
+pub struct Client {
+    runtime: Runtime,
+    _endpoint: Endpoint,
+    pub connection: Connection,
+}
+
+/// The conversation.
+pub struct Stream {
+    send: SendStream,
+    recv: RecvStream,
+    frames: FrameReader,
+}
+
+pub fn hello() -> ClientHello {
+    ClientHello {
+        version: VERSION,
+        boot_id: [0; 16],
+        mode: RawMode { width: 1280, height: 720, refresh_mhz: 60_000 },
+        bitrate_kbps: 20_000,
+        codecs: CODEC_H264,
+        fec_schemes: 6,
+        name: "test".into(),
+    }
+}
+
+impl Client {
+    /// Connects and checks that the host holds the key of the certificate that it was given.
+    pub fn connect(host: &Host, identity: Option<&Identity>) -> Result<Self, ConnectionError> {
+        let provider = lumen_net::tls::crypto_provider();
+        let pin = Arc::new(Pin { certificate: host.certificate.clone() });
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(pin);
+        let mut tls = match identity {
+            Some(identity) => {
+                let key = PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap();
+                // The resolver does not compare certificate and key, as a forger would not.
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let certified = rustls::sign::CertifiedKey::new(vec![identity.certificate.clone()], key);
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (endpoint, connection) = runtime.block_on(async {
+            let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+            endpoint.set_default_client_config(config);
+            let connection = endpoint.connect(host.quic, "lumen").unwrap().await;
+            (endpoint, connection)
+        });
+        Ok(Self { runtime, _endpoint: endpoint, connection: connection? })
+    }
+
+    /// Opens the stream and sends bytes on it.
+    pub fn open(&self, first: &[u8]) -> Stream {
+        self.runtime.block_on(async {
+            let (mut send, recv) = self.connection.open_bi().await.unwrap();
+            // The host may close while this is under way; what it says is then what counts.
+            let _ = send.write_all(first).await;
+            Stream { send, recv, frames: FrameReader::default() }
+        })
+    }
+
+    pub fn say(&self, stream: &mut Stream, message: &ClientMessage) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.runtime.block_on(stream.send.write_all(&bytes)).unwrap();
+    }
+
+    /// The host's next message.
+    pub fn hear(&self, stream: &mut Stream) -> HostMessage {
+        let read = async {
+            loop {
+                if let Some(message) = stream.frames.poll().unwrap() {
+                    return message;
+                }
+                let mut bytes = [0; 1024];
+                let count = stream.recv.read(&mut bytes).await.unwrap().expect("the host finished the stream");
+                stream.frames.push(&bytes[..count]);
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, read).await }).unwrap()
+    }
+
+    /// How the host closes the connection: code and reason.
+    pub fn closed(&self) -> (u64, String) {
+        let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
+        match self.runtime.block_on(closed).unwrap() {
+            ConnectionError::ApplicationClosed(close) => {
+                (close.error_code.into_inner(), String::from_utf8_lossy(&close.reason).into_owned())
+            }
+            other => panic!("closed without a reason: {other}"),
+        }
+    }
+
+    /// Says `Hello`, lets the host wire generation 1, and comes back with the welcome.
+    pub fn begin(
+        &self,
+        host: &mut Host,
+        session: u32,
+    ) -> (Stream, Box<Welcome>, super::host::Encoder) {
+        let mut stream = self.open(&bytes(&ClientMessage::Hello(hello())));
+        let (ask, _, wish) = host.expect_ask();
+        assert_eq!((wish.mode, wish.bitrate_kbps), (hello().mode, 20_000));
+        let encoder = host.wire(session, 1, Some(ask));
+        match self.hear(&mut stream) {
+            HostMessage::Welcome(welcome) => (stream, Box::new(welcome), encoder),
+            other => panic!("{other:?} instead of a welcome"),
+        }
+    }
+}
+
+pub fn bytes(message: &ClientMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    bytes
+}
+
+/// A client's media socket.
+pub struct Media {
+    pub socket: UdpSocket,
+    host: std::net::SocketAddr,
+    session: u32,
+    secret: MediaSecret,
+    sealer: Sealer,
+    pub opener: Opener,
+    buffer: Vec<u8>,
+}
+
+impl Media {
+    pub fn new(host: &Host, welcome: &Welcome) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut address = host.media;
+        address.set_port(welcome.media_port);
+        let (secret, generation) = (welcome.secret.clone(), welcome.generation);
+        Self {
+            socket,
+            host: address,
+            session: welcome.session,
+            sealer: Sealer::new(&secret, generation, Direction::ClientToHost),
+            opener: Opener::new(&secret, generation, Direction::HostToClient),
+            secret,
+            buffer: vec![0; 65_536],
+        }
+    }
+
+    /// A sealed probe, not yet sent.
+    pub fn probe(&mut self, probe: &Probe) -> Vec<u8> {
+        let session = self.session;
+        let header =
+            Header { kind: Kind::Probe, flags: Flags::default(), index: 0, session, generation: 0, frame: 0, counter: 0 };
+        let mut packet = vec![0; HEADER_BYTES + PROBE_BYTES + TAG_BYTES];
+        packet[HEADER_BYTES..][..PROBE_BYTES].copy_from_slice(&probe.encode());
+        self.sealer.seal(header, &mut packet).unwrap();
+        packet
+    }
+
+    pub fn send(&self, packet: &[u8]) {
+        self.socket.send_to(packet, self.host).unwrap();
+    }
+
+    /// Follows the host to a generation.
+    pub fn move_to(&mut self, generation: u32) {
+        self.sealer = Sealer::new(&self.secret, generation, Direction::ClientToHost);
+        self.opener = Opener::new(&self.secret, generation, Direction::HostToClient);
+    }
+
+    /// The next datagram as it came; none if there was none for a moment.
+    pub fn datagram(&mut self) -> Option<&[u8]> {
+        let count = self.socket.recv(&mut self.buffer).ok()?;
+        Some(&self.buffer[..count])
+    }
+
+    /// Waits for a packet of this kind and opens it. Packets of other kinds and generations are passed over.
+    pub fn expect(&mut self, kind: Kind) -> (Header, Vec<u8>) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let Ok(count) = self.socket.recv(&mut self.buffer) else { continue };
+            let datagram = &self.buffer[..count];
+            let header = Header::decode(datagram).expect("the host sends whole packets");
+            if header.generation != self.opener.generation() {
+                continue;
+            }
+            let mut body = vec![0; count];
+            let body = self.opener.open(&header, datagram, &mut body).expect("the host seals what it sends").to_vec();
+            if header.kind == kind {
+                return (header, body);
+            }
+        }
+        panic!("no {kind:?} packet came");
+    }
+}
+
+/// Takes exactly the certificate that the test gave the host.
+#[derive(Debug)]
+struct Pin {
+    certificate: Vec<u8>,
+}
+
+impl ServerCertVerifier for Pin {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        assert_eq!(end_entity.as_ref(), self.certificate);
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        unreachable!("only TLS 1.3 is offered")
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = lumen_net::tls::crypto_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}

@@ -1,0 +1,286 @@
+//! The test's lumend: it starts the plane, signs for it, answers it, and holds the encoder's ends of the rings.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use ipc::event::{Event, now_ns};
+use ipc::link::Link;
+use ipc::plane::{Exit, PlaneError};
+use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
+use ipc::shm::sealed_memfd;
+use ipc::{
+    AskId, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, RingFds, RingGeometry, SessionId,
+    SignReply, SignRequest, ToNet,
+};
+use lumen_core::Mode;
+use lumen_net::native::Limits;
+use nix::fcntl::{FcntlArg, fcntl};
+
+/// Longer than anything here takes, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A plane under test.
+enum Plane {
+    /// The real program, locked down.
+    Program(Child),
+    /// Its library in threads of the test, with limits of the test's choosing.
+    Threads(JoinHandle<Result<Exit, PlaneError>>),
+}
+
+/// What plays lumend.
+pub struct Host {
+    link: Option<Link>,
+    plane: Option<Plane>,
+    pub certificate: Vec<u8>,
+    pub quic: SocketAddr,
+    pub media: SocketAddr,
+    /// The newest counters the plane has reported.
+    pub counters: NetCounters,
+}
+
+/// One generation's ends of a session: the encoder's.
+pub struct Encoder {
+    pub generation: u32,
+    pub video: RingProducer,
+    pub feedback: RingConsumer,
+    next_frame: u32,
+}
+
+pub fn mode() -> Mode {
+    Mode::new(1280, 720, 60_000).unwrap()
+}
+
+fn loopback() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+impl Host {
+    /// Starts the program, and sees that it says it is locked down.
+    pub fn program() -> Self {
+        let (ours, theirs) = Link::pair().unwrap();
+        // Not 3 itself: dup2 onto itself would keep close-on-exec.
+        let theirs = fcntl(theirs.into_fd(), FcntlArg::F_DUPFD_CLOEXEC(10)).unwrap();
+        // SAFETY: the descriptor was just made, and nothing else knows it.
+        let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lumen-net"));
+        command.env_clear();
+        let fd = theirs.as_raw_fd();
+        // SAFETY: dup2 is async-signal-safe; descriptor 3 belongs to nobody in a child that is about to exec.
+        unsafe {
+            command.pre_exec(move || match libc::dup2(fd, ipc::plane::LINK_FD) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let child = command.spawn().unwrap();
+        drop(theirs);
+        let mut host = Self::listening(ours, Plane::Program(child));
+        let hello = host.expect(|message| match message {
+            FromNet::Hello(hello) => Some(hello),
+            _ => None,
+        });
+        assert_eq!((hello.kind, hello.build.as_str()), (ipc::PlaneKind::Net, ipc::BUILD));
+        host
+    }
+
+    /// Starts the library, with these limits on clients.
+    pub fn threads(limits: Limits) -> Self {
+        let (ours, theirs) = Link::pair().unwrap();
+        let plane = thread::spawn(move || lumen_net::plane::serve(|| Ok(theirs), limits));
+        Self::listening(ours, Plane::Threads(plane))
+    }
+
+    fn listening(link: Link, plane: Plane) -> Self {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["lumen".into()]).unwrap().self_signed(&key).unwrap();
+        let certificate = certificate.der().to_vec();
+        let (signer, for_plane) = Link::pair().unwrap();
+        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.serialized_der()).unwrap();
+        // Ends when the plane does: its end of the link closes.
+        thread::spawn(move || sign(&signer, &signing));
+
+        let ((quic, quic_address), (media, media_address)) = (loopback(), loopback());
+        let listen = Listen {
+            quic: OwnedFd::from(quic),
+            media: OwnedFd::from(media),
+            signer: for_plane.into_fd(),
+            media_port: media_address.port(),
+            certificate: certificate.clone(),
+            reset_key: [1; 32],
+            token_key: [2; 32],
+            connection_id_key: 3,
+            host_name: "test host".into(),
+            boot_id: [9; 16],
+        };
+        link.send(ToNet::Listen(listen)).unwrap();
+        let (quic, media, counters) = (quic_address, media_address, NetCounters::default());
+        Self { link: Some(link), plane: Some(plane), certificate, quic, media, counters }
+    }
+
+    pub fn tell(&self, message: ToNet<OwnedFd>) {
+        self.link.as_ref().unwrap().send(message).unwrap();
+    }
+
+    pub fn permit(&self, client: Fingerprint) {
+        self.tell(ToNet::Permit { client, allowed: true });
+    }
+
+    /// Waits for a message that `pick` takes; others are passed over.
+    pub fn expect<T>(&mut self, mut pick: impl FnMut(FromNet) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let link = self.link.as_ref().unwrap();
+            if let Some(received) = link.recv::<FromNet>().unwrap() {
+                if let FromNet::Counters(counters) = &received.message {
+                    self.counters = *counters;
+                }
+                if let Some(found) = pick(received.message) {
+                    return found;
+                }
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(link.wait_readable(left).unwrap(), "the plane did not say what was expected");
+        }
+    }
+
+    pub fn expect_ask(&mut self) -> (AskId, Fingerprint, ipc::Wish) {
+        self.expect(|message| match message {
+            FromNet::Ask { ask, client, wish, .. } => Some((ask, client, wish)),
+            _ => None,
+        })
+    }
+
+    pub fn expect_gone(&mut self) -> (SessionId, String) {
+        self.expect(|message| match message {
+            FromNet::Gone { session, reason } => Some((session, reason)),
+            _ => None,
+        })
+    }
+
+    /// Waits until the counters satisfy `enough`.
+    pub fn expect_counters(&mut self, enough: impl Fn(&NetCounters) -> bool) {
+        if !enough(&self.counters) {
+            self.expect(|message| match message {
+                FromNet::Counters(counters) if enough(&counters) => Some(()),
+                _ => None,
+            });
+        }
+    }
+
+    /// Wires a generation, and keeps the encoder's ends.
+    pub fn wire(&self, session: u32, generation: u32, ask: Option<AskId>) -> Encoder {
+        let bitrate_kbps = 20_000;
+        let (video, for_encoder) = ring(RingGeometry::video(mode(), bitrate_kbps));
+        let (feedback, for_feedback) = ring(RingGeometry::FEEDBACK);
+        self.tell(ToNet::Wire(NetWiring {
+            session: SessionId(session),
+            generation: Generation(generation),
+            ask,
+            mode: mode(),
+            bitrate_kbps,
+            video,
+            feedback,
+        }));
+        let RingFds { memory, data, credit, geometry } = for_encoder;
+        let video = RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry);
+        let RingFds { memory, data, credit, geometry } = for_feedback;
+        let feedback = RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry);
+        Encoder { generation, video: video.unwrap(), feedback: feedback.unwrap(), next_frame: 0 }
+    }
+
+    /// Closes the link, which is the order to stop, and returns how the plane ended.
+    pub fn stop(mut self) -> ExitStatus {
+        self.link = None;
+        match self.plane.take() {
+            Some(Plane::Program(mut child)) => child.wait().unwrap(),
+            Some(Plane::Threads(plane)) => {
+                assert_eq!(plane.join().unwrap().unwrap(), Exit::Stopped);
+                ExitStatus::default()
+            }
+            None => unreachable!("a host is stopped once"),
+        }
+    }
+}
+
+impl Drop for Host {
+    /// A failed assertion leaves no process behind.
+    fn drop(&mut self) {
+        if let Some(Plane::Program(child)) = &mut self.plane {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A ring's descriptors twice: for the plane and for the test.
+fn ring(geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {
+    let memory = sealed_memfd("test-ring", Ring::memory_size(&geometry)).unwrap();
+    let (data, credit) = (Event::new().unwrap().into_fd(), Event::new().unwrap().into_fd());
+    let twin = RingFds {
+        memory: memory.try_clone().unwrap(),
+        data: data.try_clone().unwrap(),
+        credit: credit.try_clone().unwrap(),
+        geometry,
+    };
+    (RingFds { memory, data, credit, geometry }, twin)
+}
+
+/// Signs as lumend does: it is told a hash, and puts the prefix of RFC 8446 §4.4.3 before it itself.
+fn sign(link: &Link, key: &EcdsaKeyPair) {
+    while link.wait_readable(PATIENCE).is_ok_and(|ready| ready) {
+        let Ok(Some(request)) = link.recv::<SignRequest>() else { return };
+        let SignRequest::Tls13 { transcript } = request.message;
+        let content = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &transcript].concat();
+        let signature = key.sign(&SystemRandom::new(), &content).unwrap();
+        if link.send(SignReply::Signed(signature.as_ref().to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+impl Encoder {
+    /// Puts one frame of two slices into the ring, waiting for credit; returns its payload.
+    pub fn frame(&mut self, bytes: usize, idr: bool) -> Vec<u8> {
+        let number = self.next_frame;
+        self.next_frame += 1;
+        let payload: Vec<u8> = (0..bytes).map(|at| (at as u32).wrapping_mul(31).wrapping_add(number) as u8).collect();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let generation = self.generation;
+            if let Some(mut writer) = self.video.reserve() {
+                let now = now_ns();
+                let slices = payload.split_at(bytes / 3);
+                for (slice, last) in [(slices.0, false), (slices.1, true)] {
+                    let mut flags = if idr { ChunkFlags::IDR } else { ChunkFlags::NONE };
+                    if last {
+                        flags = flags | ChunkFlags::LAST;
+                    }
+                    let header = ChunkHeader {
+                        generation,
+                        frame: number,
+                        flags,
+                        len: 0,
+                        captured_ns: now - 3_000_000,
+                        taken_ns: now - 2_000_000,
+                        converted_ns: now - 1_000_000,
+                        sliced_ns: now,
+                    };
+                    writer.commit(header, slice).unwrap();
+                }
+                return payload;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(self.video.credit().wait(Some(left)).unwrap(), "the plane takes no frames");
+            self.video.credit().drain();
+        }
+    }
+}
