@@ -47,24 +47,24 @@ impl Outputs {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-        Ok(Self {
-            socket: fd.into(),
-            steps: Steps::new(now, source, own),
-            decoder: Decoder::default(),
-            unsent: Vec::new(),
-        })
+        let steps = Steps::new(now, source, own);
+        let mut outputs = Self { socket: fd.into(), steps, decoder: Decoder::default(), unsent: Vec::new() };
+        outputs.send();
+        Ok(outputs)
     }
 
     /// Wants an output for the session in this mode; called again, another mode. Exactly one [`OutputEvent::Ready`] or
     /// [`OutputEvent::Failed`] answers the latest wish.
     pub fn acquire(&mut self, now: u64, session: SessionId, mode: Mode) {
         self.steps.acquire(now, session, mode);
+        self.send();
     }
 
     /// Gives back what the session has or waits for. No event answers, and none of an earlier wish comes any more,
     /// but for those that [`Self::dispatch`] has returned already.
     pub fn release(&mut self, now: u64, session: SessionId) {
         self.steps.release(now, session);
+        self.send();
     }
 
     /// When [`Self::dispatch`] must be called even if the socket is silent.
@@ -72,8 +72,7 @@ impl Outputs {
         self.steps.deadline()
     }
 
-    /// Sends, receives and watches the time: to be called after [`Self::acquire`] and [`Self::release`], when the
-    /// socket is ready, and at [`Self::deadline`].
+    /// Sends, receives and watches the time: to be called when the socket is ready and at [`Self::deadline`].
     pub fn dispatch(&mut self, now: u64) -> Vec<OutputEvent> {
         let broken = self.turn(now).err();
         let mut events: Vec<_> = std::iter::from_fn(|| self.steps.next_event()).collect();
@@ -84,6 +83,11 @@ impl Outputs {
     /// Poll the socket for writing too.
     pub fn wants_write(&self) -> bool {
         !self.unsent.is_empty()
+    }
+
+    /// Sends what the socket takes at once. A broken socket is readable, so that [`Self::dispatch`] will meet the error.
+    fn send(&mut self) {
+        let _ = self.flush();
     }
 
     fn turn(&mut self, now: u64) -> Result<(), String> {
