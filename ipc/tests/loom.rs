@@ -50,7 +50,7 @@ struct Desk {
 #[test]
 fn mailbox_hands_over_whole_frames_and_always_the_last() {
     const FRAMES: u64 = 4;
-    check(4, || {
+    check(5, || {
         let desk = Arc::new(Desk::default());
         let writer = thread::spawn({
             let desk = desk.clone();
@@ -145,5 +145,5 @@ fn ring_of_single_chunks_loses_neither_bytes_nor_wakes() {
 
 #[test]
 fn ring_of_whole_frames_loses_neither_bytes_nor_wakes() {
-    check(4, || ring_model(3, 2));
+    check(3, || ring_model(3, 2));
 }

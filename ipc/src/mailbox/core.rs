@@ -146,8 +146,9 @@ impl Reader {
         if shared.latest.0.load(Ordering::Relaxed) == 0 {
             return Ok(None);
         }
-        // Acquire pairs with the writer's Release: picture and meta are complete.
-        let latest = shared.latest.0.swap(0, Ordering::Acquire);
+        // Acquire pairs with the writer's Release: picture and meta are complete. Release: a writer that finds the
+        // mailbox emptied by this also finds every buffer that was returned before it, and so never runs out.
+        let latest = shared.latest.0.swap(0, Ordering::AcqRel);
         let Some(latest) = latest.checked_sub(1) else { return Ok(None) };
         let Some(index) = u32::try_from(latest).ok().filter(|index| *index < self.buffers) else {
             return Err(Violation("a buffer was published that does not exist"));
