@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use ipc::event::{Event as Wake, now_ns};
 use ipc::link::{Link, LinkError};
@@ -71,6 +72,8 @@ impl From<DisplayError> for Trouble {
 pub struct Plane {
     link: Link,
     timer: TimerFd,
+    /// What the timer is set to.
+    armed: Option<u64>,
     source: Option<Opened>,
     events: Vec<Event>,
 }
@@ -94,7 +97,7 @@ struct Wired {
 impl Plane {
     /// A plane on a `link` whose `Hello` has been said, with a timer of CLOCK_MONOTONIC.
     pub fn new(link: Link, timer: TimerFd) -> Self {
-        Self { link, timer, source: None, events: Vec::with_capacity(4) }
+        Self { link, timer, armed: None, source: None, events: Vec::with_capacity(4) }
     }
 
     /// Runs until the link closes.
@@ -103,8 +106,8 @@ impl Plane {
     /// As [`run`].
     pub fn run(mut self) -> Result<Exit, PlaneError> {
         loop {
-            self.wait()?;
-            match self.turn().or_else(|trouble| self.settle(trouble)) {
+            let link_readable = self.wait()?;
+            match self.turn(link_readable).or_else(|trouble| self.settle(trouble)) {
                 Ok(()) => {}
                 Err(Trouble::Exit(exit)) => return Ok(exit),
                 Err(Trouble::Plane(error)) => return Err(error),
@@ -113,34 +116,34 @@ impl Plane {
         }
     }
 
-    /// Sleeps until the link or the display can be read or something is due.
-    fn wait(&self) -> Result<(), PlaneError> {
-        match self.source.as_ref().and_then(Opened::deadline) {
-            // A time of zero would disarm the timer.
-            Some(at) => {
-                let at = TimeSpec::from_duration(std::time::Duration::from_nanos(at.max(1)));
-                self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+    /// Sleeps until the link or the display can be read or something is due; true if it is the link.
+    fn wait(&mut self) -> Result<bool, PlaneError> {
+        let due = self.source.as_ref().and_then(Opened::deadline);
+        if due != self.armed {
+            match due {
+                // A time of zero would disarm the timer.
+                Some(at) => {
+                    let at = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
+                    self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+                }
+                None => self.timer.unset(),
             }
-            None => self.timer.unset(),
+            .map_err(io::Error::from)?;
+            self.armed = due;
         }
-        .map_err(io::Error::from)?;
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let display = self.source.as_ref().and_then(|source| source.display.fd());
-        let mut fds = [readable(self.link.as_fd()), readable(self.timer.as_fd()), readable(self.link.as_fd())];
-        let mut used = 2;
-        if let Some(fd) = display {
-            fds[2] = readable(fd);
-            used = 3;
-        }
-        match poll(&mut fds[..used], PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(io::Error::from(errno).into()),
-        }
+        let (link, timer) = (readable(self.link.as_fd()), readable(self.timer.as_fd()));
+        let woken = match self.source.as_ref().and_then(|source| source.display.fd()) {
+            Some(display) => poll_all(&mut [link, timer, readable(display)]),
+            None => poll_all(&mut [link, timer]),
+        };
+        Ok(woken?)
     }
 
-    /// Everything there is to do now. Each part finds out by itself, without blocking, that there is nothing for it.
-    fn turn(&mut self) -> Result<(), Trouble> {
-        while let Some(received) = self.link.recv::<ToCapture<OwnedFd>>()? {
+    /// Everything there is to do now. The display finds out by itself, without blocking, if there is nothing for it.
+    fn turn(&mut self, link_readable: bool) -> Result<(), Trouble> {
+        while let Some(received) = link_readable.then(|| self.link.recv::<ToCapture<OwnedFd>>()).transpose()?.flatten()
+        {
             self.obey(received.message)?;
         }
         match &mut self.source {
@@ -188,6 +191,15 @@ impl Plane {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits for any of them; true if the first can be read or has hung up.
+fn poll_all(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
+    match poll(fds, PollTimeout::NONE) {
+        Ok(_) => Ok(fds.first().is_some_and(|link| link.any() != Some(false))),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

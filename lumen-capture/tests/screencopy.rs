@@ -15,7 +15,7 @@ use ipc::{FromCapture, Generation, PixelFormat, Source};
 use lumen_core::Mode;
 use scene::Pace;
 use support::sway::Sway;
-use support::{Plane, read_stamp};
+use support::{Plane, pointer, read_stamp};
 use wayland_client::Connection;
 
 // The client of the end-to-end tests: one more that draws the same would be no better.
@@ -84,6 +84,24 @@ fn pictures_of_a_moving_client_come_in_order() {
     // The benchmark asks for 98 %; here the machine may be busy with other tests.
     assert!(published * 10 >= report.presented * 8, "{published} of {}", report.presented);
     assert!(stamps.len() as u64 * 2 >= published, "{} of {published}", stamps.len());
+    assert!(plane.stop().success());
+}
+
+#[test]
+fn the_cursor_is_in_the_picture() {
+    let sway = Sway::start("cursor");
+    let plane = Plane::start();
+    let format = plane.opened(1, mode(), output(&sway, "HEADLESS-1"));
+    let mut reader = plane.wire(1, format);
+    let plain = |pixels: &[u8]| pixels.as_chunks::<4>().0.iter().all(|pixel| pixel[..3] == pixels[..3]);
+    assert!(reader.frame(|_, pixels| plain(pixels)));
+    let _pointer = pointer::Pointer::at(sway.stream(), (320, 180), (640, 360));
+    // It may be drawn at its old place first, which is in the picture too.
+    let here = |pixels: &[u8]| {
+        let row = &pixels[format.stride as usize * 184..][..format.stride as usize];
+        row[320 * 4..336 * 4].as_chunks::<4>().0.iter().any(|pixel| pixel[..3] != row[..3])
+    };
+    while !reader.frame(|_, pixels| here(pixels)) {}
     assert!(plane.stop().success());
 }
 

@@ -8,20 +8,21 @@
 //! output's commit there, taken before the pixels are copied, so that the copy and this process's wake-up count as
 //! latency. A time that is not within the last 100 ms is not believed, and the moment `ready` was read is used instead.
 
+mod picture;
 mod protocol;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use ipc::FrameFormat;
 use ipc::shm::Mapping;
-use ipc::{FrameFormat, PixelFormat};
 use wayland_client::backend::WaylandError;
 use wayland_client::protocol::wl_buffer::WlBuffer;
-use wayland_client::protocol::wl_shm;
 use wayland_client::{Connection, DispatchError, EventQueue, WEnum};
 
 use super::{Display, DisplayError, Event, Frame, checked_format, map_all};
+use picture::{believed, pixel_format, turn_over};
 use protocol::{Outcome, Shape, Shot, State};
 
 /// How long the compositor may take to list its outputs and describe the wanted one.
@@ -31,8 +32,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// When to try again to hand requests to a compositor whose socket is full.
 const FLUSH_PAUSE: Duration = Duration::from_millis(5);
-/// The compositor's time of a picture is believed if it is no older than this.
-const BELIEVED_AGE: Duration = Duration::from_millis(100);
 
 /// A connection to a compositor that captures one output.
 pub struct Wlroots {
@@ -121,25 +120,16 @@ impl Wlroots {
         self.flush_at = full.then(|| now_ns + FLUSH_PAUSE.as_nanos() as u64);
     }
 
-    /// Asks for the next frame object, if everything it needs is known.
-    fn prepare(&mut self, now_ns: u64) -> Result<(), DisplayError> {
-        let copying = usize::from(self.copying.is_some());
-        if self.state.shots.len() > copying || now_ns < self.pause_until || !self.state.listed {
-            return Ok(());
+    /// Asks for the next frame object, unless there is one, or it is too early, or the output is not there yet.
+    fn prepare(&mut self, now_ns: u64) {
+        let prepared = self.state.shots.len() > usize::from(self.copying.is_some());
+        if prepared || now_ns < self.pause_until {
+            return;
         }
-        if self.state.shm.is_none() {
-            return Err(DisplayError::Failed("the compositor offers no shared memory (wl_shm)".into()));
-        }
-        let Some(manager) = &self.state.manager else {
-            return Err(DisplayError::Failed(
-                "the compositor does not offer wlr-screencopy version 3; use sway 1.7 or newer, or another wlroots \
-                 compositor of its age"
-                    .into(),
-            ));
-        };
-        // Absent at first it may still come, until the time for opening is over: it may have been made just now.
         let named = |output: &&protocol::Output| output.name.as_deref() == Some(&self.output) && !output.gone;
-        let Some(output) = self.state.outputs.iter().find(named) else { return Ok(()) };
+        let (Some(manager), Some(output)) = (&self.state.manager, self.state.outputs.iter().find(named)) else {
+            return;
+        };
         self.serial += 1;
         let proxy = manager.capture_output(1, &output.proxy, &self.queue.handle(), self.serial);
         self.state.shots.push(Shot {
@@ -150,7 +140,19 @@ impl Wlroots {
             upside_down: false,
             outcome: None,
         });
-        Ok(())
+    }
+
+    /// Looks at what the compositor offers.
+    fn check_globals(&self) -> Result<(), DisplayError> {
+        let lacks = |what: &str| Err(DisplayError::Failed(format!("the compositor does not offer {what}")));
+        match (&self.state.manager, &self.state.shm) {
+            _ if !self.state.listed => Ok(()),
+            (None, _) => {
+                lacks("wlr-screencopy version 3; sway 1.7 and newer do, and other wlroots compositors of its age")
+            }
+            (_, None) => lacks("shared memory (wl_shm)"),
+            _ => Ok(()),
+        }
     }
 
     /// Looks at the output itself: it may have been turned or unplugged.
@@ -251,6 +253,13 @@ impl Wlroots {
         Ok(())
     }
 
+    /// Says to the compositor whatever can be said now.
+    fn advance(&mut self, now_ns: u64) {
+        self.copy();
+        self.prepare(now_ns);
+        self.flush(now_ns);
+    }
+
     /// Gives the held buffer to the prepared frame object, if there are both.
     fn copy(&mut self) {
         let (Some(buffer), None, Some(pool)) = (self.held, self.copying, &self.pool) else { return };
@@ -323,20 +332,21 @@ impl Display for Wlroots {
 
     fn begin(&mut self, buffer: u32, now_ns: u64) {
         self.held = Some(buffer);
-        self.copy();
-        self.flush(now_ns);
+        self.advance(now_ns);
     }
 
     fn dispatch(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), DisplayError> {
         self.read()?;
+        self.check_globals()?;
         self.check_output(now_ns)?;
         self.collect(now_ns, events)?;
         if self.opened.is_none() && now_ns >= self.open_by {
             return Err(DisplayError::Failed(format!("the compositor does not describe output {}", self.output)));
         }
-        self.prepare(now_ns)?;
-        self.copy();
-        self.flush(now_ns);
+        // A picture goes on its way first: `begin` comes at once and sends everything in one go.
+        if !events.iter().any(|event| matches!(event, Event::Ready(_))) {
+            self.advance(now_ns);
+        }
         Ok(())
     }
 }
@@ -346,39 +356,6 @@ impl Pool {
         if let Some(pixels) = self.local.get_mut(buffer as usize).and_then(Mapping::as_mut_slice) {
             turn_over(pixels, self.format.stride as usize);
         }
-    }
-}
-
-/// Exchanges the first row with the last and so on.
-fn turn_over(pixels: &mut [u8], stride: usize) {
-    let mut rows = pixels.chunks_exact_mut(stride);
-    while let (Some(top), Some(bottom)) = (rows.next(), rows.next_back()) {
-        top.swap_with_slice(bottom);
-    }
-}
-
-fn pixel_format(format: WEnum<wl_shm::Format>) -> Result<PixelFormat, DisplayError> {
-    use wl_shm::Format;
-    match format {
-        WEnum::Value(Format::Xrgb8888 | Format::Argb8888) => Ok(PixelFormat::Bgrx),
-        WEnum::Value(Format::Xbgr8888 | Format::Abgr8888) => Ok(PixelFormat::Rgbx),
-        other => {
-            let code = u32::from(other);
-            Err(DisplayError::Failed(format!(
-                "the compositor offers pixels as {code:#010x} only; four bytes a pixel in XRGB8888 or XBGR8888 order \
-                 are needed (for sway, WLR_RENDERER=pixman or gles2 gives that)"
-            )))
-        }
-    }
-}
-
-/// The compositor's time of a picture if it can be one, else now; see the module's documentation.
-fn believed(seconds: u64, nanoseconds: u32, now_ns: u64) -> u64 {
-    let told = seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(u64::from(nanoseconds)));
-    let age = told.and_then(|told| now_ns.checked_sub(told));
-    match age {
-        Some(age) if nanoseconds < 1_000_000_000 && age <= BELIEVED_AGE.as_nanos() as u64 => now_ns - age,
-        _ => now_ns,
     }
 }
 
@@ -393,35 +370,5 @@ fn broken(error: DispatchError) -> DisplayError {
         DispatchError::BadMessage { interface, .. } => {
             DisplayError::Failed(format!("the compositor sent a malformed {interface} event"))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pictures_are_turned_over() {
-        let mut rows = [1, 1, 2, 2, 3, 3];
-        turn_over(&mut rows, 2);
-        assert_eq!(rows, [3, 3, 2, 2, 1, 1]);
-    }
-
-    #[test]
-    fn only_a_plausible_time_is_believed() {
-        let now = 5_050_000_000;
-        assert_eq!(believed(5, 49_000_000, now), 5_049_000_000);
-        assert_eq!(believed(4, 950_000_000, now), 4_950_000_000, "100 ms old");
-        for (seconds, nanoseconds) in [(4, 949_999_999), (5, 50_000_001), (4, 1_000_000_000), (0, 0), (u64::MAX, 0)] {
-            assert_eq!(believed(seconds, nanoseconds, now), now, "{seconds}.{nanoseconds}");
-        }
-    }
-
-    #[test]
-    fn formats_with_other_layouts_are_refused_with_their_code() {
-        assert_eq!(pixel_format(WEnum::Value(wl_shm::Format::Abgr8888)).ok(), Some(PixelFormat::Rgbx));
-        let refused = pixel_format(WEnum::Value(wl_shm::Format::Rgb888)).unwrap_err().to_string();
-        assert!(refused.contains("0x34324752"), "{refused}");
-        assert!(pixel_format(WEnum::Unknown(7)).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The real plane binary on a real link, as lumend would start it, and the reading end of its mailbox.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod pointer;
 pub mod sway;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
