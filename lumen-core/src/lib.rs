@@ -11,7 +11,9 @@ pub mod hello;
 pub mod histogram;
 pub mod mode;
 pub mod packet;
+pub mod packetize;
 pub mod parity;
+pub mod reassemble;
 pub mod seal;
 pub mod stamp;
 
