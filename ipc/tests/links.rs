@@ -11,9 +11,9 @@ use ipc::link::{Link, LinkError, Received};
 use ipc::shm::sealed_memfd;
 use ipc::*;
 use lumen_core::{Mode, RawMode};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use nix::unistd::{getgid, getpid, getuid, pipe};
+use nix::unistd::{getgid, getpid, getuid, pipe2};
 use proptest::prelude::*;
 
 fn recv<M: Message>(link: &Link) -> Result<M, LinkError> {
@@ -209,7 +209,7 @@ fn surplus_descriptors_are_closed() {
     let (above, below) = Link::pair().unwrap();
     // Once more than a message may have, once as many as the kernel carries: an open copy would keep the pipe alive.
     for copies in [1, 3, MAX_FDS + 1, 253] {
-        let (read, write) = pipe().unwrap();
+        let (read, write) = pipe2(OFlag::O_NONBLOCK).unwrap();
         send_raw(&below, &postcard::to_stdvec(&FromNet::Pong(1)).unwrap(), &vec![&write; copies]);
         drop(write);
         assert!(malformed::<FromNet>(&above).contains("descriptors"));

@@ -8,13 +8,14 @@ use ipc::codec::MAX_FDS;
 use ipc::event::Event;
 use ipc::link::{Link, LinkError};
 use ipc::{FrameFormat, Generation, PixelFormat, Pool, ToCapture};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::pipe;
+use nix::unistd::pipe2;
 
 #[test]
 fn descriptors_of_a_message_that_cannot_all_be_received_are_closed() {
     let (above, below) = Link::pair().unwrap();
-    let (read, write) = pipe().unwrap();
+    let (read, write) = pipe2(OFlag::O_NONBLOCK).unwrap();
     let copies: Vec<OwnedFd> = (0..MAX_FDS - 2).map(|_| write.try_clone().unwrap()).collect();
     drop(write);
     let pool = Pool {
