@@ -35,7 +35,8 @@ pub struct Listen {
     pub address: Address,
     /// UDP port of QUIC; 0 lets the kernel choose.
     pub port: u16,
-    media_port: Option<u16>,
+    /// Of the media; none is the next above `port`. See [`Listen::media_port`].
+    pub media_port: Option<u16>,
 }
 
 /// Where to listen.

@@ -303,11 +303,12 @@ impl Steps {
         self.run(now, format!("output {} disable", output.name), Step::Disable(output));
     }
 
+    /// With `enable`, because sway 1.7 remembers the `disable` that it did not carry out, and then ignores modes.
     fn park(&mut self, now: u64, output: Virtual, still: &Output) {
         match still.current_mode {
             Some(mode) => {
                 let command =
-                    format!("output {} mode --custom {}x{}@{PARKED_HZ}Hz", output.name, mode.width, mode.height);
+                    format!("output {} enable mode --custom {}x{}@{PARKED_HZ}Hz", output.name, mode.width, mode.height);
                 self.run(now, command, Step::Park(output));
             }
             None => self.spare.push(output),

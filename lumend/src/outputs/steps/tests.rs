@@ -83,7 +83,8 @@ impl World {
                 }
                 Ok(())
             }
-            ["output", name, .., "--custom", mode, "scale", "1"] | ["output", name, "mode", "--custom", mode] => {
+            ["output", name, .., "--custom", mode, "scale", "1"]
+            | ["output", name, "enable", "mode", "--custom", mode] => {
                 let raw: lumen_core::RawMode = mode.trim_end_matches("Hz").parse().map_err(|_| mode.to_owned())?;
                 if let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) {
                     let (width, height) = (raw.width.into(), raw.height.into());
