@@ -1,0 +1,166 @@
+//! What the command does: connect, play until something ends it, report.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::cli::{Cli, Command, Connect};
+use crate::config_dir::{ConfigError, default_dir};
+use crate::connect::{Options, resolve};
+use crate::error::{ConnectError, Ending};
+use crate::progress::{PERIOD, Progress};
+use crate::report::{Report, Subject};
+use crate::session::{Playing, first_readable};
+use crate::worker::{Outputs, Worker};
+use crate::{Client, Identity};
+
+/// Why the command did not do what it was asked to; one line each.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot write {}: {source}", path.display())]
+    Output { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Written(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Ended(Ending),
+    #[error("cannot use this machine: {0}")]
+    Local(#[from] io::Error),
+}
+
+impl Failure {
+    /// 2 usage, 3 could not connect, 4 refused, 5 lost.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Config(_) | Self::Output { .. } | Self::Written(_) => 2,
+            Self::Connect(ConnectError::Config(_)) => 2,
+            Self::Connect(
+                ConnectError::Refused(_) | ConnectError::PinMismatch { .. } | ConnectError::HostKeyChanged { .. },
+            ) => 4,
+            Self::Connect(_) | Self::Local(_) => 3,
+            Self::Ended(_) => 5,
+        })
+    }
+}
+
+/// Runs the command line.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Connect(arguments) => connect(&arguments),
+        Command::Fingerprint(dir) => {
+            let dir = dir.config.map_or_else(default_dir, Ok)?;
+            writeln!(io::stdout(), "{}", Identity::load_or_create(&dir)?.fingerprint())?;
+            Ok(())
+        }
+    }
+}
+
+fn connect(arguments: &Connect) -> Result<(), Failure> {
+    let dir = arguments.config.config.clone().map_or_else(default_dir, Ok)?;
+    // Before the connection: a path that cannot be written should not cost the host a session.
+    let outputs = outputs(arguments)?;
+    let client = Client::open(&dir)?;
+    let media = match &arguments.media {
+        Some(address) => resolve(address)?.first().copied(),
+        None => None,
+    };
+    let options = Options {
+        host: arguments.host.clone(),
+        mode: arguments.mode,
+        bitrate_kbps: arguments.bitrate.unwrap_or(0),
+        pin: arguments.pin,
+        media,
+        // Only for the host's lists, so that a machine without a name is no error.
+        name: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+    };
+    let session = client.connect(&options)?;
+    if !arguments.quiet {
+        let trust = if session.first_use() { "first use, now remembered" } else { "as expected" };
+        eprintln!("host {} ({trust}): {}", session.fingerprint(), session.host_name());
+        eprintln!("mode {}", session.mode());
+    }
+    let (mode, fingerprint) = (session.mode(), session.fingerprint().to_string());
+    // Threads inherit the mask, so it is set before there are any; from here on signals are read, not taken.
+    let signals = signals()?;
+    let (worker, sink) = Worker::start(outputs, session.control())?;
+    let playing = session.play(sink)?;
+    play(&playing, &signals, arguments)?;
+    let (ending, media) = playing.finish();
+    let worked = worker.finish();
+
+    let decoding = arguments.decode || arguments.png.is_some();
+    let mode = media.mode.unwrap_or(mode);
+    let subject = Subject { mode, fingerprint, ended: ending.to_string(), decoding, overrun: worked.overrun };
+    let report = Report::new(subject, &media, &worked.recorder);
+    if !arguments.quiet {
+        eprint!("{}", report.table());
+    }
+    if let Some(path) = &arguments.json {
+        write_json(path, &report).map_err(|source| Failure::Output { path: path.clone(), source })?;
+    }
+    match (worked.failure, ending) {
+        (Some(failure), _) => Err(Failure::Written(failure)),
+        (None, Ending::Stopped) => Ok(()),
+        (None, ending) => Err(Failure::Ended(ending)),
+    }
+}
+
+/// Waits for a signal, the end of the session or of the time asked for, and keeps the line on the terminal alive.
+fn play(playing: &Playing, signals: &SignalFd, arguments: &Connect) -> io::Result<()> {
+    let deadline = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+    let mut progress = Progress::new(arguments.quiet);
+    loop {
+        let left = deadline.map_or(PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break;
+        }
+        if first_readable(&[signals.as_fd(), playing.as_fd()], left.min(PERIOD))?.is_some() {
+            break;
+        }
+        progress.draw(playing.live());
+    }
+    progress.clear();
+    Ok(())
+}
+
+/// SIGINT and SIGTERM as something to wait for.
+fn signals() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGINT);
+    mask.add(Signal::SIGTERM);
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+fn outputs(arguments: &Connect) -> Result<Outputs, Failure> {
+    let create = |path: &Path| match File::create(path) {
+        Ok(file) => Ok(file),
+        Err(source) => Err(Failure::Output { path: path.to_owned(), source }),
+    };
+    let buffered = |path: &Option<PathBuf>| path.as_deref().map(|path| create(path).map(BufWriter::new)).transpose();
+    for path in [&arguments.png, &arguments.json].into_iter().flatten().filter(|path| path.as_os_str() != "-") {
+        create(path)?;
+    }
+    let middle_ns = arguments.seconds.map(|seconds| (seconds * 0.5e9) as u64);
+    Ok(Outputs {
+        stream: buffered(&arguments.out)?,
+        trace: buffered(&arguments.trace)?,
+        decode: arguments.decode || arguments.png.is_some(),
+        png: arguments.png.clone().map(|path| (path, middle_ns)),
+    })
+}
+
+fn write_json(path: &Path, report: &Report) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    if path.as_os_str() == "-" { io::stdout().write_all(text.as_bytes()) } else { std::fs::write(path, text) }
+}
