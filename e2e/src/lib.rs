@@ -1,1 +1,11 @@
+//! End-to-end tests of Lumen: real compositors, planes and clients in a world that can be made bad on purpose.
+//!
+//! [`trial`] is what the tests begin with; [`relay`] is a bad network, [`inject`] puts system calls into running
+//! planes, [`wayland`] holds the instruments that draw and read a real desktop.
 
+#![deny(unsafe_code)]
+
+pub mod inject;
+pub mod relay;
+pub mod trial;
+pub mod wayland;

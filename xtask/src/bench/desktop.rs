@@ -103,7 +103,7 @@ impl Runs {
         self.delivered.push(read / (read + missing).max(1.0) * 100.0);
         self.fps.push(number(&run.report["fps"])?);
         let drawn = &run.report["latency_us"]["drawn_to_decoded"];
-        let floor = &run.floor["drawn_to_readable"];
+        let floor = &run.floor["drawn_to_readable_us"];
         let milliseconds = |value: &Value| number(value).map(|microseconds| microseconds / 1000.0);
         let (floor_p50, floor_p99) = (milliseconds(&floor["p50"])?, milliseconds(&floor["p99"])?);
         let (drawn_p50, drawn_p99) = (milliseconds(&drawn["p50"])?, milliseconds(&drawn["p99"])?);

@@ -1,0 +1,106 @@
+//! `kill -9` of a plane in mid-stream: the session goes on.
+
+use std::time::Duration;
+
+use e2e::trial::{hiccups, pids, scene, sound, stage, trace, wait_for_frames, watch};
+use xtask::host::{Desktop, Host};
+use xtask::process::wait_until;
+
+/// Kills made in each case; the median hiccup counts, since the machine is shared.
+const KILLS: usize = 3;
+
+fn survives_the_death_of(plane: &str, desktop: Desktop, exec: Option<&str>) {
+    let stage = stage().unwrap();
+    let config = exec.map(|arguments| scene(&stage, arguments)).unwrap_or_default();
+    let host = Host::start(&stage, desktop, &config).unwrap();
+    let client = watch(&stage, &host, "viewer", 14, &[]).unwrap();
+    wait_for_frames(&host, 10).unwrap();
+    let before = pids(&host).unwrap();
+    for kill in 1..=KILLS {
+        let killed = i64::from(host.kill_plane(plane).unwrap());
+        wait_until(Duration::from_secs(5), || {
+            let status = host.status().ok()?;
+            let planes = status["planes"].as_array()?;
+            let reborn = planes.iter().find(|entry| entry["plane"] == plane)?;
+            let generation = status["sessions"][0]["generation"].as_u64()?;
+            let running = reborn["pid"].as_i64()? != killed && reborn["state"] == "running";
+            let counted = reborn["restarts"] == kill as u64 && generation == 1 + kill as u64;
+            let sending = status["sessions"][0]["fps"].as_f64()? > 0.0;
+            (running && counted && sending).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{plane} kill {kill}: {error}: {:#}\n{}", host.status().unwrap(), host.log()));
+    }
+    let after = pids(&host).unwrap();
+    for (name, pid) in &before {
+        assert_eq!(after.get(name) == Some(pid), !name.starts_with(plane), "{name}: {before:?} then {after:?}");
+    }
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
+    let frames = trace(&stage, "viewer").unwrap();
+    sound(&frames).unwrap();
+    let mut gaps = hiccups(&frames);
+    assert_eq!(gaps.len(), KILLS, "one new generation a kill: {gaps:?}");
+    gaps.sort_by(f64::total_cmp);
+    println!("{plane} on {desktop:?} {exec:?}: hiccups {gaps:.0?} ms");
+    assert!(gaps[KILLS / 2] <= 250.0, "{plane}: hiccups of {gaps:?} ms");
+}
+
+#[test]
+fn capture_on_a_moving_desktop() {
+    survives_the_death_of("capture", Desktop::Sway, Some(""));
+}
+
+#[test]
+fn capture_on_a_still_desktop() {
+    survives_the_death_of("capture", Desktop::Sway, Some("--still"));
+}
+
+#[test]
+fn encode_on_a_moving_desktop() {
+    survives_the_death_of("encode", Desktop::Sway, Some(""));
+}
+
+#[test]
+fn encode_on_a_still_desktop() {
+    survives_the_death_of("encode", Desktop::Sway, Some("--still"));
+}
+
+#[test]
+fn capture_and_encode_on_the_pattern() {
+    survives_the_death_of("capture", Desktop::Pattern, None);
+    survives_the_death_of("encode", Desktop::Pattern, None);
+}
+
+#[test]
+fn a_network_plane_that_dies_is_replaced_and_serves_again() {
+    let stage = stage().unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let client = watch(&stage, &host, "viewer", 20, &[]).unwrap();
+    wait_for_frames(&host, 30).unwrap();
+    host.kill_plane("net").unwrap();
+    let lost = client.finish(Duration::from_secs(15)).unwrap();
+    assert_eq!(lost.status.code(), Some(5), "{}", lost.stderr);
+    let report = watch(&stage, &host, "viewer", 2, &[]).unwrap().succeed(Duration::from_secs(30)).unwrap();
+    assert!(report["frames"]["decoded"].as_u64().unwrap() > 60, "{report:#}");
+}
+
+#[test]
+fn the_compositor_dies_and_the_session_goes_on() {
+    let stage = stage().unwrap();
+    let host = Host::start(&stage, Desktop::Sway, &scene(&stage, "")).unwrap();
+    let client = watch(&stage, &host, "viewer", 12, &[]).unwrap();
+    wait_for_frames(&host, 60).unwrap();
+    let sway = e2e::trial::child_named(host.pid(), "sway").unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sway), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let status = host
+        .status_where(Duration::from_secs(10), |status| {
+            let session = &status["sessions"][0];
+            session["generation"].as_u64().unwrap_or(0) >= 2 && session["fps"].as_f64().unwrap_or(0.0) > 0.0
+        })
+        .unwrap();
+    let planes = status["planes"].as_array().unwrap();
+    assert!(planes.iter().all(|plane| plane["restarts"] == 0), "nothing was charged as a crash: {status:#}");
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
+    sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
