@@ -143,19 +143,23 @@ impl LossEstimator {
             let recent = lost.saturating_sub(self.lost).min(expected) as f64 / expected as f64;
             self.highest = highest;
             self.lost = lost;
-            // Up by as much as the sample's size deserves, down by a fiftieth: at ten reports a second, three and a
-            // half quiet seconds halve the estimate.
+            // A rise that chance would hardly make is believed by as much as the sample's size deserves; what may be
+            // chance moves the estimate little, and down less than up: ten reports a second halve it in two.
+            let chance = (self.rate * (1.0 - self.rate) / expected as f64).sqrt();
             let deserved = expected as f64 / (expected + Self::ENOUGH) as f64;
-            let weight = if recent > self.rate { deserved } else { 0.02 };
+            let weight = match recent - self.rate {
+                rise if rise > 2.0 * chance => deserved,
+                rise if rise > 0.0 => 0.06,
+                _ => 0.03,
+            };
             self.rate += (recent - self.rate) * weight;
         }
         self.permille()
     }
 
-    /// Share of packets lost, in thousandths, with a margin of half as much again: bursts make a path worse than its
-    /// mean.
+    /// Share of packets lost, in thousandths, with a margin of a quarter: no path is as even as a coin.
     pub fn permille(&self) -> u32 {
-        ((self.rate * 1500.0).ceil() as u32).min(MOST_LOSS_PERMILLE)
+        ((self.rate * 1250.0).ceil() as u32).min(MOST_LOSS_PERMILLE)
     }
 }
 
@@ -216,9 +220,9 @@ mod tests {
         let mut estimator = LossEstimator::default();
         assert_eq!(estimator.report(20, 10, 20), 0, "too few packets to tell");
         let one = estimator.report(1000, 950, 1000);
-        assert!((60..=75).contains(&one), "{one}");
+        assert!((50..=63).contains(&one), "{one}");
         let two = estimator.report(2000, 1900, 2000);
-        assert!((one..=75).contains(&two), "{two}");
+        assert!((one..=63).contains(&two), "{two}");
         let quiet = (3..13).map(|step| estimator.report(step * 1000, step * 1000 - 100, step * 1000)).last().unwrap();
         assert!(quiet < two && quiet > two / 2, "{quiet}");
         estimator.new_generation();

@@ -286,10 +286,10 @@ impl Reassembler {
                 self.give_up(self.next + 1);
                 continue;
             }
-            if self.awaiting_idr
+            if (self.awaiting_idr || self.wanted.is_some())
                 && let Some(idr) = self.whole_idr()
             {
-                // What comes before it is of no use any more.
+                // The answer to a wish: what comes before it is of no use any more.
                 self.give_up(idr);
                 continue;
             }
