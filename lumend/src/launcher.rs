@@ -3,7 +3,7 @@
 //! It is the one process that is not locked down, because what it starts must be free to use sandboxes and JITs of its
 //! own. So it has no link to a plane, holds no key, and is told only *that* it should start a desktop, never what.
 
-mod desktop;
+mod compositor;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,8 +18,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use desktop::Desktop;
-pub use desktop::DesktopPaths;
+use compositor::Compositor;
+pub use compositor::DesktopPaths;
 
 /// What the launcher waits for.
 enum Event {
@@ -39,7 +39,7 @@ struct Launcher<'a> {
     children: SignalFd,
     paths: DesktopPaths,
     exec: &'a str,
-    desktop: Option<Desktop>,
+    desktop: Option<Compositor>,
 }
 
 /// Runs until the link on fd 3 closes; then everything that was started is ended.
@@ -92,7 +92,7 @@ impl<'a> Launcher<'a> {
                 Event::Spoke => self.check_ready()?,
                 Event::Child(status) => self.on_child(status)?,
                 Event::TooLate => {
-                    let reason = format!("sway did not come up within {} s", desktop::START_WITHIN.as_secs());
+                    let reason = format!("sway did not come up within {} s", compositor::START_WITHIN.as_secs());
                     self.gone(reason)?;
                 }
             }
@@ -101,13 +101,13 @@ impl<'a> Launcher<'a> {
     }
 
     fn wait(&mut self) -> Result<Vec<Event>, LinkError> {
-        let deadline = self.desktop.as_ref().and_then(Desktop::deadline);
+        let deadline = self.desktop.as_ref().and_then(Compositor::deadline);
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
             // Rounded up: a poll that ends a little early would only be repeated.
             PollTimeout::try_from(left + 1).unwrap_or(PollTimeout::MAX)
         });
-        let ready = self.desktop.as_ref().and_then(Desktop::ready_pipe);
+        let ready = self.desktop.as_ref().and_then(Compositor::ready_pipe);
         let mut sources = vec![
             PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
@@ -150,7 +150,7 @@ impl<'a> Launcher<'a> {
             Some(_) => return Ok(()),
             None => {}
         }
-        match Desktop::start(&self.paths, self.exec) {
+        match Compositor::start(&self.paths, self.exec) {
             Ok(desktop) => self.desktop = Some(desktop),
             Err(reason) => self.link.send(FromLauncher::DesktopGone { reason })?,
         }

@@ -54,7 +54,7 @@ impl DesktopPaths {
 }
 
 /// A running, or starting, compositor.
-pub struct Desktop {
+pub struct Compositor {
     pid: Pid,
     started: Instant,
     /// The start script writes WAYLAND_DISPLAY into it once sway runs it, which is when the sockets exist. None when
@@ -62,7 +62,7 @@ pub struct Desktop {
     ready: Option<File>,
 }
 
-impl Desktop {
+impl Compositor {
     /// Starts sway. The error is for people.
     pub fn start(paths: &DesktopPaths, exec: &str) -> Result<Self, String> {
         if paths.wayland.as_os_str().len() > SOCKET_PATH {

@@ -1,0 +1,236 @@
+//! A headless sway with a runtime directory of its own, from its configuration to the end of the last process on it.
+
+#![allow(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{AccessFlags, Pid, access, mkfifo};
+
+/// A compositor that has no sockets by then never will.
+pub const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between SIGTERM and SIGKILL.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Rounds of killing what is left. Each round ends one level of a process tree.
+const KILL_ROUNDS: usize = 64;
+
+/// The longest path that fits into a Unix socket address, without its final zero.
+const SOCKET_PATH: usize = 107;
+
+/// Where a desktop of lumend's own is found.
+#[derive(Clone, Debug)]
+pub struct DesktopPaths {
+    /// Its XDG_RUNTIME_DIR: made anew for each start.
+    pub directory: PathBuf,
+    /// The Wayland socket.
+    pub wayland: PathBuf,
+    /// Sway's IPC socket.
+    pub control: PathBuf,
+    home: PathBuf,
+}
+
+impl DesktopPaths {
+    pub fn new(runtime: &Path) -> Self {
+        let directory = runtime.join("desktop");
+        Self {
+            wayland: directory.join("wayland-1"),
+            control: directory.join("sway.sock"),
+            home: runtime.join("home"),
+            directory,
+        }
+    }
+}
+
+/// A running, or starting, compositor.
+pub struct Compositor {
+    pid: Pid,
+    started: Instant,
+    /// The start script writes WAYLAND_DISPLAY into it once sway runs it, which is when the sockets exist. None when
+    /// that has happened.
+    ready: Option<File>,
+}
+
+impl Compositor {
+    /// Starts sway. The error is for people.
+    pub fn start(paths: &DesktopPaths, exec: &str) -> Result<Self, String> {
+        if paths.wayland.as_os_str().len() > SOCKET_PATH {
+            return Err(format!("{} is too long for a socket; use a shorter --runtime", paths.wayland.display()));
+        }
+        let ready = prepare(paths, exec)
+            .map_err(|error| format!("cannot write {}: {error}; name another --runtime", paths.directory.display()))?;
+        let mut command = Command::new("sway");
+        command.arg("-c").arg(paths.directory.join("config")).stdin(Stdio::null()).process_group(0);
+        set_environment(&mut command, paths);
+        let parent = nix::unistd::getpid();
+        // SAFETY: between fork and exec only prctl, getppid and sigprocmask are called, which are async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                // A launcher that is killed takes its compositor with it: nobody else would know of it.
+                nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+                if nix::unistd::getppid() != parent {
+                    return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+                }
+                SigSet::empty().thread_set_mask()?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "sway is not installed; install it, or use --desktop pattern".to_owned(),
+            _ => format!("sway cannot be started: {error}"),
+        })?;
+        // Its end is taken by the launcher's wait for any child, which dropping the handle leaves alone.
+        let pid = Pid::from_raw(child.id().cast_signed());
+        Ok(Self { pid, started: Instant::now(), ready: Some(ready) })
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_none()
+    }
+
+    /// When it counts as failed, while it is not ready.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ready.as_ref().map(|_| self.started + START_WITHIN)
+    }
+
+    /// Readable when [`Self::check_ready`] has something to say.
+    pub fn ready_pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.ready.as_ref().map(File::as_fd)
+    }
+
+    /// True once, when the sockets are there. An error if sway chose other ones.
+    pub fn check_ready(&mut self, paths: &DesktopPaths) -> Result<bool, String> {
+        let Some(pipe) = &mut self.ready else { return Ok(false) };
+        let mut said = [0; 64];
+        match pipe.read(&mut said) {
+            Ok(0) => Err("the desktop's start script failed; is there a shell?".to_owned()),
+            Ok(length) => {
+                self.ready = None;
+                let name = String::from_utf8_lossy(&said[..length]);
+                if paths.directory.join(name.trim()) != paths.wayland || !paths.control.exists() {
+                    return Err(format!("sway listens on {:?} instead of wayland-1", name.trim()));
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(format!("cannot read the desktop's ready pipe: {error}")),
+        }
+    }
+
+    /// Ends sway, and then whatever is left of what ran on it. Every other child of this process goes too: it has no
+    /// children but these.
+    pub fn stop(self) {
+        // Errors mean that it has ended, which is what is wanted; the same below.
+        let _ = kill(self.pid, Signal::SIGTERM);
+        self.wait_for_end();
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        for _ in 0..KILL_ROUNDS {
+            let left = children();
+            if left.is_empty() {
+                break;
+            }
+            for pid in &left {
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+            for pid in left {
+                let _ = waitpid(pid, None);
+            }
+        }
+    }
+
+    /// Waits for the compositor, but not for ever.
+    fn wait_for_end(&self) {
+        let Ok(pidfd) = crate::reach::pidfd_open(self.pid.as_raw().cast_unsigned()) else { return };
+        let deadline = Instant::now() + STOP_WITHIN;
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {}
+                Ok(_) | Err(_) => return,
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+    }
+}
+
+/// Makes the runtime directory anew, so that sway's sockets get the names we expect, and what sway reads in it.
+fn prepare(paths: &DesktopPaths, exec: &str) -> io::Result<File> {
+    match fs::remove_dir_all(&paths.directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(&paths.directory)?;
+    fs::write(paths.directory.join("config"), CONFIG)?;
+    // The command never becomes part of sway's configuration, whose quoting is its own.
+    fs::write(paths.directory.join("start"), format!("{START}{exec}\n"))?;
+    let pipe = paths.directory.join("ready");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(pipe)
+}
+
+/// The first output exists from the start, at a low rate until a session borrows it: sway 1.7 aborts when a window
+/// opens and there is none.
+const CONFIG: &str = "\
+# Written by lumend at every start of the desktop.
+default_border none
+default_floating_border none
+xwayland disable
+output HEADLESS-1 mode --custom 1280x720@10Hz
+exec sh \"$XDG_RUNTIME_DIR/start\"
+";
+
+const START: &str = "\
+# Run by the desktop once its sockets exist; the last line is [desktop] exec.
+echo \"$WAYLAND_DISPLAY\" > \"$XDG_RUNTIME_DIR/ready\"
+";
+
+fn set_environment(command: &mut Command, paths: &DesktopPaths) {
+    // Another desktop's, or a service manager's: none of it is meant for this one.
+    for name in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY", "I3SOCK", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"]
+    {
+        command.env_remove(name);
+    }
+    command
+        .env("XDG_RUNTIME_DIR", &paths.directory)
+        .env("SWAYSOCK", &paths.control)
+        .env("WLR_BACKENDS", "headless")
+        .env("WLR_RENDERER", "pixman")
+        .env("WLR_LIBINPUT_NO_DEVICES", "1")
+        .env("WLR_HEADLESS_OUTPUTS", "1");
+    // A numeric user without a passwd entry has neither of these, and terminals want both.
+    if std::env::var_os("SHELL").is_none() {
+        command.env("SHELL", "/bin/sh");
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let usable = home.is_some_and(|home| access(&home, AccessFlags::W_OK | AccessFlags::X_OK).is_ok());
+    let home = &paths.home;
+    if !usable && (home.is_dir() || fs::DirBuilder::new().mode(0o700).create(home).is_ok()) {
+        command.env("HOME", home).current_dir(home);
+    }
+}
+
+/// The children of this process, orphans that it adopted among them.
+fn children() -> Vec<Pid> {
+    let list = format!("/proc/self/task/{}/children", nix::unistd::gettid());
+    let list = fs::read_to_string(list).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}

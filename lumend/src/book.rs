@@ -1,0 +1,140 @@
+//! What the planes report of themselves, kept for whoever asks.
+
+use std::collections::VecDeque;
+
+use ipc::{CaptureStats, EncodeStats, Generation, SessionStats};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Rates are over about this long.
+const WINDOW: u64 = 2 * SECOND;
+/// Without a report for so long, nothing is being sent.
+const STALE: u64 = 3 * SECOND;
+
+/// Counters that begin anew with each generation, summed over all of them.
+#[derive(Clone, Copy, Default, Debug)]
+struct Summed<S> {
+    /// Of the generations before `generation`.
+    before: S,
+    generation: u32,
+    now: S,
+}
+
+impl<S: Copy> Summed<S> {
+    fn report(&mut self, generation: Generation, stats: S, add: fn(S, S) -> S) {
+        if generation.0 > self.generation {
+            self.before = add(self.before, self.now);
+            self.generation = generation.0;
+        }
+        if generation.0 == self.generation {
+            self.now = stats;
+        }
+    }
+}
+
+fn add_capture(a: CaptureStats, b: CaptureStats) -> CaptureStats {
+    CaptureStats { captured: a.captured.saturating_add(b.captured), skipped: a.skipped.saturating_add(b.skipped) }
+}
+
+fn add_encode(a: EncodeStats, b: EncodeStats) -> EncodeStats {
+    EncodeStats {
+        encoded: a.encoded.saturating_add(b.encoded),
+        idr: a.idr.saturating_add(b.idr),
+        still: a.still.saturating_add(b.still),
+        oversize: a.oversize.saturating_add(b.oversize),
+        bytes: a.bytes.saturating_add(b.bytes),
+    }
+}
+
+/// One session's reports.
+#[derive(Clone, Default, Debug)]
+pub struct Book {
+    capture: Summed<CaptureStats>,
+    encode: Summed<EncodeStats>,
+    net: SessionStats,
+    /// The encoder's name, once one has answered.
+    pub encoder: String,
+    /// Time, frames and bytes of recent reports, oldest first.
+    samples: VecDeque<(u64, u64, u64)>,
+}
+
+impl Book {
+    pub fn capture_reports(&mut self, generation: Generation, stats: CaptureStats) {
+        self.capture.report(generation, stats, add_capture);
+    }
+
+    pub fn encode_reports(&mut self, generation: Generation, stats: EncodeStats) {
+        self.encode.report(generation, stats, add_encode);
+    }
+
+    pub fn net_reports(&mut self, now: u64, stats: SessionStats) {
+        self.net = stats;
+        while self.samples.get(1).is_some_and(|&(at, ..)| now.saturating_sub(at) >= WINDOW) {
+            self.samples.pop_front();
+        }
+        // A plane that reports more often than it should costs its own accuracy, not lumend's memory.
+        if self.samples.len() >= 32 {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((now, stats.frames, stats.bytes));
+    }
+
+    /// Since the session began.
+    pub fn capture(&self) -> CaptureStats {
+        add_capture(self.capture.before, self.capture.now)
+    }
+
+    /// Since the session began.
+    pub fn encode(&self) -> EncodeStats {
+        add_encode(self.encode.before, self.encode.now)
+    }
+
+    pub fn net(&self) -> &SessionStats {
+        &self.net
+    }
+
+    /// Frames a second and kilobits a second (of UDP payload, parity included) sent of late.
+    pub fn rates(&self, now: u64) -> (f64, u64) {
+        match (self.samples.front(), self.samples.back()) {
+            (Some(&(from, frames, bytes)), Some(&(to, frames_now, bytes_now)))
+                if to > from && now.saturating_sub(to) < STALE =>
+            {
+                let seconds = (to - from) as f64 / SECOND as f64;
+                let fps = frames_now.saturating_sub(frames) as f64 / seconds;
+                let kbps = bytes_now.saturating_sub(bytes) as f64 * 8.0 / 1000.0 / seconds;
+                ((fps * 10.0).round() / 10.0, kbps.round() as u64)
+            }
+            _ => (0.0, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_on_over_generations() {
+        let mut book = Book::default();
+        let stats = |captured| CaptureStats { captured, skipped: captured / 10 };
+        book.capture_reports(Generation(1), stats(50));
+        book.capture_reports(Generation(1), stats(100));
+        book.capture_reports(Generation(2), stats(30));
+        book.capture_reports(Generation(1), stats(7000));
+        assert_eq!(book.capture(), CaptureStats { captured: 130, skipped: 13 });
+    }
+
+    #[test]
+    fn rates_follow_the_last_seconds() {
+        let mut book = Book::default();
+        assert_eq!(book.rates(0), (0.0, 0));
+        for second in 0..10u64 {
+            // 30 frames a second at first, then 60, at 1 Mbit/s.
+            let frames = if second < 5 { second * 30 } else { 150 + (second - 5) * 60 };
+            let stats = SessionStats { frames, bytes: second * 125_000, ..SessionStats::default() };
+            book.net_reports(second * SECOND, stats);
+        }
+        assert_eq!(book.rates(9 * SECOND), (60.0, 1000));
+        assert_eq!(book.rates(13 * SECOND), (0.0, 0), "silence is not speed");
+    }
+}

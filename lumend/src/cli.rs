@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ipc::{Fingerprint, PlaneKind, SessionId};
+
+use crate::config::DesktopKind;
+
+/// Streams this machine's desktop to other screens: the host of Lumen.
+///
+/// `lumend run` is the host; every other command talks to a running one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lumend",
+    version = ipc::BUILD,
+    after_help = "\
+First steps:
+  lumend run --desktop pattern     serve a test picture (on loopback, until a client is allowed)
+  lumend run --desktop sway        serve a headless desktop of lumend's own
+  lumend run                       serve the sway session it is started in
+  lumend fingerprint               what clients pin with --pin
+  lumend allow SHA256              let a client in; it prints its fingerprint when it is refused
+  lumend status                    planes, sessions, latencies
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
+The log goes to stderr; LUMEN_LOG sets what is told (error, warn, info, debug, or per module)."
+)]
+pub struct Cli {
+    /// Directory of the control socket [default: $XDG_RUNTIME_DIR/lumen; as root /run/lumen]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub runtime: Option<PathBuf>,
+    /// Directory of the identity and the allowed clients [default: ~/.local/state/lumen; as root /var/lib/lumen]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a desktop until SIGTERM or Ctrl-C.
+    ///
+    /// Started as root, it keeps nothing of that: it becomes the user that [run] uid names, with all it starts.
+    Run {
+        /// Start the planes as children of this process. This is the only way so far, and the default.
+        #[arg(long)]
+        spawn: bool,
+        /// What to show [default: the sway session that lumend is started in]
+        #[arg(long, value_name = "DESKTOP")]
+        desktop: Option<DesktopChoice>,
+        /// Configuration file [default: ~/.config/lumen/lumen.toml or /etc/lumen/lumen.toml, if there is one]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show planes, sessions and latencies.
+    Status {
+        /// As JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace a plane's process: streams go on after a hiccup (those of net end).
+    Restart {
+        /// capture, encode or net
+        plane: PlaneKind,
+        /// Of this session alone; else of all.
+        #[arg(long, value_name = "ID", value_parser = session)]
+        session: Option<SessionId>,
+    },
+    /// End a session.
+    Stop {
+        #[arg(value_parser = session)]
+        session: SessionId,
+    },
+    /// Make a session's next frame a keyframe.
+    Idr {
+        #[arg(value_parser = session)]
+        session: SessionId,
+    },
+    /// Print the SHA-256 of the host's certificate.
+    Fingerprint,
+    /// Let the client in whose certificate has this SHA-256.
+    ///
+    /// The first one allowed opens the host to the network, unless listen.address says otherwise.
+    Allow { sha256: Fingerprint },
+    /// List the allowed clients.
+    Clients,
+    /// Forbid a client, and end its sessions.
+    Forget { sha256: Fingerprint },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DesktopChoice {
+    /// A headless sway of lumend's own, with what [desktop] exec names on it
+    Sway,
+    /// A moving test picture whose pixels carry frame number and time
+    Pattern,
+}
+
+impl From<DesktopChoice> for DesktopKind {
+    fn from(choice: DesktopChoice) -> Self {
+        match choice {
+            DesktopChoice::Sway => Self::Sway,
+            DesktopChoice::Pattern => Self::Pattern,
+        }
+    }
+}
+
+fn session(text: &str) -> Result<SessionId, String> {
+    text.parse().map(SessionId).map_err(|_| "a session is a number, as `lumend status` shows it".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_what_the_documentation_shows() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let run = parse("lumend run --spawn --desktop sway --config a.toml --state s --runtime r").unwrap();
+        assert_eq!(run.runtime, Some("r".into()));
+        assert!(matches!(run.command, Command::Run { spawn: true, desktop: Some(DesktopChoice::Sway), .. }));
+        let restart = parse("lumend restart encode --session 3").unwrap();
+        assert!(matches!(restart.command, Command::Restart { plane: PlaneKind::Encode, session: Some(SessionId(3)) }));
+        for wrong in ["lumend", "lumend restart audio", "lumend allow 12", "lumend stop x", "lumend run --desktop kde"]
+        {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The commands that talk to a running lumend. Trust can also be changed while none runs: it is only files then.
+
+use std::path::Path;
+
+use ipc::ctl::{CtlClient, CtlError, CtlRequest};
+use serde_json::{Value, json};
+
+use crate::cli::Command;
+use crate::clients::Clients;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::status;
+
+/// Carries a command out and prints its result on stdout.
+pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failure> {
+    let Some(request) = request(command) else { return Ok(()) };
+    let value = match CtlClient::call(runtime, &request) {
+        Err(CtlError::NotRunning(path)) => {
+            offline(&request, state)?.ok_or_else(|| Failure::from(CtlError::NotRunning(path)))?
+        }
+        other => other?,
+    };
+    print(command, &value);
+    Ok(())
+}
+
+fn request(command: &Command) -> Option<CtlRequest> {
+    Some(match command {
+        Command::Run { .. } => return None,
+        Command::Status { .. } => CtlRequest::Status {},
+        Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
+        Command::Stop { session } => CtlRequest::Stop { session: *session },
+        Command::Idr { session } => CtlRequest::Idr { session: *session },
+        Command::Fingerprint => CtlRequest::Fingerprint {},
+        Command::Allow { sha256 } => CtlRequest::Allow { sha256: *sha256 },
+        Command::Clients => CtlRequest::Clients {},
+        Command::Forget { sha256 } => CtlRequest::Forget { sha256: *sha256 },
+    })
+}
+
+/// The same on the files of a lumend that is not running; none for what only a running one can do.
+fn offline(request: &CtlRequest, state: &Path) -> Result<Option<Value>, Failure> {
+    let value = match request {
+        CtlRequest::Fingerprint {} => {
+            let identity = crate::durable::private_directory(state)
+                .map_err(|error| Failure::new(1, format!("cannot use {}: {error}", state.display())))
+                .and_then(|()| Ok(Identity::load_or_create(state)?))?;
+            json!({ "sha256": identity.fingerprint().to_string() })
+        }
+        CtlRequest::Clients {} => {
+            let clients: Vec<_> = Clients::load(state)?.iter().map(|client| client.to_string()).collect();
+            json!({ "clients": clients })
+        }
+        CtlRequest::Allow { sha256 } => {
+            crate::durable::private_directory(state)
+                .map_err(|error| Failure::new(1, format!("cannot use {}: {error}", state.display())))?;
+            json!({ "changed": Clients::load(state)?.allow(*sha256)? })
+        }
+        CtlRequest::Forget { sha256 } => json!({ "changed": Clients::load(state)?.forbid(*sha256)? }),
+        CtlRequest::Status {} | CtlRequest::Restart { .. } | CtlRequest::Stop { .. } | CtlRequest::Idr { .. } => {
+            return Ok(None);
+        }
+    };
+    Ok(Some(value))
+}
+
+fn print(command: &Command, value: &Value) {
+    match command {
+        Command::Status { json: true } => println!("{value}"),
+        Command::Status { json: false } => print!("{}", status::table(value)),
+        Command::Fingerprint => println!("{}", value["sha256"].as_str().unwrap_or_default()),
+        Command::Clients => {
+            for client in value["clients"].as_array().into_iter().flatten() {
+                println!("{}", client.as_str().unwrap_or_default());
+            }
+        }
+        Command::Allow { .. } if value["changed"] == json!(false) => println!("was allowed already"),
+        Command::Allow { .. } => match value["listen"].as_str() {
+            Some(listen) => println!("allowed; listening on {listen}"),
+            None => println!("allowed, from the next `lumend run` on"),
+        },
+        Command::Forget { .. } if value["changed"] == json!(false) => println!("was not allowed"),
+        Command::Forget { .. } => println!("forbidden"),
+        Command::Stop { .. } => println!("stopped"),
+        Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } => {}
+    }
+}

@@ -1,0 +1,233 @@
+//! lumend itself: one thread, one poll loop, one closed enum of what can wake it. It waits for nobody: what does not
+//! take its message at once is dead.
+
+mod act;
+mod ctl;
+mod hear;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+
+use ipc::event::now_ns;
+use ipc::link::Link;
+use ipc::{NetCounters, SessionId};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+use tracing::{debug, info, warn};
+
+use crate::book::Book;
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::desktop::Desktop;
+use crate::door::{Door, VisitorId};
+use crate::host::Host;
+use crate::identity::Signer;
+use crate::machine::{Event, Exit, Limits, Machine, PlaneId};
+use crate::plumb::Kit;
+use crate::reach::{Binaries, Reach};
+use crate::sockets::Sockets;
+
+/// Everything that can wake the loop.
+#[derive(Clone, Copy, Debug)]
+enum Wake {
+    /// SIGTERM, SIGINT or SIGHUP.
+    Signal,
+    /// Somebody connects to the control socket.
+    Knock,
+    /// A control connection can be read, or written.
+    Visitor(VisitorId),
+    /// A plane speaks, or has closed its link.
+    Word(PlaneId),
+    /// A plane's process has ended.
+    Death(PlaneId),
+    /// The network plane wants something signed.
+    Sign,
+    /// The compositor's control socket, or the launcher.
+    Desktop,
+}
+
+/// What the daemon is started with.
+pub struct Parts {
+    pub config: Config,
+    pub binaries: Binaries,
+    pub host: Host,
+    pub signer: Signer,
+    pub clients: Clients,
+    pub door: Door,
+    pub sockets: Sockets,
+    pub desktop: Desktop,
+}
+
+pub struct Daemon {
+    parts: Parts,
+    machine: Machine,
+    signals: SignalFd,
+    /// The network plane's other link, for signatures alone.
+    sign_link: Option<Link>,
+    planes: BTreeMap<PlaneId, Reach>,
+    kits: BTreeMap<SessionId, Kit>,
+    books: BTreeMap<SessionId, Book>,
+    counters: NetCounters,
+    queue: VecDeque<Event>,
+    finished: bool,
+}
+
+impl Daemon {
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let limits =
+            Limits { max_sessions: parts.config.sessions.max as usize, bitrate_kbps: parts.config.encode.bitrate_kbps };
+        let machine = Machine::new(limits, parts.clients.iter(), now_ns());
+        Ok(Self {
+            parts,
+            machine,
+            signals,
+            sign_link: None,
+            planes: BTreeMap::new(),
+            kits: BTreeMap::new(),
+            books: BTreeMap::new(),
+            counters: NetCounters::default(),
+            queue: VecDeque::from([Event::Begin]),
+            finished: false,
+        })
+    }
+
+    /// Runs until told to stop and everything has stopped.
+    pub fn run(mut self) -> io::Result<()> {
+        info!("listening on {}, desktop {}", self.parts.sockets.quic_address, self.parts.desktop.name());
+        self.pump();
+        while !self.finished {
+            for wake in self.wait()? {
+                self.woken(wake);
+                self.pump();
+            }
+            let now = now_ns();
+            self.parts.door.tick(now);
+            if self.parts.desktop.deadline().is_some_and(|at| now >= at) {
+                self.queue.extend(self.parts.desktop.dispatch(now));
+            }
+            if self.machine.deadline().is_some_and(|at| now >= at) {
+                self.queue.push_back(Event::Tick);
+            }
+            self.pump();
+        }
+        info!("stopped");
+        Ok(())
+    }
+
+    /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.
+    fn wait(&self) -> io::Result<Vec<Wake>> {
+        let mut fds =
+            vec![(self.signals.as_fd(), false, Wake::Signal), (self.parts.door.listener(), false, Wake::Knock)];
+        fds.extend(
+            self.planes
+                .iter()
+                .filter_map(|(&id, reach)| reach.link().map(|link| (link.as_fd(), false, Wake::Word(id)))),
+        );
+        fds.extend(self.sign_link.iter().map(|link| (link.as_fd(), false, Wake::Sign)));
+        fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, write, Wake::Desktop)));
+        fds.extend(self.planes.iter().map(|(&id, reach)| (reach.pidfd(), false, Wake::Death(id))));
+        fds.extend(self.parts.door.visitors().map(|(id, fd, write)| (fd, write, Wake::Visitor(id))));
+        let mut polled: Vec<_> = fds
+            .iter()
+            .map(|(fd, write, _)| {
+                PollFd::new(*fd, if *write { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN })
+            })
+            .collect();
+        let due = [self.machine.deadline(), self.parts.door.deadline(), self.parts.desktop.deadline()];
+        let timeout = due
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| TimeSpec::from(std::time::Duration::from_nanos(at.saturating_sub(now_ns()))));
+        match ppoll(&mut polled, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready = polled.iter().zip(&fds).filter(|(poll, _)| poll.any() == Some(true));
+        Ok(ready.map(|(_, (_, _, wake))| *wake).collect())
+    }
+
+    fn woken(&mut self, wake: Wake) {
+        let now = now_ns();
+        match wake {
+            Wake::Signal => {
+                while let Ok(Some(signal)) = self.signals.read_signal() {
+                    info!("signal {}: stopping", signal.ssi_signo);
+                    self.queue.push_back(Event::Shutdown);
+                }
+            }
+            Wake::Knock => self.parts.door.accept(now),
+            Wake::Visitor(id) => {
+                if let Some(request) = self.parts.door.read(id) {
+                    let reply = self.control(request);
+                    self.parts.door.answer(id, &reply);
+                } else {
+                    self.parts.door.write(id);
+                }
+            }
+            Wake::Word(id) => self.hear(id),
+            Wake::Sign => self.sign(now),
+            Wake::Desktop => self.queue.extend(self.parts.desktop.dispatch(now)),
+            Wake::Death(id) => {
+                self.hear(id);
+                if let Some(exit) = self.planes.get_mut(&id).and_then(Reach::reap) {
+                    self.died(id, exit);
+                }
+            }
+        }
+    }
+
+    fn died(&mut self, id: PlaneId, exit: Exit) {
+        if let Some(reach) = self.planes.remove(&id) {
+            match &exit {
+                Exit::Crashed(reason) => warn!("{} ended: {reason}", label(&reach)),
+                exit => debug!("{} ended: {exit}", label(&reach)),
+            }
+        }
+        self.queue.push_back(Event::Exited { plane: id, exit });
+    }
+
+    /// Lets the machine think about everything that has happened, and does what it says.
+    fn pump(&mut self) {
+        while let Some(event) = self.queue.pop_front() {
+            match &event {
+                Event::Broken { plane, reason } => {
+                    if let Some(reach) = self.planes.get(plane) {
+                        warn!("{} is killed: {reason}", label(reach));
+                    }
+                }
+                Event::Gone { session, reason, .. } => info!("session {session}: its client is gone: {reason}"),
+                Event::DesktopDown { reason } => warn!("the desktop is gone: {reason}"),
+                Event::CannotOpen { session, reason, .. } | Event::CannotWire { session, reason } => {
+                    warn!("session {session}: {reason}");
+                }
+                _ => {}
+            }
+            let now = now_ns();
+            for action in self.machine.step(now, event) {
+                self.act(now, action);
+            }
+        }
+        let machine = &self.machine;
+        self.kits.retain(|id, _| machine.session(*id).is_some());
+        self.books.retain(|id, _| machine.session(*id).is_some());
+    }
+}
+
+/// A plane in words, for the log.
+fn label(reach: &Reach) -> String {
+    match reach.session {
+        Some(session) => format!("{} of session {session} (pid {})", reach.kind, reach.pid()),
+        None => format!("{} (pid {})", reach.kind, reach.pid()),
+    }
+}

@@ -1,0 +1,146 @@
+//! The machine's orders, carried out: messages, processes, memory, outputs.
+
+use std::os::fd::OwnedFd;
+
+use ipc::codec::Message;
+use ipc::link::{Link, LinkError};
+use ipc::{EncodeSettings, Listen, PlaneKind, ToCapture, ToEncode, ToNet};
+use tracing::{debug, info, warn};
+
+use super::{Daemon, label};
+use crate::machine::{Action, Event, Exit, PlaneId};
+use crate::plumb::{Kit, Share};
+use crate::reach::Reach;
+
+impl Daemon {
+    pub(super) fn act(&mut self, now: u64, action: Action) {
+        match action {
+            Action::Start { plane, kind, session } => match Reach::spawn(&self.parts.binaries, kind, session) {
+                Ok(reach) => {
+                    debug!("{} started", label(&reach));
+                    self.planes.insert(plane, reach);
+                }
+                Err(error) => {
+                    warn!("cannot start {kind}: {error}");
+                    let exit = Exit::Crashed(format!("it could not be started: {error}"));
+                    self.queue.push_back(Event::Exited { plane, exit });
+                }
+            },
+            Action::Close(plane) => {
+                if let Some(reach) = self.planes.get_mut(&plane) {
+                    reach.close();
+                }
+            }
+            Action::Kill(plane) => {
+                if let Some(reach) = self.planes.get_mut(&plane) {
+                    debug!("{} is killed", label(reach));
+                    reach.kill();
+                }
+            }
+            Action::Ping { plane, token } => match self.planes.get(&plane).map(|reach| reach.kind) {
+                Some(PlaneKind::Capture) => self.tell(plane, ToCapture::<OwnedFd>::Ping(token)),
+                Some(PlaneKind::Encode) => self.tell(plane, ToEncode::<OwnedFd>::Ping(token)),
+                Some(PlaneKind::Net) => self.tell(plane, ToNet::<OwnedFd>::Ping(token)),
+                None => {}
+            },
+            Action::Listen(plane) => match self.listen() {
+                Ok(listen) => self.tell(plane, ToNet::Listen(listen)),
+                Err(error) => {
+                    let reason = format!("it cannot be given its sockets: {error}");
+                    self.queue.push_back(Event::Broken { plane, reason });
+                }
+            },
+            Action::Permit { plane, client, allowed } => {
+                self.tell(plane, ToNet::<OwnedFd>::Permit { client, allowed });
+            }
+            Action::AcquireOutput { session, attempt, mode } => {
+                self.parts.desktop.acquire(now, session, attempt, mode);
+                self.queue.extend(self.parts.desktop.dispatch(now));
+            }
+            Action::ReleaseOutput(session) => {
+                self.parts.desktop.release(now, session);
+                self.queue.extend(self.parts.desktop.dispatch(now));
+            }
+            Action::Open { plane, session, generation, mode } => match self.parts.desktop.source(session) {
+                Ok(source) => self.tell(plane, ToCapture::Open { session, generation, mode, source }),
+                Err(reason) => self.queue.push_back(Event::CannotOpen { session, generation, reason }),
+            },
+            Action::WireNet { plane, session, generation, ask, mode, bitrate_kbps, format } => {
+                let share = Share { session, generation, ask, mode, bitrate_kbps };
+                match Kit::make(share, format) {
+                    Ok((kit, wiring)) => {
+                        info!("session {session}: {mode} at {bitrate_kbps} kbit/s, generation {generation}");
+                        self.kits.insert(session, kit);
+                        self.tell(plane, ToNet::Wire(wiring));
+                    }
+                    Err(error) => {
+                        let reason = format!("the host has no memory for the stream: {error}");
+                        self.queue.push_back(Event::CannotWire { session, reason });
+                    }
+                }
+            }
+            Action::WireEncode { plane, session, generation, mode, bitrate_kbps } => {
+                let encode = &self.parts.config.encode;
+                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps, full_range: encode.full_range };
+                let kit = self.kits.get_mut(&session).filter(|kit| kit.generation == generation);
+                if let Some(wiring) = kit.and_then(|kit| kit.encode(session, mode, settings)) {
+                    self.tell(plane, ToEncode::Wire(wiring));
+                }
+            }
+            Action::WireCapture { plane, session, generation } => {
+                let kit = self.kits.remove(&session).filter(|kit| kit.generation == generation);
+                if let Some(pool) = kit.and_then(|mut kit| kit.capture()) {
+                    self.tell(plane, ToCapture::Wire { generation, pool });
+                }
+            }
+            Action::Retire { plane, session, generation } => {
+                self.kits.remove(&session);
+                match self.planes.get(&plane).map(|reach| reach.kind) {
+                    Some(PlaneKind::Capture) => self.tell(plane, ToCapture::<OwnedFd>::Retire { generation }),
+                    Some(PlaneKind::Encode) => self.tell(plane, ToEncode::<OwnedFd>::Retire { generation }),
+                    Some(PlaneKind::Net) => self.tell(plane, ToNet::<OwnedFd>::Retire { session, generation }),
+                    None => {}
+                }
+            }
+            Action::Refuse { plane, ask, code, reason } => {
+                info!("a request is refused: {reason}");
+                self.tell(plane, ToNet::<OwnedFd>::Refuse { ask, code, reason });
+            }
+            Action::End { plane, session, code, reason } => {
+                info!("session {session} ends: {reason}");
+                self.tell(plane, ToNet::<OwnedFd>::End { session, code, reason });
+            }
+            Action::Idr(plane) => self.tell(plane, ToEncode::<OwnedFd>::Idr),
+            Action::Finish => self.finished = true,
+        }
+    }
+
+    /// Sends without waiting. A plane whose link is full has stopped reading, and is as good as dead.
+    pub(super) fn tell<M: Message>(&mut self, plane: PlaneId, message: M) {
+        let Some(reach) = self.planes.get(&plane) else { return };
+        match reach.send(message) {
+            Ok(()) => {}
+            Err(LinkError::Closed) => self.queue.push_back(Event::LinkClosed(plane)),
+            Err(error) => self.queue.push_back(Event::Broken { plane, reason: error.to_string() }),
+        }
+    }
+
+    fn listen(&mut self) -> std::io::Result<Listen<OwnedFd>> {
+        let (quic, media) = self.parts.sockets.try_clone()?;
+        let (ours, theirs) = Link::pair()?;
+        self.sign_link = Some(ours);
+        let host = &self.parts.host;
+        Ok(Listen {
+            quic,
+            media,
+            signer: theirs.into_fd(),
+            media_port: self.parts.sockets.media_address.port(),
+            certificate: self.parts.signer.identity().certificate().to_vec(),
+            reset_key: host.reset_key,
+            token_key: host.token_key,
+            connection_id_key: host.connection_id_key,
+            host_name: host.name.clone(),
+            boot_id: host.boot_id,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! What people ask over the control socket.
+
+use std::os::fd::OwnedFd;
+
+use ipc::ctl::{CtlReply, CtlRequest};
+use ipc::event::now_ns;
+use ipc::{Fingerprint, PlaneKind, SessionId, ToNet};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::Daemon;
+use crate::config::Address;
+use crate::machine::Event;
+use crate::status::View;
+
+/// Every allowed client is a message to a fresh network plane, and its link holds only so many.
+const MAX_CLIENTS: usize = 64;
+/// Exit code of a command that lumend would not carry out.
+const REFUSED: u8 = 4;
+
+impl Daemon {
+    pub(super) fn control(&mut self, request: CtlRequest) -> CtlReply {
+        match request {
+            CtlRequest::Status {} => CtlReply::ok(self.view().json()),
+            CtlRequest::Restart { plane, session } => self.restart(plane, session),
+            CtlRequest::Stop { session } => self.of_session(session, Event::Stop(session)),
+            CtlRequest::Idr { session } => self.of_session(session, Event::Idr(session)),
+            CtlRequest::Fingerprint {} => {
+                CtlReply::ok(json!({ "sha256": self.parts.signer.identity().fingerprint().to_string() }))
+            }
+            CtlRequest::Allow { sha256 } => self.allow(sha256),
+            CtlRequest::Clients {} => {
+                let clients: Vec<_> = self.parts.clients.iter().map(|client| client.to_string()).collect();
+                CtlReply::ok(json!({ "clients": clients }))
+            }
+            CtlRequest::Forget { sha256 } => match self.parts.clients.forbid(sha256) {
+                Ok(true) => {
+                    info!("client {sha256} is no longer allowed");
+                    self.queue.push_back(Event::Permit { client: sha256, allowed: false });
+                    CtlReply::ok(json!({ "changed": true }))
+                }
+                Ok(false) => {
+                    CtlReply::error(REFUSED, "this client was not allowed; `lumend clients` lists those that are")
+                }
+                Err(error) => CtlReply::error(1, error.to_string()),
+            },
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            now: now_ns(),
+            fingerprint: self.parts.signer.identity().fingerprint(),
+            listen: self.parts.sockets.quic_address,
+            media: self.parts.sockets.media_address,
+            desktop: self.parts.desktop.name(),
+            clients: self.parts.clients.iter().count(),
+            turned_away: self.parts.door.turned_away,
+            machine: &self.machine,
+            planes: &self.planes,
+            books: &self.books,
+            counters: self.counters,
+        }
+    }
+
+    fn restart(&mut self, kind: PlaneKind, session: Option<SessionId>) -> CtlReply {
+        let sessions: Vec<_> = match (kind, session) {
+            (PlaneKind::Net, None) => vec![None],
+            (PlaneKind::Net, Some(_)) => {
+                return CtlReply::error(2, "net serves all sessions: leave --session out");
+            }
+            (_, Some(id)) if self.machine.session(id).is_none() => return no_session(id),
+            (_, Some(id)) => vec![Some(id)],
+            (_, None) => self.machine.sessions().map(|session| Some(session.id)).collect(),
+        };
+        if sessions.is_empty() {
+            return CtlReply::error(REFUSED, format!("no session runs, so there is no {kind} plane to restart"));
+        }
+        let count = sessions.len();
+        self.queue.extend(sessions.into_iter().map(|session| Event::Restart { kind, session }));
+        CtlReply::ok(json!({ "restarted": count }))
+    }
+
+    fn of_session(&mut self, session: SessionId, event: Event) -> CtlReply {
+        if self.machine.session(session).is_none() {
+            return no_session(session);
+        }
+        self.queue.push_back(event);
+        CtlReply::ok(json!({ "session": session.0 }))
+    }
+
+    fn allow(&mut self, client: Fingerprint) -> CtlReply {
+        if !self.parts.clients.contains(client) && self.parts.clients.iter().count() >= MAX_CLIENTS {
+            return CtlReply::error(REFUSED, format!("{MAX_CLIENTS} clients are allowed already: `lumend forget` one"));
+        }
+        match self.parts.clients.allow(client) {
+            Ok(changed) => {
+                if changed {
+                    info!("client {client} is allowed");
+                    self.queue.push_back(Event::Permit { client, allowed: true });
+                    self.widen();
+                }
+                CtlReply::ok(json!({ "changed": changed, "listen": self.parts.sockets.quic_address.to_string() }))
+            }
+            Err(error) => CtlReply::error(1, error.to_string()),
+        }
+    }
+
+    /// The first client that is allowed opens the host to the network.
+    fn widen(&mut self) {
+        let sockets = &self.parts.sockets;
+        if self.parts.config.listen.address != Address::Auto || !sockets.quic_address.ip().is_loopback() {
+            return;
+        }
+        let wide = match sockets.widen() {
+            Ok(wide) => wide,
+            Err(error) => return warn!("still on loopback: {error}"),
+        };
+        let media_port = wide.media_address.port();
+        match (wide.try_clone(), self.machine.net().current) {
+            (Ok((quic, media)), Some(plane)) => {
+                // A plane that has not said Hello gets these sockets with its `Listen`.
+                if self.planes.get(&plane).is_some_and(|reach| reach.hello.is_some()) {
+                    self.tell(plane, ToNet::<OwnedFd>::Rebind { quic, media, media_port });
+                }
+            }
+            (Err(error), _) => return warn!("still on loopback: {error}"),
+            (Ok(_), None) => {}
+        }
+        info!("listening on {}", wide.quic_address);
+        let narrow = std::mem::replace(&mut self.parts.sockets, wide);
+        if let Err(error) = narrow.seal_off() {
+            warn!("loopback may not be served: {error}");
+        }
+    }
+}
+
+fn no_session(session: SessionId) -> CtlReply {
+    CtlReply::error(REFUSED, format!("there is no session {session}; `lumend status` lists them"))
+}

@@ -1,0 +1,179 @@
+//! What planes say, turned into the machine's events. Every word here is from a process that may be in bad hands.
+
+use ipc::event::now_ns;
+use ipc::link::LinkError;
+use ipc::{FromCapture, FromEncode, FromNet, Hello, PlaneKind, SignRequest};
+use tracing::debug;
+
+use super::Daemon;
+use crate::machine::{Event, PlaneId};
+
+/// Messages taken from one plane before the others get their turn.
+const TURN: usize = 64;
+/// Most characters of a plane's reason that reach logs and clients.
+const REASON: usize = 200;
+
+impl Daemon {
+    pub(super) fn hear(&mut self, plane: PlaneId) {
+        for _ in 0..TURN {
+            let Some(reach) = self.planes.get(&plane) else { return };
+            let more = match reach.kind {
+                PlaneKind::Capture => reach.recv().map(|word| word.map(|word| self.from_capture(plane, word))),
+                PlaneKind::Encode => reach.recv().map(|word| word.map(|word| self.from_encode(plane, word))),
+                PlaneKind::Net => reach.recv().map(|word| word.map(|word| self.from_net(plane, word))),
+            };
+            match more {
+                Ok(Some(Ok(()))) => {}
+                Ok(None) => return,
+                Ok(Some(Err(reason))) => return self.broken(plane, reason),
+                Err(LinkError::Closed) => {
+                    if let Some(reach) = self.planes.get_mut(&plane) {
+                        reach.close();
+                    }
+                    self.queue.push_back(Event::LinkClosed(plane));
+                    return;
+                }
+                Err(error) => return self.broken(plane, error.to_string()),
+            }
+        }
+    }
+
+    fn broken(&mut self, plane: PlaneId, reason: String) {
+        // Nothing more is heard from it: the machine orders its end.
+        if let Some(reach) = self.planes.get_mut(&plane) {
+            reach.close();
+        }
+        self.queue.push_back(Event::Broken { plane, reason });
+    }
+
+    fn greeted(&mut self, plane: PlaneId, hello: Hello) -> Result<(), String> {
+        if let Some(reach) = self.planes.get_mut(&plane) {
+            reach.greet(hello)?;
+            debug!("{} is ready", super::label(reach));
+            self.queue.push_back(Event::Ready(plane));
+        }
+        Ok(())
+    }
+
+    /// Nothing may come before `Hello`: a plane that speaks earlier is not locked down.
+    fn has_greeted(&self, plane: PlaneId) -> Result<(), String> {
+        let greeted = self.planes.get(&plane).is_some_and(|reach| reach.hello.is_some());
+        if greeted { Ok(()) } else { Err("it spoke before its Hello".into()) }
+    }
+
+    fn from_capture(&mut self, plane: PlaneId, word: FromCapture) -> Result<(), String> {
+        if let FromCapture::Hello(hello) = word {
+            return self.greeted(plane, hello);
+        }
+        self.has_greeted(plane)?;
+        let event = match word {
+            FromCapture::Hello(_) => return Ok(()),
+            FromCapture::Pong(token) => Event::Pong { plane, token },
+            FromCapture::Opened { generation, format } => Event::Opened { plane, generation, format },
+            FromCapture::Failed { generation, reason } => {
+                Event::Failed { plane, generation, reason: printable(&reason) }
+            }
+            FromCapture::Stats { generation, stats } => {
+                if let Some(session) = self.planes.get(&plane).and_then(|reach| reach.session)
+                    && self.machine.session(session).is_some_and(|s| generation <= s.generation)
+                {
+                    self.books.entry(session).or_default().capture_reports(generation, stats);
+                }
+                return Ok(());
+            }
+        };
+        self.queue.push_back(event);
+        Ok(())
+    }
+
+    fn from_encode(&mut self, plane: PlaneId, word: FromEncode) -> Result<(), String> {
+        if let FromEncode::Hello(hello) = word {
+            return self.greeted(plane, hello);
+        }
+        self.has_greeted(plane)?;
+        let session = self.planes.get(&plane).and_then(|reach| reach.session);
+        let session = session.filter(|&id| self.machine.session(id).is_some());
+        let event = match word {
+            FromEncode::Hello(_) => return Ok(()),
+            FromEncode::Pong(token) => Event::Pong { plane, token },
+            FromEncode::Wired { generation, encoder } => {
+                if let Some(session) = session {
+                    self.books.entry(session).or_default().encoder = printable(&encoder);
+                }
+                Event::Wired { plane, generation }
+            }
+            FromEncode::Failed { generation, reason } => {
+                Event::Failed { plane, generation, reason: printable(&reason) }
+            }
+            FromEncode::Stats { generation, stats } => {
+                if let Some(session) = session
+                    && self.machine.session(session).is_some_and(|s| generation <= s.generation)
+                {
+                    self.books.entry(session).or_default().encode_reports(generation, stats);
+                }
+                return Ok(());
+            }
+        };
+        self.queue.push_back(event);
+        Ok(())
+    }
+
+    fn from_net(&mut self, plane: PlaneId, word: FromNet) -> Result<(), String> {
+        if let FromNet::Hello(hello) = word {
+            return self.greeted(plane, hello);
+        }
+        self.has_greeted(plane)?;
+        let event = match word {
+            FromNet::Hello(_) => return Ok(()),
+            FromNet::Pong(token) => Event::Pong { plane, token },
+            FromNet::Ask { ask, peer, client, wish } => {
+                // A dual-stack socket shows IPv4 as IPv6.
+                let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                Event::Ask { plane, ask, peer, client, wish }
+            }
+            FromNet::Withdrawn { ask } => Event::Withdrawn { plane, ask },
+            FromNet::Gone { session, reason } => Event::Gone { plane, session, reason: printable(&reason) },
+            FromNet::Stats { session, stats } => {
+                if self.machine.session(session).is_some() {
+                    self.books.entry(session).or_default().net_reports(now_ns(), stats);
+                }
+                return Ok(());
+            }
+            FromNet::Counters(counters) => {
+                self.counters = counters;
+                return Ok(());
+            }
+        };
+        self.queue.push_back(event);
+        Ok(())
+    }
+
+    /// Answers requests for signatures; the signer keeps their rate.
+    pub(super) fn sign(&mut self, now: u64) {
+        for _ in 0..TURN {
+            let Some(link) = &self.sign_link else { return };
+            let sent = match link.recv::<SignRequest>() {
+                Ok(None) => return,
+                Ok(Some(request)) => {
+                    let reply = self.parts.signer.sign(now, &request.message);
+                    link.send(reply)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                self.sign_link = None;
+                if !matches!(error, LinkError::Closed)
+                    && let Some(plane) = self.machine.net().current
+                {
+                    self.broken(plane, format!("its link for signatures: {error}"));
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// A plane's words, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,197 @@
+//! The desktop that sessions show, whichever it is: the pattern, the sway session around lumend, or a sway of its own.
+//!
+//! The daemon asks for outputs and connections here; what happens to the desktop comes back as the machine's events.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ipc::{SessionId, Source};
+use lumen_core::Mode;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
+use crate::config::DisplaySource;
+use crate::machine::{Attempt, Event};
+use crate::outputs::{OutputEvent, Outputs};
+
+/// Between tries to reach a compositor that went away.
+const RETRY: u64 = 500_000_000;
+
+/// Where a sway listens.
+#[derive(Clone, Debug)]
+pub struct Sway {
+    pub control: PathBuf,
+    pub wayland: PathBuf,
+    pub source: DisplaySource,
+}
+
+/// No desktop to show. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NoDesktop {
+    #[error(
+        "no sway session found: start lumend inside one, or use --desktop sway for a headless desktop of its own, \
+         or --desktop pattern for a test picture"
+    )]
+    NotFound,
+    #[error(
+        "cannot reach the sway session at {}: {error}; start lumend as its user, or use --desktop sway",
+        path.display()
+    )]
+    Unreachable { path: PathBuf, error: io::Error },
+}
+
+#[derive(Debug)]
+enum Kind {
+    Pattern,
+    /// Somebody else's sway: it is there or it is not.
+    Found(Sway),
+}
+
+#[derive(Debug)]
+pub struct Desktop {
+    kind: Kind,
+    outputs: Option<Outputs>,
+    retry_at: Option<u64>,
+    /// The try that waits for its output, and the name of the output once it is there.
+    sessions: BTreeMap<SessionId, (Attempt, Option<String>)>,
+    news: Vec<Event>,
+}
+
+impl Desktop {
+    pub fn pattern() -> Self {
+        let mut desktop = Self::of(Kind::Pattern);
+        desktop.news.push(Event::DesktopUp);
+        desktop
+    }
+
+    /// The session lumend was started in, as SWAYSOCK, WAYLAND_DISPLAY and XDG_RUNTIME_DIR name it.
+    pub fn found(now: u64, source: DisplaySource) -> Result<Self, NoDesktop> {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let control = path("SWAYSOCK").ok_or(NoDesktop::NotFound)?;
+        // An absolute WAYLAND_DISPLAY replaces the directory, as it does for every Wayland client.
+        let display = path("WAYLAND_DISPLAY").ok_or(NoDesktop::NotFound)?;
+        let wayland = path("XDG_RUNTIME_DIR").unwrap_or_default().join(display);
+        let mut desktop = Self::of(Kind::Found(Sway { control, wayland, source }));
+        desktop.connect(now)?;
+        Ok(desktop)
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, outputs: None, retry_at: None, sessions: BTreeMap::new(), news: Vec::new() }
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        match &self.kind {
+            Kind::Pattern => "pattern".into(),
+            Kind::Found(sway) => {
+                format!("sway at {}{}", sway.control.display(), if self.outputs.is_some() { "" } else { " (gone)" })
+            }
+        }
+    }
+
+    fn sway(&self) -> Option<&Sway> {
+        match &self.kind {
+            Kind::Pattern => None,
+            Kind::Found(sway) => Some(sway),
+        }
+    }
+
+    fn connect(&mut self, now: u64) -> Result<(), NoDesktop> {
+        let Some(sway) = self.sway() else { return Ok(()) };
+        match Outputs::connect(now, &sway.control, sway.source.clone(), false) {
+            Ok(outputs) => {
+                self.outputs = Some(outputs);
+                self.retry_at = None;
+                self.news.push(Event::DesktopUp);
+                Ok(())
+            }
+            Err(error) => {
+                let path = sway.control.clone();
+                self.retry_at = Some(now + RETRY);
+                Err(NoDesktop::Unreachable { path, error })
+            }
+        }
+    }
+
+    /// Wants an output for a session; an [`Event::OutputReady`] or [`Event::OutputFailed`] will answer.
+    pub fn acquire(&mut self, now: u64, session: SessionId, attempt: Attempt, mode: Mode) {
+        self.sessions.insert(session, (attempt, None));
+        match (&self.kind, &mut self.outputs) {
+            (Kind::Pattern, _) => self.news.push(Event::OutputReady { session, attempt, mode }),
+            (_, Some(outputs)) => outputs.acquire(now, session, mode),
+            // The machine has not heard yet that the desktop is gone; when it has, it will ask again.
+            (_, None) => {}
+        }
+    }
+
+    pub fn release(&mut self, now: u64, session: SessionId) {
+        self.sessions.remove(&session);
+        if let Some(outputs) = &mut self.outputs {
+            outputs.release(now, session);
+        }
+    }
+
+    /// What capture opens for this session: always a fresh connection.
+    pub fn source(&self, session: SessionId) -> Result<Source<OwnedFd>, String> {
+        let Some(sway) = self.sway() else { return Ok(Source::Pattern) };
+        let output = self.sessions.get(&session).and_then(|(_, name)| name.clone());
+        let output = output.ok_or("its output is gone")?;
+        let socket = dial(&sway.wayland)
+            .map_err(|error| format!("cannot reach the compositor at {}: {error}", sway.wayland.display()))?;
+        Ok(Source::Wlroots { socket, output })
+    }
+
+    /// What to poll, and whether for writing too.
+    pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.outputs.iter().map(|outputs| (outputs.as_fd(), outputs.wants_write()))
+    }
+
+    pub fn deadline(&self) -> Option<u64> {
+        let outputs = self.outputs.as_ref().and_then(Outputs::deadline);
+        let news = (!self.news.is_empty()).then_some(0);
+        [self.retry_at, outputs, news].into_iter().flatten().min()
+    }
+
+    /// Moves everything that can move without waiting.
+    pub fn dispatch(&mut self, now: u64) -> Vec<Event> {
+        if self.retry_at.is_some_and(|at| now >= at) {
+            // The next try is planned; its failure is no news.
+            let _ = self.connect(now);
+        }
+        let events = self.outputs.as_mut().map(|outputs| outputs.dispatch(now)).unwrap_or_default();
+        for event in events {
+            match event {
+                OutputEvent::Ready { session, name, mode } => {
+                    if let Some((attempt, slot)) = self.sessions.get_mut(&session) {
+                        *slot = Some(name);
+                        self.news.push(Event::OutputReady { session, attempt: *attempt, mode });
+                    }
+                }
+                OutputEvent::Failed { session, reason } => {
+                    if let Some((attempt, _)) = self.sessions.remove(&session) {
+                        self.news.push(Event::OutputFailed { session, attempt, reason });
+                    }
+                }
+                OutputEvent::Gone { reason } => self.lost(now, reason),
+            }
+        }
+        std::mem::take(&mut self.news)
+    }
+
+    fn lost(&mut self, now: u64, reason: String) {
+        self.outputs = None;
+        self.sessions.clear();
+        self.retry_at = Some(now + RETRY);
+        self.news.push(Event::DesktopDown { reason });
+    }
+}
+
+/// A connected Wayland socket, without waiting for a compositor that does not accept.
+fn dial(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(fd)
+}

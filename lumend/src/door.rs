@@ -1,0 +1,239 @@
+//! The control socket's inner side: one line in, one line out, and nobody who connects can make lumend wait.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use ipc::ctl::{CtlReply, CtlRequest, MAX_REQUEST, SOCKET};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, geteuid};
+
+/// Connections at a time; one more is closed at once.
+const VISITORS: usize = 16;
+/// From connecting to having read the answer.
+const STAY: u64 = 5_000_000_000;
+
+/// A control socket that cannot be made. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    #[error("another lumend runs on {}: stop it, or give this one another directory with --runtime", .0.display())]
+    Taken(PathBuf),
+    #[error("cannot make {}: {error}; name a writable directory with --runtime", path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// Names a connection while it lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VisitorId(u64);
+
+#[derive(Debug)]
+struct Visitor {
+    id: VisitorId,
+    stream: UnixStream,
+    request: Vec<u8>,
+    /// What is left to write; none while the request is incomplete.
+    reply: Option<(Vec<u8>, usize)>,
+    until: u64,
+}
+
+/// The listener and its visitors.
+#[derive(Debug)]
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    visitors: Vec<Visitor>,
+    last: u64,
+    /// Connections closed without an answer: strangers, too many, too slow.
+    pub turned_away: u64,
+}
+
+impl Door {
+    /// Makes the socket, for its owner alone, in a directory that exists.
+    pub fn open(runtime: &Path) -> Result<Self, DoorError> {
+        let path = runtime.join(SOCKET);
+        let fail = |error| DoorError::Io { path: path.clone(), error };
+        if UnixStream::connect(&path).is_ok() {
+            return Err(DoorError::Taken(path));
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(&path);
+        umask(before);
+        let listener = bound.map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        Ok(Self { listener, path, visitors: Vec::new(), last: 0, turned_away: 0 })
+    }
+
+    pub fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Each connection, and whether it waits to write (else to read).
+    pub fn visitors(&self) -> impl Iterator<Item = (VisitorId, BorrowedFd<'_>, bool)> {
+        self.visitors.iter().map(|visitor| (visitor.id, visitor.stream.as_fd(), visitor.reply.is_some()))
+    }
+
+    pub fn deadline(&self) -> Option<u64> {
+        self.visitors.iter().map(|visitor| visitor.until).min()
+    }
+
+    /// Sends those away whose time is up.
+    pub fn tick(&mut self, now: u64) {
+        let before = self.visitors.len();
+        self.visitors.retain(|visitor| now < visitor.until);
+        self.turned_away += (before - self.visitors.len()) as u64;
+    }
+
+    /// Takes one connection in, if it is of this user or root.
+    pub fn accept(&mut self, now: u64) {
+        let Ok((stream, _)) = self.listener.accept() else { return };
+        let welcome = getsockopt(&stream, PeerCredentials).is_ok_and(|peer| {
+            let uid = Uid::from_raw(peer.uid());
+            uid == geteuid() || uid.is_root()
+        });
+        if !welcome || self.visitors.len() >= VISITORS || stream.set_nonblocking(true).is_err() {
+            self.turned_away += 1;
+            return;
+        }
+        self.last += 1;
+        let id = VisitorId(self.last);
+        self.visitors.push(Visitor { id, stream, request: Vec::new(), reply: None, until: now + STAY });
+    }
+
+    /// Reads on; a whole request is handed out, to be answered with [`Door::answer`].
+    pub fn read(&mut self, id: VisitorId) -> Option<CtlRequest> {
+        let index = self.visitors.iter().position(|visitor| visitor.id == id)?;
+        let visitor = &mut self.visitors[index];
+        if visitor.reply.is_some() {
+            return None;
+        }
+        let mut part = [0; MAX_REQUEST];
+        let room = (MAX_REQUEST + 1).saturating_sub(visitor.request.len()).min(MAX_REQUEST);
+        match visitor.stream.read(&mut part[..room]) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return None;
+            }
+            Ok(0) | Err(_) => {
+                self.visitors.swap_remove(index);
+                self.turned_away += 1;
+                return None;
+            }
+            Ok(length) => visitor.request.extend_from_slice(&part[..length]),
+        }
+        let line = match visitor.request.iter().position(|&byte| byte == b'\n') {
+            Some(end) => &visitor.request[..end],
+            None if visitor.request.len() > MAX_REQUEST => &visitor.request[..],
+            None => return None,
+        };
+        match CtlRequest::parse(line) {
+            Ok(request) => Some(request),
+            Err(reply) => {
+                self.answer(id, &reply);
+                None
+            }
+        }
+    }
+
+    /// Answers and closes, as soon as the other side has taken it.
+    pub fn answer(&mut self, id: VisitorId, reply: &CtlReply) {
+        if let Some(visitor) = self.visitors.iter_mut().find(|visitor| visitor.id == id) {
+            visitor.reply = Some((reply.to_line().into_bytes(), 0));
+        }
+        self.write(id);
+    }
+
+    /// Writes on.
+    pub fn write(&mut self, id: VisitorId) {
+        let Some(index) = self.visitors.iter().position(|visitor| visitor.id == id) else { return };
+        let visitor = &mut self.visitors[index];
+        let Some((reply, written)) = &mut visitor.reply else { return };
+        match visitor.stream.write(&reply[*written..]) {
+            Ok(length) => *written += length,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(_) => *written = reply.len(),
+        }
+        if *written >= reply.len() {
+            self.visitors.swap_remove(index);
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // A left-over is removed by the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn runtime(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("lumen-door-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn only(door: &Door) -> VisitorId {
+        door.visitors().next().unwrap().0
+    }
+
+    #[test]
+    fn answers_a_request_that_comes_in_pieces() {
+        let runtime = runtime("pieces");
+        let mut door = Door::open(&runtime).unwrap();
+        assert_eq!(fs::metadata(runtime.join(SOCKET)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(Door::open(&runtime), Err(DoorError::Taken(_))));
+        door.accept(0);
+        let mut stream = UnixStream::connect(runtime.join(SOCKET)).unwrap();
+        door.accept(0);
+        // The probe of the second `open` is gone, and is found to be.
+        let ids: Vec<_> = door.visitors().map(|(id, ..)| id).collect();
+        ids.iter().for_each(|&id| assert!(door.read(id).is_none()));
+        let id = only(&door);
+        stream.write_all(b"{\"request\":\"stop\",").unwrap();
+        assert!(door.read(id).is_none());
+        stream.write_all(b"\"session\":3}\n").unwrap();
+        assert_eq!(door.read(id), Some(CtlRequest::Stop { session: ipc::SessionId(3) }));
+        door.answer(id, &CtlReply::ok(true));
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply, "{\"ok\":true}\n");
+        assert_eq!(door.visitors().count(), 0);
+        drop(door);
+        fs::remove_dir_all(runtime).unwrap();
+    }
+
+    #[test]
+    fn garbage_and_sloth_are_bounded() {
+        let runtime = runtime("garbage");
+        let mut door = Door::open(&runtime).unwrap();
+        let mut long = UnixStream::connect(runtime.join(SOCKET)).unwrap();
+        door.accept(0);
+        let id = only(&door);
+        long.write_all(&[b'x'; MAX_REQUEST + 1]).unwrap();
+        while door.visitors().count() > 0 {
+            assert!(door.read(id).is_none());
+        }
+        let mut reply = String::new();
+        long.read_to_string(&mut reply).unwrap();
+        assert!(reply.contains("error"), "{reply}");
+
+        let _crowd: Vec<_> =
+            (0..VISITORS + 5).map(|_| (UnixStream::connect(runtime.join(SOCKET)).unwrap(), door.accept(0))).collect();
+        assert_eq!((door.visitors().count(), door.turned_away), (VISITORS, 5));
+        door.tick(STAY);
+        assert_eq!(door.visitors().count(), 0);
+        drop(door);
+        fs::remove_dir_all(runtime).unwrap();
+    }
+}

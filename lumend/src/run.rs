@@ -1,0 +1,55 @@
+//! `lumend run`, up to the loop: everything that can be wrong is found here, before anything is started.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ipc::event::now_ns;
+
+use crate::clients::Clients;
+use crate::config::{Config, DesktopKind};
+use crate::daemon::{Daemon, Parts};
+use crate::desktop::Desktop;
+use crate::door::Door;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::identity::{Identity, Signer};
+use crate::places;
+use crate::reach::Binaries;
+use crate::sockets::Sockets;
+
+/// Runs until told to stop.
+pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path, state: &Path) -> Result<(), Failure> {
+    let mut config = read(config)?;
+    if let Some(kind) = desktop {
+        config.desktop.kind = kind;
+    }
+    // While still root, if it ever was: the programs may lie where the other user cannot reach them.
+    let program = std::env::current_exe()?;
+    let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
+    let _own = File::open("/proc/self/exe")?;
+
+    places::settle(runtime, state, config.run.uid)?;
+    let identity = Identity::load_or_create(state)?;
+    let clients = Clients::load(state)?;
+    let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
+    let door = Door::open(runtime)?;
+    let now = now_ns();
+    let desktop = match config.desktop.kind {
+        DesktopKind::Pattern => Desktop::pattern(),
+        DesktopKind::Auto => Desktop::found(now, config.display.source.clone())?,
+        DesktopKind::Sway => return Err(Failure::new(1, "--desktop sway is not there yet")),
+    };
+    let host = Host::new()?;
+    let signer = Signer::new(identity, now);
+    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop };
+    Ok(Daemon::new(parts)?.run()?)
+}
+
+fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
+    if let Some(path) = told {
+        return Ok(Config::load(&path)?);
+    }
+    let [own, common] = places::configurations();
+    let path = if own.exists() { own } else { common };
+    Ok(Config::load_or_default(&path)?)
+}

@@ -1,0 +1,159 @@
+//! The network sockets: lumend binds them, the network plane reads them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr, SndBuf};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, setsockopt, socket,
+};
+
+use crate::config::{Address, Listen};
+
+/// Bytes asked for each way; the kernel gives what its limits allow. A frame's burst should fit.
+const BUFFER: usize = 2 << 20;
+
+/// A port that cannot be had. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("UDP port {port} on {address} is in use: stop what uses it, or set listen.port to another")]
+    InUse { address: IpAddr, port: u16 },
+    #[error("cannot listen on {address} UDP port {port}: {error}; see listen.address and listen.port")]
+    Other { address: IpAddr, port: u16, error: io::Error },
+}
+
+/// The bound pair and where it is reached.
+#[derive(Debug)]
+pub struct Sockets {
+    pub quic: OwnedFd,
+    pub media: OwnedFd,
+    pub quic_address: SocketAddr,
+    pub media_address: SocketAddr,
+}
+
+impl Sockets {
+    /// Binds both. With `open` an automatic address is every one this machine has, else loopback.
+    pub fn bind(listen: &Listen, open: bool) -> Result<Self, BindError> {
+        let address = match listen.address {
+            Address::Ip(address) => address,
+            Address::Auto if open => return Self::everywhere(listen.port, listen.media_port(), false),
+            Address::Auto => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        Self::at(address, listen.port, listen.media_port(), false)
+    }
+
+    /// A second pair on the same ports and every address, to take over from this one.
+    pub fn widen(&self) -> Result<Self, BindError> {
+        let (port, media_port) = (self.quic_address.port(), self.media_address.port());
+        // Sharing a port needs the wish of both sockets; it is withdrawn from the new ones below, so that another
+        // program's bind fails as it should.
+        for old in [&self.quic, &self.media] {
+            setsockopt(old, ReuseAddr, &true).map_err(|errno| other(self.quic_address.ip(), port, errno))?;
+        }
+        Self::everywhere(port, media_port, true)
+    }
+
+    /// Lets no more datagrams reach these sockets, wherever they are still open. They are bound more narrowly than
+    /// their successors on the same ports, and would go on taking what comes over loopback.
+    pub fn seal_off(&self) -> io::Result<()> {
+        for (fd, address) in [(&self.quic, self.quic_address), (&self.media, self.media_address)] {
+            // A connected socket hears its peer alone, and nobody can be this one: its port is the socket's own.
+            connect(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        }
+        Ok(())
+    }
+
+    fn everywhere(port: u16, media_port: u16, shared: bool) -> Result<Self, BindError> {
+        match Self::at(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port, media_port, shared) {
+            // A kernel without IPv6.
+            Err(BindError::Other { .. }) => Self::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, media_port, shared),
+            done => done,
+        }
+    }
+
+    fn at(address: IpAddr, port: u16, media_port: u16, shared: bool) -> Result<Self, BindError> {
+        let (quic, quic_address) = udp(address, port, shared)?;
+        let (media, media_address) = udp(address, media_port, shared)?;
+        Ok(Self { quic, media, quic_address, media_address })
+    }
+
+    /// Descriptors for a network plane.
+    pub fn try_clone(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        Ok((self.quic.try_clone()?, self.media.try_clone()?))
+    }
+}
+
+fn other(address: IpAddr, port: u16, errno: Errno) -> BindError {
+    BindError::Other { address, port, error: errno.into() }
+}
+
+fn udp(address: IpAddr, port: u16, shared: bool) -> Result<(OwnedFd, SocketAddr), BindError> {
+    let fail = |errno| match errno {
+        Errno::EADDRINUSE => BindError::InUse { address, port },
+        errno => other(address, port, errno),
+    };
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, SockType::Datagram, flags, None).map_err(fail)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, Ipv6V6Only, &false).map_err(fail)?;
+    }
+    // Smaller buffers than wished for are no error.
+    let _ = setsockopt(&fd, RcvBuf, &BUFFER);
+    let _ = setsockopt(&fd, SndBuf, &BUFFER);
+    if shared {
+        setsockopt(&fd, ReuseAddr, &true).map_err(fail)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port))).map_err(fail)?;
+    if shared {
+        setsockopt(&fd, ReuseAddr, &false).map_err(fail)?;
+    }
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(fail)?;
+    let port = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
+        (Some(v4), _) => v4.port(),
+        (_, Some(v6)) => v6.port(),
+        _ => port,
+    };
+    Ok((fd, SocketAddr::new(address, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn any_port() -> Listen {
+        Listen { port: 0, ..Listen::default() }
+    }
+
+    #[test]
+    fn widening_keeps_the_ports_and_reaches_loopback() {
+        let narrow = Sockets::bind(&any_port(), false).unwrap();
+        assert!(narrow.quic_address.ip().is_loopback());
+        let wide = narrow.widen().unwrap();
+        assert!(wide.quic_address.ip().is_unspecified());
+        assert_eq!(wide.quic_address.port(), narrow.quic_address.port());
+        assert_eq!(wide.media_address.port(), narrow.media_address.port());
+        let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), wide.quic_address.port());
+        // The old network plane may hold on to its sockets for a while.
+        narrow.seal_off().unwrap();
+        let socket = UdpSocket::from(wide.quic);
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", to).unwrap();
+        socket.set_nonblocking(false).unwrap();
+        assert_eq!(socket.recv(&mut [0; 4]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_port_in_use_is_told() {
+        let first = Sockets::bind(&any_port(), false).unwrap();
+        let listen = Listen { port: first.quic_address.port(), ..Listen::default() };
+        let error = Sockets::bind(&listen, false).unwrap_err().to_string();
+        assert!(error.contains("in use") && error.contains("listen.port"), "{error}");
+        let wide = first.widen().unwrap();
+        assert!(Sockets::bind(&listen, true).is_err(), "widened sockets share with nobody");
+        drop(wide);
+    }
+}

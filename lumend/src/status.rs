@@ -1,0 +1,228 @@
+//! What `lumend status` tells: the same facts as JSON for scripts and as a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+
+use ipc::{Fingerprint, NetCounters, Quantiles, SessionId};
+use serde_json::{Value, json};
+
+use crate::book::Book;
+use crate::machine::{Machine, Phase, PlaneId, Session, Slot, Wiring};
+use crate::reach::Reach;
+
+/// Everything a status is made of, borrowed from the daemon.
+pub struct View<'a> {
+    pub now: u64,
+    pub fingerprint: Fingerprint,
+    pub listen: SocketAddr,
+    pub media: SocketAddr,
+    pub desktop: String,
+    pub clients: usize,
+    pub turned_away: u64,
+    pub machine: &'a Machine,
+    pub planes: &'a BTreeMap<PlaneId, Reach>,
+    pub books: &'a BTreeMap<SessionId, Book>,
+    pub counters: NetCounters,
+}
+
+impl View<'_> {
+    /// The whole state, as `lumend status --json` prints it.
+    pub fn json(&self) -> Value {
+        let mut planes = vec![self.plane(self.machine.net(), None)];
+        let mut sessions = Vec::new();
+        for session in self.machine.sessions() {
+            planes.push(self.plane(&session.capture, Some(session)));
+            planes.push(self.plane(&session.encode, Some(session)));
+            sessions.push(self.session(session));
+        }
+        let counters = &self.counters;
+        json!({
+            "version": ipc::BUILD,
+            "fingerprint": self.fingerprint.to_string(),
+            "listen": { "lumen": self.listen.to_string(), "media": self.media.to_string() },
+            "desktop": self.desktop,
+            "clients": self.clients,
+            "planes": planes,
+            "sessions": sessions,
+            "net": {
+                "stray_packets": counters.stray_packets,
+                "connections_refused": counters.connections_refused,
+                "retries": counters.retries,
+                "handshakes_failed": counters.handshakes_failed,
+                "hellos_refused": counters.hellos_refused,
+                "asks_refused": counters.asks_refused,
+                "queue_full": counters.queue_full,
+                "send_blocked": counters.send_blocked,
+                "send_errors": counters.send_errors,
+            },
+            "control": { "turned_away": self.turned_away },
+        })
+    }
+
+    fn plane(&self, slot: &Slot, session: Option<&Session>) -> Value {
+        let process = slot.current.and_then(|id| self.machine.process(id));
+        let reach = slot.current.and_then(|id| self.planes.get(&id));
+        let state = match process.map(|process| process.phase) {
+            Some(Phase::Starting { .. }) => "starting",
+            Some(Phase::Ready { .. }) => "running",
+            Some(Phase::Closing { .. } | Phase::Killed) => "stopping",
+            None if slot.failed => "failed",
+            None => "waiting",
+        };
+        let uptime = process.map_or(0.0, |process| self.now.saturating_sub(process.started_at) as f64 / 1e9);
+        json!({
+            "plane": slot.kind.name(),
+            "session": session.map(|session| session.id.0),
+            "pid": reach.map(Reach::pid),
+            "state": state,
+            "generation": session.map(|session| session.generation.0),
+            "restarts": slot.restarts,
+            "reopens": slot.reopens,
+            "last_exit": slot.last_exit,
+            "uptime_s": (uptime * 1000.0).round() / 1000.0,
+            "sandbox": reach.map(|reach| sandbox(reach.pid(), reach.hello.as_ref().map(|hello| hello.landlock_abi))),
+        })
+    }
+
+    fn session(&self, session: &Session) -> Value {
+        let nothing = Book::default();
+        let book = self.books.get(&session.id).unwrap_or(&nothing);
+        let (fps, kbps) = book.rates(self.now);
+        let (capture, encode, net) = (book.capture(), book.encode(), book.net());
+        json!({
+            "id": session.id.0,
+            "peer": session.peer.to_string(),
+            "client": session.client.to_string(),
+            "protocol": "lumen/1",
+            "state": if session.wiring == Wiring::Whole { "streaming" } else { "wiring" },
+            "mode": {
+                "width": session.mode.width(),
+                "height": session.mode.height(),
+                "refresh_mhz": session.mode.refresh_mhz(),
+            },
+            "codec": "h264",
+            "encoder": book.encoder,
+            "generation": session.generation.0,
+            "fps": fps,
+            "bitrate_kbps": kbps,
+            "target_kbps": session.bitrate_kbps,
+            "loss_permille": net.loss_permille,
+            "frames": {
+                "captured": capture.captured,
+                "skipped": capture.skipped,
+                "encoded": encode.encoded,
+                "sent": net.frames,
+                "idr": encode.idr,
+                "still": encode.still,
+                "oversize": encode.oversize,
+            },
+            "packets": { "sent": net.packets, "parity": net.parity_packets, "rejected": net.rejected },
+            "bytes": net.bytes,
+            "latency_us": {
+                "capture_wait": quantiles(&net.capture_wait),
+                "convert": quantiles(&net.convert),
+                "encode": quantiles(&net.encode),
+                "send": quantiles(&net.send),
+                "total": quantiles(&net.total),
+            },
+        })
+    }
+}
+
+fn quantiles(q: &Quantiles) -> Value {
+    json!({ "p50": q.p50, "p95": q.p95, "p99": q.p99, "max": q.max })
+}
+
+/// The walls around a process, as the kernel tells them; `landlock_abi` is what the plane reported.
+fn sandbox(pid: u32, landlock_abi: Option<u32>) -> Value {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let number = |name: &str, radix| field(name).and_then(|value| u64::from_str_radix(value, radix).ok());
+    json!({
+        "no_new_privs": number("NoNewPrivs", 10).map(|value| value == 1),
+        "seccomp": number("Seccomp", 10),
+        "capabilities": number("CapEff", 16),
+        "landlock_abi": landlock_abi,
+    })
+}
+
+/// The table for people, made from the JSON, so that the two cannot disagree.
+pub fn table(status: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    };
+    let mut out = String::new();
+    let _ = writeln!(out, "lumend {}   listening on {}", text(&status["version"]), text(&status["listen"]["lumen"]));
+    let _ = writeln!(out, "fingerprint {}", text(&status["fingerprint"]));
+    let _ = writeln!(out, "desktop {}   {} allowed clients", text(&status["desktop"]), text(&status["clients"]));
+    let _ = writeln!(
+        out,
+        "\n{:<8} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>9}  {:<12} last exit",
+        "PLANE", "SESSION", "PID", "STATE", "GEN", "RESTARTS", "UPTIME", "WALLS"
+    );
+    for plane in status["planes"].as_array().into_iter().flatten() {
+        let sandbox = &plane["sandbox"];
+        let walls = [
+            (sandbox["no_new_privs"] == json!(true), "nnp"),
+            (sandbox["seccomp"] == json!(2), "bpf"),
+            (sandbox["capabilities"] == json!(0), "cap"),
+            (sandbox["landlock_abi"].as_u64().is_some_and(|abi| abi > 0), "ll"),
+        ];
+        let walls: Vec<_> = walls.iter().filter(|(up, _)| *up).map(|(_, name)| *name).collect();
+        let _ = writeln!(
+            out,
+            "{:<8} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>8.0}s  {:<12} {}",
+            text(&plane["plane"]),
+            text(&plane["session"]),
+            text(&plane["pid"]),
+            text(&plane["state"]),
+            text(&plane["generation"]),
+            text(&plane["restarts"]),
+            plane["uptime_s"].as_f64().unwrap_or(0.0),
+            walls.join(" "),
+            text(&plane["last_exit"]),
+        );
+    }
+    let sessions = status["sessions"].as_array().map_or(&[][..], Vec::as_slice);
+    if sessions.is_empty() {
+        out.push_str("\nno session\n");
+    }
+    for session in sessions {
+        let (mode, frames) = (&session["mode"], &session["frames"]);
+        let _ = writeln!(
+            out,
+            "\nsession {}: {} {}x{}@{:.2} {} by {}, generation {}, {}",
+            session["id"],
+            text(&session["peer"]),
+            mode["width"],
+            mode["height"],
+            mode["refresh_mhz"].as_f64().unwrap_or(0.0) / 1000.0,
+            text(&session["codec"]),
+            text(&session["encoder"]),
+            session["generation"],
+            text(&session["state"]),
+        );
+        let _ = writeln!(
+            out,
+            "  {} fps, {} kbit/s, loss {:.1} %; frames: {} captured, {} skipped, {} encoded, {} sent",
+            session["fps"],
+            session["bitrate_kbps"],
+            session["loss_permille"].as_f64().unwrap_or(0.0) / 10.0,
+            frames["captured"],
+            frames["skipped"],
+            frames["encoded"],
+            frames["sent"],
+        );
+        let _ = writeln!(out, "  {:<14} {:>8} {:>8} {:>8}", "latency (us)", "p50", "p95", "p99");
+        for stage in ["capture_wait", "convert", "encode", "send", "total"] {
+            let q = &session["latency_us"][stage];
+            let (p50, p95, p99) = (text(&q["p50"]), text(&q["p95"]), text(&q["p99"]));
+            let _ = writeln!(out, "  {stage:<14} {p50:>8} {p95:>8} {p99:>8}");
+        }
+    }
+    out
+}
