@@ -21,7 +21,14 @@ pub enum Fate {
     Skipped,
 }
 
-/// One line of the trace: times in nanoseconds, `captured_ns` and `stamp_ns` by the host's clock, the others by ours.
+/// What the pixels of a frame say; `time_ns` by the clock of whoever drew them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct TraceStamp {
+    pub number: u32,
+    pub time_ns: u64,
+}
+
+/// One line of the trace: times in nanoseconds, `captured_ns` by the host's clock, the others by ours.
 #[derive(Debug, Serialize)]
 pub struct TraceLine {
     pub generation: u32,
@@ -29,8 +36,7 @@ pub struct TraceLine {
     pub captured_ns: u64,
     pub reassembled_ns: u64,
     pub decoded_ns: Option<u64>,
-    pub stamp: Option<u32>,
-    pub stamp_ns: Option<u64>,
+    pub stamp: Option<TraceStamp>,
     /// Host clock minus ours, as known when the frame was reassembled.
     pub offset_ns: Option<i64>,
     pub idr: bool,
@@ -93,10 +99,9 @@ impl Recorder {
                 self.decoded += 1;
                 line.good = true;
                 line.decoded_ns = Some(decoded_ns);
-                line.stamp = stamp.map(|stamp| stamp.number);
-                line.stamp_ns = stamp.map(|stamp| stamp.time_ns);
+                line.stamp = stamp.map(|Stamp { number, time_ns }| TraceStamp { number, time_ns });
                 self.reassembled_to_decoded.record(decoded_ns.saturating_sub(frame.reassembled_ns));
-                self.stamps.picture(frame.generation, line.stamp, frame.still);
+                self.stamps.picture(frame.generation, stamp.map(|stamp| stamp.number), frame.still);
                 // A repeat shows an old drawing on purpose; its age says nothing about the way it took.
                 let drawn_ns = stamp.filter(|_| !frame.still).map(|stamp| stamp.time_ns);
                 if let Some(age_ns) = drawn_ns.and_then(|drawn_ns| frame.since_host_ns(drawn_ns, decoded_ns)) {
@@ -157,12 +162,91 @@ fn trace_line(frame: &ReceivedFrame) -> TraceLine {
         reassembled_ns: frame.reassembled_ns,
         decoded_ns: None,
         stamp: None,
-        stamp_ns: None,
         offset_ns: frame.clock.map(|clock| clock.offset_ns),
         idr: frame.idr,
         still: frame.still,
         recovered: frame.recovered,
         good: false,
         bytes: frame.data.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{ClockReading, Ledger};
+
+    const MS: u64 = 1_000_000;
+
+    /// Captured at 100 ms by a host clock that is 1000 ms ahead, whole 9 ms later.
+    fn frame(generation: u32, number: u32, previous: Option<LateLedger>) -> ReceivedFrame {
+        ReceivedFrame {
+            generation,
+            number,
+            idr: number == 0,
+            still: false,
+            recovered: false,
+            ledger: Ledger { captured_ns: 1100 * MS, taken_ns: 1_000_000, converted_ns: 2_000_000 },
+            previous,
+            reassembled_ns: 109 * MS,
+            clock: Some(ClockReading { offset_ns: 1_000_000_000, error_ns: 0 }),
+            data: vec![0; 10],
+        }
+    }
+
+    fn late(number: u32) -> Option<LateLedger> {
+        Some(LateLedger { number, last_slice_ns: 6_000_000, last_packet_ns: 6_500_000 })
+    }
+
+    #[test]
+    fn overhead_belongs_to_the_frame_whose_encoding_it_leaves_out() {
+        let mut recorder = Recorder::default();
+        recorder.add(&frame(1, 0, None), Fate::NotDecoded);
+        assert_eq!((recorder.overhead.count(), recorder.encode.count()), (0, 0), "not known yet");
+        recorder.add(&frame(1, 1, late(0)), Fate::NotDecoded);
+        assert_eq!((recorder.overhead.max_ns(), recorder.encode.max_ns()), (4 * MS, 4 * MS));
+        assert_eq!((recorder.capture_to_reassembled.max_ns(), recorder.send.max_ns()), (9 * MS, MS / 2));
+        // Frame 2 was lost, so what frame 4 tells of frame 3 has nothing to go with; nor across a re-wiring.
+        recorder.add(&frame(1, 4, late(3)), Fate::NotDecoded);
+        recorder.add(&frame(2, 0, None), Fate::NotDecoded);
+        recorder.add(&frame(3, 1, late(0)), Fate::NotDecoded);
+        assert_eq!((recorder.overhead.count(), recorder.out_of_order), (1, 0));
+        recorder.add(&frame(3, 1, None), Fate::NotDecoded);
+        assert_eq!(recorder.out_of_order, 1);
+    }
+
+    #[test]
+    fn a_repeat_of_a_still_desktop_is_a_good_frame_but_no_latency() {
+        let mut recorder = Recorder::default();
+        let still = ReceivedFrame { still: true, ..frame(1, 0, None) };
+        let stamp = Some(Stamp { number: 3, time_ns: 5 });
+        let line = recorder.add(&still, Fate::Decoded { decoded_ns: 110 * MS, stamp });
+        assert!(line.good && line.stamp == Some(TraceStamp { number: 3, time_ns: 5 }));
+        assert_eq!((recorder.still, recorder.decoded, recorder.stamps.counts().read), (1, 1, 1));
+        assert_eq!((recorder.capture_to_reassembled.count(), recorder.drawn_to_decoded.count()), (0, 0));
+        assert_eq!(recorder.reassembled_to_decoded.max_ns(), MS);
+    }
+
+    #[test]
+    fn only_good_frames_end_a_gap() {
+        let mut recorder = Recorder::default();
+        let at = |number, ms| ReceivedFrame { reassembled_ns: ms * MS, ..frame(1, number, None) };
+        let decoded = Fate::Decoded { decoded_ns: 0, stamp: None };
+        for (number, ms, fate) in
+            [(0, 100, decoded), (1, 116, Fate::Failed), (2, 133, Fate::Skipped), (3, 150, decoded)]
+        {
+            recorder.add(&at(number, ms), fate);
+        }
+        assert_eq!(recorder.gaps.max_ms(), Some(50.0));
+        assert_eq!((recorder.decode_errors, recorder.skipped), (1, 1));
+    }
+
+    #[test]
+    fn without_a_clock_there_is_no_latency_across_machines() {
+        let mut recorder = Recorder::default();
+        recorder.add(&ReceivedFrame { clock: None, ..frame(1, 0, None) }, Fate::NotDecoded);
+        recorder.add(&frame(1, 1, late(0)), Fate::NotDecoded);
+        assert_eq!((recorder.capture_to_reassembled.count(), recorder.overhead.count()), (1, 0));
+        assert_eq!(recorder.encode.count(), 1, "the host's own stages need no common clock");
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{AccessFlags, access};
 
 use crate::cli::{Cli, Command, Connect};
 use crate::config_dir::{ConfigError, default_dir};
@@ -147,8 +148,9 @@ fn outputs(arguments: &Connect) -> Result<Outputs, Failure> {
         Err(source) => Err(Failure::Output { path: path.to_owned(), source }),
     };
     let buffered = |path: &Option<PathBuf>| path.as_deref().map(|path| create(path).map(BufWriter::new)).transpose();
+    // Written in the end, and not made before: a file without a report would be taken for one.
     for path in [&arguments.png, &arguments.json].into_iter().flatten().filter(|path| path.as_os_str() != "-") {
-        create(path)?;
+        writable(path).map_err(|source| Failure::Output { path: path.clone(), source })?;
     }
     let middle_ns = arguments.seconds.map(|seconds| (seconds * 0.5e9) as u64);
     Ok(Outputs {
@@ -157,6 +159,15 @@ fn outputs(arguments: &Connect) -> Result<Outputs, Failure> {
         decode: arguments.decode || arguments.png.is_some(),
         png: arguments.png.clone().map(|path| (path, middle_ns)),
     })
+}
+
+/// Whether a file of this name can be written, as far as that can be known.
+fn writable(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(access(if path.exists() { path } else { parent }, AccessFlags::W_OK)?)
 }
 
 fn write_json(path: &Path, report: &Report) -> io::Result<()> {

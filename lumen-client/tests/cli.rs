@@ -31,6 +31,8 @@ fn usage_errors_exit_with_2() {
         &["connect", "localhost", "--no-such-option"],
         &["connect"],
         &["connect", "localhost", "--out", "/nonexistent/x.h264"],
+        &["connect", "localhost", "--json", "/nonexistent/x.json"],
+        &["connect", "localhost", "--png", "/"],
     ] {
         let output = client(dir.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));

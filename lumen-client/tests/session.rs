@@ -99,7 +99,7 @@ fn a_clean_session_is_received_decoded_and_written() {
     let trace: Vec<Value> =
         fs::read_to_string(&trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(trace.len() as f64, frames);
-    assert!(trace.iter().all(|line| line["stamp_ns"] == line["captured_ns"] && line["good"] == true));
+    assert!(trace.iter().all(|line| line["stamp"]["time_ns"] == line["captured_ns"] && line["good"] == true));
     assert_eq!(trace[0]["idr"], true);
     let bytes: u64 = trace.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
     let stream = fs::read(&out).unwrap();
@@ -221,8 +221,10 @@ fn refusals_are_4_with_the_hosts_reason() {
         (Script::RejectCertificate, own.as_str()),
     ] {
         let host = Host::start(script);
-        let output = client(dir.path(), &host, &["--seconds", "1"]);
+        let json = dir.path().join("report.json");
+        let output = client(dir.path(), &host, &["--seconds", "1", "--json", json.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(4), "{expected}: {}", stderr(&output));
+        assert!(!json.exists(), "no session, no report");
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{expected}: {}", stderr(&output));
     }
