@@ -90,7 +90,7 @@ fn child() {
     if half != "none" {
         restrict(kind).expect("restrict");
     }
-    let idle = std::thread::spawn(|| std::thread::park());
+    let idle = std::thread::spawn(std::thread::park);
     if half == "sealed" {
         seccomp(kind).expect("seccomp");
     }

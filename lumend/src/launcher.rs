@@ -91,6 +91,8 @@ impl<'a> Launcher<'a> {
                 Event::LinkClosed => return Ok(false),
                 Event::Spoke => self.check_ready()?,
                 Event::Child(status) => self.on_child(status)?,
+                // Its end may have been told in the same round.
+                Event::TooLate if self.desktop.is_none() => {}
                 Event::TooLate => {
                     let reason = format!("sway did not come up within {} s", compositor::START_WITHIN.as_secs());
                     self.gone(reason)?;
