@@ -190,8 +190,6 @@ impl Control {
 
     fn rebind(&mut self, quic: UdpSocket, media: UdpSocket, media_port: u16) -> Result<(), PlaneError> {
         let listening = self.listening.as_mut().ok_or_else(|| PlaneError::peer("Rebind before Listen"))?;
-        // The runtime wants it so; the endpoint's own first socket was made so by the endpoint.
-        quic.set_nonblocking(true)?;
         listening.acceptor.rebind(quic)?;
         listening.media_port = media_port;
         self.tell_media(MediaCommand::Socket(media))

@@ -128,6 +128,7 @@ impl Acceptor {
         let id_key = keys.connection_id;
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
 
+        set_nonblocking(&socket).map_err(|error| format!("the QUIC socket cannot be used: {error}"))?;
         let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|error| format!("the QUIC socket cannot be used: {error}"))?;
         Ok(Self {
@@ -180,6 +181,7 @@ impl Acceptor {
 
     /// Moves to another socket; connections go on.
     pub fn rebind(&self, socket: UdpSocket) -> std::io::Result<()> {
+        set_nonblocking(&socket)?;
         self.endpoint.rebind(socket)
     }
 
@@ -188,6 +190,12 @@ impl Acceptor {
         self.endpoint.close(close_code(Code::Shutdown), b"the host is shutting down");
         let _ = tokio::time::timeout(Duration::from_millis(200), self.endpoint.wait_idle()).await;
     }
+}
+
+/// The endpoint would do so itself, but by changing the socket's flags, which a sealed plane may not; it leaves alone
+/// what is non-blocking already.
+fn set_nonblocking(socket: &UdpSocket) -> std::io::Result<()> {
+    socket.set_nonblocking(true)
 }
 
 fn transport() -> TransportConfig {

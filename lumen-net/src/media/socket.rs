@@ -82,6 +82,8 @@ impl ReceiveBuffers {
 impl MediaSocket {
     /// Takes over a bound socket.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        // quinn-udp would do so by changing the socket's flags, which a sealed plane may not.
+        socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
         // A smaller buffer than wished for only means waiting for the kernel more often.
         let _ = setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER);

@@ -1,16 +1,18 @@
 //! The test's client: QUIC with a certificate of its own, and a plain UDP socket for media.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc::Fingerprint;
+use ipc::event::now_ns;
 use lumen_core::RawMode;
 use lumen_core::hello::{
     ALPN, CODEC_H264, ClientHello, ClientMessage, ControlMessage, FrameReader, HostMessage, VERSION, Welcome,
 };
 use lumen_core::packet::{Flags, HEADER_BYTES, Header, Kind, PROBE_BYTES, Probe, TAG_BYTES};
-use lumen_core::seal::{Direction, MediaSecret, Opener, Sealer};
+use lumen_core::reassemble::{Event, Frame, Pushed, Reassembler, ReassemblerConfig};
+use lumen_core::seal::{Direction, MediaSecret, Sealer};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -132,6 +134,13 @@ impl Client {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, read).await }).unwrap()
     }
 
+    /// Falls silent without a word: the runtime goes first, and nothing is left that could send the close.
+    pub fn vanish(self) {
+        let Self { runtime, _endpoint, connection } = self;
+        runtime.shutdown_background();
+        drop((connection, _endpoint));
+    }
+
     /// How the host closes the connection: code and reason.
     pub fn closed(&self) -> (u64, String) {
         let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
@@ -143,12 +152,14 @@ impl Client {
         }
     }
 
+    /// Whether the connection, taken for good at first, fails on the host's verdict.
+    pub fn ends_in_error(&self) -> bool {
+        let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
+        matches!(self.runtime.block_on(closed), Ok(ConnectionError::ConnectionClosed(_)))
+    }
+
     /// Says `Hello`, lets the host wire generation 1, and comes back with the welcome.
-    pub fn begin(
-        &self,
-        host: &mut Host,
-        session: u32,
-    ) -> (Stream, Box<Welcome>, super::host::Encoder) {
+    pub fn begin(&self, host: &mut Host, session: u32) -> (Stream, Box<Welcome>, super::host::Encoder) {
         let mut stream = self.open(&bytes(&ClientMessage::Hello(hello())));
         let (ask, _, wish) = host.expect_ask();
         assert_eq!((wish.mode, wish.bitrate_kbps), (hello().mode, 20_000));
@@ -169,11 +180,11 @@ pub fn bytes(message: &ClientMessage) -> Vec<u8> {
 /// A client's media socket.
 pub struct Media {
     pub socket: UdpSocket,
-    host: std::net::SocketAddr,
+    pub host: SocketAddr,
     session: u32,
     secret: MediaSecret,
     sealer: Sealer,
-    pub opener: Opener,
+    pub reassembler: Reassembler,
     buffer: Vec<u8>,
 }
 
@@ -183,62 +194,96 @@ impl Media {
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut address = host.media;
         address.set_port(welcome.media_port);
-        let (secret, generation) = (welcome.secret.clone(), welcome.generation);
+        let (session, secret, generation) = (welcome.session, welcome.secret.clone(), welcome.generation);
+        let config = ReassemblerConfig {
+            session,
+            generation,
+            secret: secret.clone(),
+            shard_size: welcome.shard_size,
+            reorder_wait_ns: 16_000_000,
+        };
         Self {
             socket,
             host: address,
-            session: welcome.session,
+            session,
             sealer: Sealer::new(&secret, generation, Direction::ClientToHost),
-            opener: Opener::new(&secret, generation, Direction::HostToClient),
             secret,
+            reassembler: Reassembler::new(config),
             buffer: vec![0; 65_536],
         }
     }
 
-    /// A sealed probe, not yet sent.
+    /// A sealed probe, not yet sent, of the generation that the client has seen.
     pub fn probe(&mut self, probe: &Probe) -> Vec<u8> {
-        let session = self.session;
-        let header =
-            Header { kind: Kind::Probe, flags: Flags::default(), index: 0, session, generation: 0, frame: 0, counter: 0 };
+        if self.sealer.generation() != self.reassembler.generation() {
+            self.sealer = Sealer::new(&self.secret, self.reassembler.generation(), Direction::ClientToHost);
+        }
+        let (kind, flags, session) = (Kind::Probe, Flags::default(), self.session);
+        let header = Header { kind, flags, index: 0, session, generation: 0, frame: 0, counter: 0 };
         let mut packet = vec![0; HEADER_BYTES + PROBE_BYTES + TAG_BYTES];
         packet[HEADER_BYTES..][..PROBE_BYTES].copy_from_slice(&probe.encode());
         self.sealer.seal(header, &mut packet).unwrap();
         packet
     }
 
+    /// Seals and sends what the reassembler has to say.
+    pub fn send_probe(&mut self) {
+        let probe = self.reassembler.probe(now_ns());
+        let packet = self.probe(&probe);
+        self.send(&packet);
+    }
+
     pub fn send(&self, packet: &[u8]) {
         self.socket.send_to(packet, self.host).unwrap();
     }
 
-    /// Follows the host to a generation.
-    pub fn move_to(&mut self, generation: u32) {
-        self.sealer = Sealer::new(&self.secret, generation, Direction::ClientToHost);
-        self.opener = Opener::new(&self.secret, generation, Direction::HostToClient);
-    }
-
-    /// The next datagram as it came; none if there was none for a moment.
-    pub fn datagram(&mut self) -> Option<&[u8]> {
+    /// Takes in one datagram, if one comes within a moment: its kind, and what the reassembler made of it.
+    pub fn receive(&mut self) -> Option<(Kind, Pushed)> {
         let count = self.socket.recv(&mut self.buffer).ok()?;
-        Some(&self.buffer[..count])
+        let header = Header::decode(&self.buffer[..count]).expect("the host sends whole packets");
+        Some((header.kind, self.reassembler.push(now_ns(), &self.buffer[..count])))
     }
 
-    /// Waits for a packet of this kind and opens it. Packets of other kinds and generations are passed over.
-    pub fn expect(&mut self, kind: Kind) -> (Header, Vec<u8>) {
+    /// Waits for an authentic packet of this kind.
+    pub fn expect(&mut self, kind: Kind) -> Pushed {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let Ok(count) = self.socket.recv(&mut self.buffer) else { continue };
-            let datagram = &self.buffer[..count];
-            let header = Header::decode(datagram).expect("the host sends whole packets");
-            if header.generation != self.opener.generation() {
-                continue;
-            }
-            let mut body = vec![0; count];
-            let body = self.opener.open(&header, datagram, &mut body).expect("the host seals what it sends").to_vec();
-            if header.kind == kind {
-                return (header, body);
+            match self.receive() {
+                Some((found, pushed)) if found == kind && pushed != Pushed::Rejected => return pushed,
+                _ => {}
             }
         }
         panic!("no {kind:?} packet came");
+    }
+
+    /// Waits for the next whole frame, whatever is lost before it.
+    pub fn next_frame(&mut self) -> Frame {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            match self.reassembler.poll(now_ns()) {
+                Some(Event::Frame(frame)) => return frame,
+                Some(_) => {}
+                None => drop(self.receive()),
+            }
+        }
+        panic!("no frame came");
+    }
+
+    /// Waits for the next whole frame, which must be this one.
+    pub fn expect_frame(&mut self, number: u32, payload: &[u8]) -> Frame {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            match self.reassembler.poll(now_ns()) {
+                Some(Event::Frame(frame)) => {
+                    assert_eq!((frame.number, frame.data.len()), (number, payload.len()));
+                    assert!(frame.data == payload, "frame {number} is not what was encoded");
+                    return frame;
+                }
+                Some(other) => panic!("{other:?} while waiting for frame {number}"),
+                None => drop(self.receive()),
+            }
+        }
+        panic!("frame {number} did not come");
     }
 }
 

@@ -248,6 +248,11 @@ fn sign(link: &Link, key: &EcdsaKeyPair) {
 }
 
 impl Encoder {
+    /// The next frame has been written without [`Self::frame`].
+    pub fn skip_frame(&mut self) {
+        self.next_frame += 1;
+    }
+
     /// Puts one frame of two slices into the ring, waiting for credit; returns its payload.
     pub fn frame(&mut self, bytes: usize, idr: bool) -> Vec<u8> {
         let number = self.next_frame;

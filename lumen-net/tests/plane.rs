@@ -1,0 +1,11 @@
+//! The plane as lumend, encoders and clients meet it: real links, rings, sockets and handshakes. Most tests run the
+//! program itself, locked down; those that need other limits run its library.
+
+#[path = "plane/client.rs"]
+mod client;
+#[path = "plane/host.rs"]
+mod host;
+#[path = "plane/media.rs"]
+mod media;
+#[path = "plane/refusals.rs"]
+mod refusals;
