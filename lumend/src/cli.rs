@@ -87,6 +87,9 @@ pub enum Command {
     Clients,
     /// Forbid a client, and end its sessions.
     Forget { sha256: Fingerprint },
+    /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
+    #[command(hide = true)]
+    Launcher { exec: String },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

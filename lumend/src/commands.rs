@@ -26,7 +26,7 @@ pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failur
 
 fn request(command: &Command) -> Option<CtlRequest> {
     Some(match command {
-        Command::Run { .. } => return None,
+        Command::Run { .. } | Command::Launcher { .. } => return None,
         Command::Status { .. } => CtlRequest::Status {},
         Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
         Command::Stop { session } => CtlRequest::Stop { session: *session },
@@ -82,6 +82,6 @@ fn print(command: &Command, value: &Value) {
         Command::Forget { .. } if value["changed"] == json!(false) => println!("was not allowed"),
         Command::Forget { .. } => println!("forbidden"),
         Command::Stop { .. } => println!("stopped"),
-        Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } => {}
+        Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } | Command::Launcher { .. } => {}
     }
 }

@@ -24,6 +24,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::desktop::Desktop;
 use crate::door::{Door, VisitorId};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Signer;
 use crate::machine::{Event, Exit, Limits, Machine, PlaneId};
@@ -74,6 +75,8 @@ pub struct Daemon {
     counters: NetCounters,
     queue: VecDeque<Event>,
     finished: bool,
+    /// Why it stops, if nobody told it to.
+    failure: Option<Failure>,
 }
 
 impl Daemon {
@@ -98,14 +101,16 @@ impl Daemon {
             counters: NetCounters::default(),
             queue: VecDeque::from([Event::Begin]),
             finished: false,
+            failure: None,
         })
     }
 
     /// Runs until told to stop and everything has stopped.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> Result<(), Failure> {
         info!("listening on {}, desktop {}", self.parts.sockets.quic_address, self.parts.desktop.name());
         self.pump();
-        while !self.finished {
+        // The planes go first, so that no compositor is taken from under a capture.
+        while !(self.finished && self.parts.desktop.stop(now_ns())) {
             for wake in self.wait()? {
                 self.woken(wake);
                 self.pump();
@@ -115,13 +120,17 @@ impl Daemon {
             if self.parts.desktop.deadline().is_some_and(|at| now >= at) {
                 self.queue.extend(self.parts.desktop.dispatch(now));
             }
+            if let Some(reason) = self.parts.desktop.hopeless() {
+                self.failure = Some(Failure::new(1, reason));
+                self.queue.push_back(Event::Shutdown);
+            }
             if self.machine.deadline().is_some_and(|at| now >= at) {
                 self.queue.push_back(Event::Tick);
             }
             self.pump();
         }
         info!("stopped");
-        Ok(())
+        self.failure.map_or(Ok(()), Err)
     }
 
     /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.

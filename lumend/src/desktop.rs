@@ -2,6 +2,8 @@
 //!
 //! The daemon asks for outputs and connections here; what happens to the desktop comes back as the machine's events.
 
+mod own;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +16,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use crate::config::DisplaySource;
 use crate::machine::{Attempt, Event};
 use crate::outputs::{OutputEvent, Outputs};
+use own::News;
+pub use own::{Own, Program};
 
 /// Between tries to reach a compositor that went away.
 const RETRY: u64 = 500_000_000;
@@ -46,6 +50,8 @@ enum Kind {
     Pattern,
     /// Somebody else's sway: it is there or it is not.
     Found(Sway),
+    /// A sway that the launcher keeps running.
+    Own(Sway, Own),
 }
 
 #[derive(Debug)]
@@ -56,6 +62,8 @@ pub struct Desktop {
     /// The try that waits for its output, and the name of the output once it is there.
     sessions: BTreeMap<SessionId, (Attempt, Option<String>)>,
     news: Vec<Event>,
+    /// Why there will never be a desktop.
+    hopeless: Option<String>,
 }
 
 impl Desktop {
@@ -77,8 +85,15 @@ impl Desktop {
         Ok(desktop)
     }
 
+    /// A headless sway of lumend's own: it is being started.
+    pub fn own(program: Program, source: DisplaySource) -> io::Result<Self> {
+        let paths = program.paths();
+        let sway = Sway { control: paths.control, wayland: paths.wayland, source };
+        Ok(Self::of(Kind::Own(sway, Own::start(program)?)))
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, outputs: None, retry_at: None, sessions: BTreeMap::new(), news: Vec::new() }
+        Self { kind, outputs: None, retry_at: None, sessions: BTreeMap::new(), news: Vec::new(), hopeless: None }
     }
 
     /// For people.
@@ -88,19 +103,35 @@ impl Desktop {
             Kind::Found(sway) => {
                 format!("sway at {}{}", sway.control.display(), if self.outputs.is_some() { "" } else { " (gone)" })
             }
+            Kind::Own(..) if self.outputs.is_some() => "sway of its own".into(),
+            Kind::Own(..) => "sway of its own (starting)".into(),
         }
     }
 
     fn sway(&self) -> Option<&Sway> {
         match &self.kind {
             Kind::Pattern => None,
-            Kind::Found(sway) => Some(sway),
+            Kind::Found(sway) | Kind::Own(sway, _) => Some(sway),
+        }
+    }
+
+    /// Why there is no desktop and never will be, once that is known.
+    pub fn hopeless(&mut self) -> Option<String> {
+        self.hopeless.take()
+    }
+
+    /// Ends a desktop of lumend's own; true once it has ended.
+    pub fn stop(&mut self, now: u64) -> bool {
+        self.outputs = None;
+        match &mut self.kind {
+            Kind::Own(_, own) => own.stop(now),
+            Kind::Pattern | Kind::Found(_) => true,
         }
     }
 
     fn connect(&mut self, now: u64) -> Result<(), NoDesktop> {
         let Some(sway) = self.sway() else { return Ok(()) };
-        match Outputs::connect(now, &sway.control, sway.source.clone(), false) {
+        match Outputs::connect(now, &sway.control, sway.source.clone(), matches!(self.kind, Kind::Own(..))) {
             Ok(outputs) => {
                 self.outputs = Some(outputs);
                 self.retry_at = None;
@@ -145,13 +176,21 @@ impl Desktop {
 
     /// What to poll, and whether for writing too.
     pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.outputs.iter().map(|outputs| (outputs.as_fd(), outputs.wants_write()))
+        let own = match &self.kind {
+            Kind::Own(_, own) => Some(own.sources().map(|fd| (fd, false))),
+            Kind::Pattern | Kind::Found(_) => None,
+        };
+        self.outputs.iter().map(|outputs| (outputs.as_fd(), outputs.wants_write())).chain(own.into_iter().flatten())
     }
 
     pub fn deadline(&self) -> Option<u64> {
         let outputs = self.outputs.as_ref().and_then(Outputs::deadline);
         let news = (!self.news.is_empty()).then_some(0);
-        [self.retry_at, outputs, news].into_iter().flatten().min()
+        let own = match &self.kind {
+            Kind::Own(_, own) => own.deadline(),
+            Kind::Pattern | Kind::Found(_) => None,
+        };
+        [self.retry_at, outputs, news, own].into_iter().flatten().min()
     }
 
     /// Moves everything that can move without waiting.
@@ -160,6 +199,7 @@ impl Desktop {
             // The next try is planned; its failure is no news.
             let _ = self.connect(now);
         }
+        self.hear_launcher(now);
         let events = self.outputs.as_mut().map(|outputs| outputs.dispatch(now)).unwrap_or_default();
         for event in events {
             match event {
@@ -180,11 +220,33 @@ impl Desktop {
         std::mem::take(&mut self.news)
     }
 
+    fn hear_launcher(&mut self, now: u64) {
+        let Kind::Own(_, own) = &mut self.kind else { return };
+        for news in own.dispatch(now) {
+            match news {
+                News::Up if self.outputs.is_none() => {
+                    if let Err(error) = self.connect(now) {
+                        self.lost(now, error.to_string());
+                    }
+                }
+                News::Up => {}
+                News::Down { reason } => self.lost(now, reason),
+                News::Hopeless { reason } => self.hopeless = Some(reason),
+            }
+        }
+    }
+
     fn lost(&mut self, now: u64, reason: String) {
-        self.outputs = None;
+        let was_up = self.outputs.take().is_some();
         self.sessions.clear();
-        self.retry_at = Some(now + RETRY);
-        self.news.push(Event::DesktopDown { reason });
+        self.retry_at = None;
+        match &mut self.kind {
+            Kind::Own(_, own) => own.start_again(now),
+            Kind::Pattern | Kind::Found(_) => self.retry_at = Some(now + RETRY),
+        }
+        if was_up {
+            self.news.push(Event::DesktopDown { reason });
+        }
     }
 }
 

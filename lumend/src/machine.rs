@@ -17,6 +17,7 @@ use lumen_core::Mode;
 
 pub use event::{Action, Attempt, Event, Exit, PlaneId};
 use policy::AskRate;
+pub use policy::Crashes;
 use process::Due;
 pub use process::{Phase, Process, Slot};
 use session::{Output, Ready};

@@ -36,7 +36,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     match start(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("lumend: {failure}");
             ExitCode::from(failure.exit)
@@ -44,14 +44,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Failure> {
+fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let (runtime, state) = (places::runtime(cli.runtime), places::state(cli.state));
     match cli.command {
         Command::Run { spawn: _, desktop, config } => {
             let filter = EnvFilter::try_from_env("LUMEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-            run::run(config, desktop.map(Into::into), &runtime, &state)
+            run::run(config, desktop.map(Into::into), &runtime, &state)?;
         }
-        command => commands::run(&command, &runtime, &state),
+        Command::Launcher { exec } => return Ok(launcher::run(&runtime, &exec)),
+        command => commands::run(&command, &runtime, &state)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -71,32 +71,10 @@ pub struct Reach {
 impl Reach {
     /// Starts a plane with nothing but its link: no arguments, no environment, no other descriptor.
     pub fn spawn(binaries: &Binaries, kind: PlaneKind, session: Option<SessionId>) -> io::Result<Self> {
-        let (ours, theirs) = Link::pair()?;
-        let theirs = above_link(theirs.into_fd().as_fd())?;
-        // The standard library's own pipe to the child must not be where the link is going to be.
-        let _occupied = dup_from(theirs.as_fd(), LINK_FD)?;
-        let mut command = Command::new(format!("/proc/self/fd/{}", binaries.get(kind).as_raw_fd()));
-        command.arg0(ipc::plane::name(kind)).env_clear().current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-        let link_fd = theirs.as_raw_fd();
-        // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe; `theirs` lives until the
-        // child has been started.
-        unsafe {
-            command.pre_exec(move || {
-                // The copy is not close-on-exec; everything else lumend has open is.
-                if libc::dup2(link_fd, LINK_FD) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-            });
-        }
-        let mut child = command.spawn()?;
-        match pidfd_open(child.id()) {
-            Ok(pidfd) => Ok(Self { kind, session, link: Some(ours), child, pidfd, hello: None }),
-            Err(error) => {
-                // Nobody would learn of its end.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
+        let mut command = command(binaries.get(kind));
+        command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        let Linked { link, child, pidfd } = Linked::spawn(command)?;
+        Ok(Self { kind, session, link: Some(link), child, pidfd, hello: None })
     }
 
     pub fn pid(&self) -> u32 {
@@ -158,6 +136,51 @@ impl Reach {
             Ok(None) => None,
             Ok(Some(status)) => Some(exit(status)),
             Err(error) => Some(Exit::Crashed(format!("its status is lost: {error}"))),
+        }
+    }
+}
+
+/// A program that was opened before; its descriptor must be one of [`above_link`].
+pub fn command(program: BorrowedFd<'_>) -> Command {
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    // Of its own group: a key press in lumend's terminal is lumend's to answer.
+    command.current_dir("/").process_group(0);
+    command
+}
+
+/// A child with a link on its fd 3, where planes and the launcher look for it.
+#[derive(Debug)]
+pub struct Linked {
+    pub link: Link,
+    pub child: Child,
+    /// Readable once the child has ended.
+    pub pidfd: OwnedFd,
+}
+
+impl Linked {
+    pub fn spawn(mut command: Command) -> io::Result<Self> {
+        let (link, theirs) = Link::pair()?;
+        let theirs = above_link(theirs.into_fd().as_fd())?;
+        // The standard library's own pipe to the child must not be where the link is going to be.
+        let _occupied = dup_from(theirs.as_fd(), LINK_FD)?;
+        let link_fd = theirs.as_raw_fd();
+        // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe; `theirs` lives until the
+        // child has been started.
+        unsafe {
+            command.pre_exec(move || {
+                // The copy is not close-on-exec; everything else lumend has open is.
+                if libc::dup2(link_fd, LINK_FD) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+            });
+        }
+        let mut child = command.spawn()?;
+        match pidfd_open(child.id()) {
+            Ok(pidfd) => Ok(Self { link, child, pidfd }),
+            Err(error) => {
+                // Nobody would learn of its end.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
         }
     }
 }

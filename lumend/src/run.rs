@@ -1,6 +1,7 @@
 //! `lumend run`, up to the loop: everything that can be wrong is found here, before anything is started.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ipc::event::now_ns;
@@ -8,13 +9,13 @@ use ipc::event::now_ns;
 use crate::clients::Clients;
 use crate::config::{Config, DesktopKind};
 use crate::daemon::{Daemon, Parts};
-use crate::desktop::Desktop;
+use crate::desktop::{Desktop, Program};
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::{Identity, Signer};
 use crate::places;
-use crate::reach::Binaries;
+use crate::reach::{Binaries, above_link};
 use crate::sockets::Sockets;
 
 /// Runs until told to stop.
@@ -26,7 +27,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     // While still root, if it ever was: the programs may lie where the other user cannot reach them.
     let program = std::env::current_exe()?;
     let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
-    let _own = File::open("/proc/self/exe")?;
+    let own = above_link(File::open("/proc/self/exe")?.as_fd())?;
 
     places::settle(runtime, state, config.run.uid)?;
     let identity = Identity::load_or_create(state)?;
@@ -37,12 +38,15 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(),
         DesktopKind::Auto => Desktop::found(now, config.display.source.clone())?,
-        DesktopKind::Sway => return Err(Failure::new(1, "--desktop sway is not there yet")),
+        DesktopKind::Sway => {
+            let program = Program::new(own, runtime, &config.desktop.exec);
+            Desktop::own(program, config.display.source.clone())?
+        }
     };
     let host = Host::new()?;
     let signer = Signer::new(identity, now);
     let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop };
-    Ok(Daemon::new(parts)?.run()?)
+    Daemon::new(parts)?.run()
 }
 
 fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
