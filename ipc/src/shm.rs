@@ -7,15 +7,15 @@
 
 use std::ffi::c_void;
 use std::io;
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
-use nix::sys::stat::fstat;
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
 /// Something a peer did that no correct peer does. The plane that sees it gives up with this reason.
@@ -78,11 +78,21 @@ pub(crate) fn verify(fd: BorrowedFd<'_>, len: usize) -> Result<NonZeroUsize, Shm
         return Err(ShmError::NotSealed);
     }
     let rounded = round_to_pages(len).and_then(NonZeroUsize::new).ok_or(ShmError::Geometry("size out of range"))?;
-    let actual = u64::try_from(fstat(fd)?.st_size).unwrap_or(0);
+    let actual = file_size(fd)?;
     if actual != rounded.get() as u64 {
         return Err(ShmError::Size { expected: rounded.get(), actual });
     }
     Ok(rounded)
+}
+
+/// fstat as its own system call: the C library may make it one that takes a path, which a sealed plane may not use.
+fn file_size(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: on every 64-bit Linux the kernel writes the C library's `struct stat`, which outlives the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_fstat, fd.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: filled by the successful call, and all zeroes before it, which is valid for integers.
+    let stat = unsafe { stat.assume_init() };
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// A structure that may lie in memory which a hostile process writes.
@@ -93,7 +103,7 @@ pub(crate) fn verify(fd: BorrowedFd<'_>, len: usize) -> Result<NonZeroUsize, Shm
 /// concurrent write.
 pub(crate) unsafe trait SharedLayout {}
 
-/// A whole sealed memfd, mapped shared. Unmapped on drop.
+/// A sealed memfd, mapped shared from its start. Unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
@@ -110,16 +120,23 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes for reading.
     pub fn read_only(fd: BorrowedFd<'_>, len: usize) -> Result<Self, ShmError> {
-        Self::new(fd, len, false)
+        Self::new(fd, len, len, false)
     }
 
     /// Maps `len` bytes for reading and writing.
     pub fn read_write(fd: BorrowedFd<'_>, len: usize) -> Result<Self, ShmError> {
-        Self::new(fd, len, true)
+        Self::new(fd, len, len, true)
     }
 
-    fn new(fd: BorrowedFd<'_>, len: usize, writable: bool) -> Result<Self, ShmError> {
-        let mapped = verify(fd, len)?;
+    /// Maps the first `len` bytes of a memfd of `whole` bytes for reading and writing.
+    pub(crate) fn read_write_start(fd: BorrowedFd<'_>, whole: usize, len: usize) -> Result<Self, ShmError> {
+        Self::new(fd, whole, len, true)
+    }
+
+    fn new(fd: BorrowedFd<'_>, whole: usize, len: usize, writable: bool) -> Result<Self, ShmError> {
+        let file = verify(fd, whole)?;
+        let mapped = round_to_pages(len).and_then(NonZeroUsize::new).filter(|mapped| *mapped <= file);
+        let mapped = mapped.ok_or(ShmError::Geometry("size out of range"))?;
         let write = if writable { ProtFlags::PROT_WRITE } else { ProtFlags::empty() };
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing; `verify` has made sure that
         // the file spans it and can never shrink.

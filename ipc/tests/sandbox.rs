@@ -57,6 +57,17 @@ fn attempt(what: &str) -> i64 {
             "epoll_ctl" => syscall(libc::SYS_epoll_ctl, -1, 0, 0, null),
             "set flags" => syscall(libc::SYS_fcntl, 0, libc::F_SETFL, 0),
             "get flags" => syscall(libc::SYS_fcntl, 0, libc::F_GETFL, 0).min(0),
+            "size of a path" => {
+                let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+                syscall(libc::SYS_newfstatat, libc::AT_FDCWD, path, stat.as_mut_ptr(), libc::AT_EMPTY_PATH)
+            }
+            "urgent data" => syscall(libc::SYS_sendmsg, -1, null, libc::MSG_OOB),
+            "urgent data back" => syscall(libc::SYS_recvmsg, -1, null, libc::MSG_OOB | libc::MSG_DONTWAIT),
+            "data" => syscall(libc::SYS_sendmsg, -1, null, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL),
+            "blocking mode" => {
+                let mut off = 0i32;
+                syscall(libc::SYS_ioctl, -1, libc::FIONBIO, &raw mut off)
+            }
             "type into a terminal" => syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr()),
             "attach a filter" => option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
             "segment offload" => option(libc::SOL_UDP, libc::UDP_SEGMENT),
@@ -133,6 +144,9 @@ fn what_is_not_in_the_table_is_not_permitted() {
             "set flags",
             "type into a terminal",
             "attach a filter",
+            "size of a path",
+            "urgent data",
+            "urgent data back",
         ] {
             assert_eq!(sealed(kind, what).code(), Some(libc::EPERM), "{kind:?}: {what}");
         }
@@ -141,7 +155,7 @@ fn what_is_not_in_the_table_is_not_permitted() {
 
 #[test]
 fn some_of_it_was_possible_before_the_lockdown() {
-    for what in ["open", "socket", "memfd", "mmap exec", "mprotect exec", "set flags"] {
+    for what in ["open", "socket", "memfd", "mmap exec", "mprotect exec", "set flags", "size of a path"] {
         assert_eq!(in_child(PlaneKind::Net, "none", what).code(), Some(ALLOWED), "{what}");
     }
 }
@@ -167,6 +181,7 @@ fn what_the_table_allows_goes_through() {
     for kind in KINDS {
         assert_eq!(sealed(kind, "mmap").code(), Some(ALLOWED), "{kind:?}");
         assert_eq!(sealed(kind, "get flags").code(), Some(ALLOWED), "{kind:?}");
+        assert_eq!(sealed(kind, "data").code(), Some(libc::EBADF), "{kind:?}");
         assert_eq!(sealed(kind, "abort").signal(), Some(libc::SIGABRT), "{kind:?}");
     }
 }
@@ -181,6 +196,13 @@ fn only_net_has_what_only_net_needs() {
             "{what}"
         );
     }
+}
+
+#[test]
+fn a_plane_that_is_handed_no_socket_cannot_make_an_eventfd_block() {
+    assert_eq!(sealed(PlaneKind::Encode, "blocking mode").code(), Some(libc::EPERM));
+    assert_eq!(sealed(PlaneKind::Capture, "blocking mode").code(), Some(libc::EBADF));
+    assert_eq!(sealed(PlaneKind::Net, "blocking mode").code(), Some(libc::EBADF));
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -13,7 +13,7 @@ use super::chunk::HEADER_WORDS;
 use super::core::Shared;
 use super::geometry::CONTROL_BYTES;
 use crate::msg::RingGeometry;
-use crate::shm::{Mapping, SharedLayout, ShmError, prefault, verify};
+use crate::shm::{Mapping, SharedLayout, ShmError, prefault};
 
 // SAFETY: every field is an atomic integer or padding.
 unsafe impl SharedLayout for Shared {}
@@ -37,8 +37,9 @@ impl Memory {
         geometry.check()?;
         let capacity = NonZeroUsize::new(geometry.capacity as usize).ok_or(ShmError::Geometry("empty ring"))?;
         let whole = CONTROL_BYTES + capacity.get();
-        verify(fd, whole)?;
-        let control = Mapping::read_write(fd, whole)?;
+        // Only the positions: through a mapping of the whole the consumer could write the data area as well.
+        let control = Mapping::read_write_start(fd, whole, size_of::<Shared>())?;
+        control.prefault();
         let twice = NonZeroUsize::new(2 * capacity.get()).ok_or(ShmError::Geometry("empty ring"))?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: reserves address space of the kernel's choice, which overlaps nothing.

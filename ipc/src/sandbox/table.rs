@@ -75,6 +75,8 @@ const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Li
 }
 
 const EXEC: u32 = libc::PROT_EXEC as u32;
+/// Urgent data over local sockets: nobody uses it, and its kernel code has let sandboxed processes out before.
+const URGENT: u32 = libc::MSG_OOB as u32;
 const FCNTL: &[u32] = &[
     libc::F_GETFD as u32,
     libc::F_SETFD as u32,
@@ -104,8 +106,13 @@ const OPTIONS: &[(i32, i32)] = &[
 /// The allow-list. One line per call and set of planes; a call may have several lines.
 pub const TABLE: &[Line] = &[
     // Messages and wake-ups.
-    any(ALL, libc::SYS_sendmsg, "the link; the compositor's socket; datagrams with GSO"),
-    any(ALL, libc::SYS_recvmsg, "the link and the descriptors it brings; the compositor's socket; datagrams"),
+    some(ALL, libc::SYS_sendmsg, Only::Without(2, URGENT), "the link; the compositor's socket; datagrams with GSO"),
+    some(
+        ALL,
+        libc::SYS_recvmsg,
+        Only::Without(2, URGENT),
+        "the link and the descriptors it brings; the compositor's socket; datagrams",
+    ),
     any(ALL, libc::SYS_read, "draining eventfds and timers"),
     any(ALL, libc::SYS_write, "signalling eventfds; one line on stderr before the end"),
     any(ALL, libc::SYS_writev, "stderr, as the standard library writes it"),
@@ -121,16 +128,16 @@ pub const TABLE: &[Line] = &[
         Only::Is(1, FCNTL),
         "seals, close-on-exec, duplicates; the flags of an open file belong to both sides",
     ),
-    some(ALL, libc::SYS_ioctl, Only::Is(1, &[libc::FIONBIO as u32]), "non-blocking mode of a socket just received"),
-    any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
     some(
-        ALL,
-        libc::SYS_setsockopt,
-        Only::Option(&[(libc::SOL_SOCKET, libc::SO_PASSCRED)]),
-        "asking for the sender's credentials on a link just received",
+        CAPTURE.and(NET),
+        libc::SYS_ioctl,
+        Only::Is(1, &[libc::FIONBIO as u32]),
+        "non-blocking mode of a socket just received; it reaches shared eventfds too, so encode, which receives none, \
+         may not",
     ),
+    any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
+    // Not newfstatat, as which glibc spells it: that takes a path, and neither filter nor Landlock sees which.
     any(ALL, libc::SYS_fstat, "the size of a memfd just received"),
-    some(ALL, libc::SYS_newfstatat, Only::Is(3, &[libc::AT_EMPTY_PATH as u32]), "fstat, as glibc spells it"),
     // Memory. Code is never made at run time.
     some(ALL, libc::SYS_mmap, Only::Without(2, EXEC), "mapping pools and rings; the allocator"),
     some(ALL, libc::SYS_mprotect, Only::Without(2, EXEC), "the allocator's arenas"),
@@ -164,7 +171,7 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_exit_group, "the plane ends"),
     any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
     // The compositor's socket that capture was handed.
-    any(CAPTURE, libc::SYS_sendto, "requests to the compositor that carry no descriptor"),
+    some(CAPTURE, libc::SYS_sendto, Only::Without(3, URGENT), "requests to the compositor that carry no descriptor"),
     // Sockets that net was handed.
     any(NET, libc::SYS_sendto, "datagrams"),
     any(NET, libc::SYS_recvfrom, "datagrams"),
@@ -175,7 +182,8 @@ pub const TABLE: &[Line] = &[
         NET,
         libc::SYS_setsockopt,
         Only::Option(OPTIONS),
-        "ECN, packet info, no fragmentation, GSO, GRO and buffer sizes of the handed sockets",
+        "ECN, packet info, no fragmentation, GSO, GRO and buffer sizes of the handed sockets; credentials on the link \
+         to the signer",
     ),
     any(NET, libc::SYS_uname, "which kernels have a broken GSO"),
     // The control thread's reactor, made before the seal.
