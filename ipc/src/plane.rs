@@ -133,12 +133,14 @@ fn plain_signals() -> Result<(), PlaneError> {
     SigSet::all().thread_unblock().map_err(|errno| PlaneError::Failed(errno.to_string()))
 }
 
-/// The end of a panic is an abort; what people see of it is one line.
+/// The end of a panic is an abort, whatever the build profile: a plane that has lost one of its threads must not live
+/// on as if it had not. What people see of it is one line.
 fn one_line_panics(name: &'static str) {
     std::panic::set_hook(Box::new(move |info| {
         let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
         let what = info.payload_as_str().unwrap_or("no reason given").replace('\n', " ");
         eprintln!("{name}: bug{place}: {what}");
+        std::process::abort();
     }));
 }
 

@@ -64,7 +64,6 @@ pub fn seccomp(kind: PlaneKind) -> Result<(), SandboxError> {
 
 /// A limit is only ever lowered: whoever started us may have set a tighter one.
 fn lower(resource: Resource, wanted: u64) -> nix::Result<()> {
-    let (_, hard) = nix::sys::resource::getrlimit(resource)?;
-    let limit = wanted.min(hard);
-    setrlimit(resource, limit, limit)
+    let (soft, hard) = nix::sys::resource::getrlimit(resource)?;
+    setrlimit(resource, wanted.min(soft), wanted.min(hard))
 }
