@@ -179,8 +179,7 @@ enum What {
     Chunk = 2,
 }
 
-const ALL: [(What, &str); 3] =
-    [(What::Event, "eventfd"), (What::Frame, "mailbox"), (What::Chunk, "ring of 5000-byte chunks")];
+const ALL: [(What, &str); 3] = [(What::Event, "eventfd"), (What::Frame, "mailbox"), (What::Chunk, "ring")];
 
 /// The other process: hands everything back until the link closes. `Ping` says what comes next.
 fn echo() {
@@ -227,7 +226,7 @@ fn bench_between_processes(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut payload = Vec::with_capacity(CHUNK.len());
     let mut sequence = 0;
     for (what, name) in ALL {
-        group.bench_function(format!("{name}/between processes"), |bencher| {
+        group.bench_function(format!("{name}/processes"), |bencher| {
             bencher.iter_custom(|rounds| {
                 let order = ToEncode::<OwnedFd>::Ping(rounds * 4 + what as u64);
                 echo.link.as_ref().unwrap().send(order).unwrap();

@@ -61,8 +61,8 @@ impl Producer {
         self.tail += bytes;
         // Release: the bytes are complete before the position that covers them can be seen.
         shared.tail.0.store(self.tail, Ordering::Release);
-        // Mirrored in `Consumer::available`: either the consumer sees this tail, or we see that it has read
-        // everything before it and may be asleep.
+        // Mirrored in `Consumer::release`: either the consumer's next look sees this tail, or we see that it has
+        // released everything before it and may be asleep.
         fence(Ordering::SeqCst);
         Ok(self.look(shared)? == before)
     }
@@ -98,9 +98,7 @@ impl Consumer {
 
     /// Bytes that may be read, at most the capacity. Once this has answered 0, the next commit wakes the consumer.
     pub fn available(&mut self, shared: &Shared) -> Result<u64, Violation> {
-        if self.tail == self.head && self.look(shared)? == self.head {
-            // The last release and this load must not pass each other; see `Producer::commit`.
-            fence(Ordering::SeqCst);
+        if self.tail == self.head {
             self.look(shared)?;
         }
         Ok(self.tail - self.head)
@@ -111,6 +109,8 @@ impl Consumer {
         debug_assert!(bytes <= self.tail - self.head);
         self.head += bytes;
         shared.head.0.store(self.head, Ordering::Release);
+        // Orders the store of `head` before two loads: of `wanted` here (see `Producer::credit`) and of `tail` in the
+        // next look (see `Producer::commit`).
         fence(Ordering::SeqCst);
         let wanted = shared.wanted.0.load(Ordering::Relaxed);
         // The exchange fails if the producer has just asked anew; that asking then sees the head stored above.
