@@ -61,7 +61,7 @@ fn traced(line: &Value) -> Result<Traced> {
         recovered: line["recovered"].as_bool().context("no recovered")?,
         reassembled_ns: number("reassembled_ns")?,
         decoded_ns: line["decoded_ns"].as_u64(),
-        stamp: line["stamp"].as_u64(),
+        stamp: line["stamp"]["number"].as_u64(),
     })
 }
 

@@ -27,7 +27,8 @@ use crate::door::{Door, VisitorId};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Signer;
-use crate::machine::{Event, Exit, Limits, Machine, PlaneId};
+use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
+use crate::notify::Notify;
 use crate::plumb::Kit;
 use crate::reach::{Binaries, Reach};
 use crate::sockets::Sockets;
@@ -61,6 +62,7 @@ pub struct Parts {
     pub door: Door,
     pub sockets: Sockets,
     pub desktop: Desktop,
+    pub notify: Notify,
 }
 
 pub struct Daemon {
@@ -128,9 +130,21 @@ impl Daemon {
                 self.queue.push_back(Event::Tick);
             }
             self.pump();
+            self.announce();
         }
         info!("stopped");
         self.failure.map_or(Ok(()), Err)
+    }
+
+    /// Says once that clients can come: the network plane has its sockets and there is a desktop to show.
+    fn announce(&mut self) {
+        if !self.parts.notify.is_due() || !self.parts.desktop.is_up() {
+            return;
+        }
+        let net = self.machine.net().current.and_then(|id| self.machine.process(id));
+        if net.is_some_and(Process::is_ready) {
+            self.parts.notify.ready();
+        }
     }
 
     /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.
@@ -199,7 +213,7 @@ impl Daemon {
     fn died(&mut self, id: PlaneId, exit: Exit) {
         if let Some(reach) = self.planes.remove(&id) {
             match &exit {
-                Exit::Crashed(reason) => warn!("{} ended: {reason}", label(&reach)),
+                Exit::Crashed(reason) if !reach.killed => warn!("{} ended: {reason}", label(&reach)),
                 exit => debug!("{} ended: {exit}", label(&reach)),
             }
         }

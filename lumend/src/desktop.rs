@@ -108,6 +108,11 @@ impl Desktop {
         }
     }
 
+    /// True if sessions can be shown now.
+    pub const fn is_up(&self) -> bool {
+        matches!(self.kind, Kind::Pattern) || self.outputs.is_some()
+    }
+
     fn sway(&self) -> Option<&Sway> {
         match &self.kind {
             Kind::Pattern => None,

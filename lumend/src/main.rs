@@ -17,6 +17,7 @@ mod host;
 mod identity;
 mod launcher;
 mod machine;
+mod notify;
 mod outputs;
 mod places;
 mod plumb;
@@ -35,13 +36,26 @@ use cli::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
+    match parse().and_then(start) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("lumend: {failure}");
             ExitCode::from(failure.exit)
         }
     }
+}
+
+/// Help and versions are printed as they are; an error is one line, like all of lumend's.
+fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        let text = error.to_string();
+        let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+        let what = lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect::<Vec<_>>().join(" ");
+        Failure::new(2, format!("{}; see `lumend --help`", what.trim_start_matches("error: ")))
+    })
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {

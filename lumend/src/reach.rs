@@ -66,6 +66,8 @@ pub struct Reach {
     pidfd: OwnedFd,
     /// What it said of itself, once checked.
     pub hello: Option<Hello>,
+    /// By lumend, which has said why.
+    pub killed: bool,
 }
 
 impl Reach {
@@ -74,7 +76,7 @@ impl Reach {
         let mut command = command(binaries.get(kind));
         command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
         let Linked { link, child, pidfd } = Linked::spawn(command)?;
-        Ok(Self { kind, session, link: Some(link), child, pidfd, hello: None })
+        Ok(Self { kind, session, link: Some(link), child, pidfd, hello: None, killed: false })
     }
 
     pub fn pid(&self) -> u32 {
@@ -126,6 +128,7 @@ impl Reach {
 
     pub fn kill(&mut self) {
         self.link = None;
+        self.killed = true;
         // An error would mean that it has ended, which is what is wanted.
         let _ = self.child.kill();
     }

@@ -14,6 +14,7 @@ use crate::door::Door;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::{Identity, Signer};
+use crate::notify::Notify;
 use crate::places;
 use crate::reach::{Binaries, above_link};
 use crate::sockets::Sockets;
@@ -32,8 +33,8 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     places::settle(runtime, state, config.run.uid)?;
     let identity = Identity::load_or_create(state)?;
     let clients = Clients::load(state)?;
-    let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
     let door = Door::open(runtime)?;
+    let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
     let now = now_ns();
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(),
@@ -45,7 +46,8 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     };
     let host = Host::new()?;
     let signer = Signer::new(identity, now);
-    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop };
+    let parts =
+        Parts { config, binaries, host, signer, clients, door, sockets, desktop, notify: Notify::from_environment() };
     Daemon::new(parts)?.run()
 }
 

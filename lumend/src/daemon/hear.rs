@@ -18,9 +18,9 @@ impl Daemon {
         for _ in 0..TURN {
             let Some(reach) = self.planes.get(&plane) else { return };
             let more = match reach.kind {
-                PlaneKind::Capture => reach.recv().map(|word| word.map(|word| self.from_capture(plane, word))),
-                PlaneKind::Encode => reach.recv().map(|word| word.map(|word| self.from_encode(plane, word))),
-                PlaneKind::Net => reach.recv().map(|word| word.map(|word| self.from_net(plane, word))),
+                PlaneKind::Capture => reach.recv().map(|word| word.map(|word| self.capture_says(plane, word))),
+                PlaneKind::Encode => reach.recv().map(|word| word.map(|word| self.encode_says(plane, word))),
+                PlaneKind::Net => reach.recv().map(|word| word.map(|word| self.net_says(plane, word))),
             };
             match more {
                 Ok(Some(Ok(()))) => {}
@@ -61,7 +61,7 @@ impl Daemon {
         if greeted { Ok(()) } else { Err("it spoke before its Hello".into()) }
     }
 
-    fn from_capture(&mut self, plane: PlaneId, word: FromCapture) -> Result<(), String> {
+    fn capture_says(&mut self, plane: PlaneId, word: FromCapture) -> Result<(), String> {
         if let FromCapture::Hello(hello) = word {
             return self.greeted(plane, hello);
         }
@@ -86,7 +86,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn from_encode(&mut self, plane: PlaneId, word: FromEncode) -> Result<(), String> {
+    fn encode_says(&mut self, plane: PlaneId, word: FromEncode) -> Result<(), String> {
         if let FromEncode::Hello(hello) = word {
             return self.greeted(plane, hello);
         }
@@ -118,7 +118,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn from_net(&mut self, plane: PlaneId, word: FromNet) -> Result<(), String> {
+    fn net_says(&mut self, plane: PlaneId, word: FromNet) -> Result<(), String> {
         if let FromNet::Hello(hello) = word {
             return self.greeted(plane, hello);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipc::{AskId, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
-use lumen_core::{Mode, RawMode};
+use lumen_core::RawMode;
 use proptest::prelude::*;
 
 use super::policy::SECOND;
@@ -48,10 +48,6 @@ struct World {
     next_ask: u32,
     finished: bool,
     whole_reached: u32,
-}
-
-fn mode() -> Mode {
-    Mode::new(1280, 720, 60_000).unwrap()
 }
 
 fn format() -> FrameFormat {
