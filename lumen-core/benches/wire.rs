@@ -45,7 +45,7 @@ fn send(packetizer: &mut Packetizer, number: u32, frame: &[u8], batch: &mut Pack
 fn receive(c: &mut Criterion, name: &str, keep: impl Fn(usize) -> bool, recovered: bool) {
     let (mut host, mut client) = (packetizer(), reassembler());
     let (mut batch, mut number) = (PacketBatch::with_capacity(128, 1200), 0);
-    let frame: Vec<u8> = (0..FRAME).map(|at| (at * 31 >> 3) as u8).collect();
+    let frame: Vec<u8> = (0..FRAME).map(|at| ((at * 31) >> 3) as u8).collect();
     let mut group = c.benchmark_group("wire");
     group.throughput(Throughput::Bytes(FRAME as u64));
     group.bench_function(name, |b| {

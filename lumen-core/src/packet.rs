@@ -81,6 +81,7 @@ pub struct Header {
     pub index: u16,
     pub session: u32,
     pub generation: u32,
+    /// Data and parity: the frame. Idle: the number the next frame will have. Otherwise 0.
     pub frame: u32,
     /// Grows by one with every packet of a generation and direction, from 1. Set by the [`Sealer`](crate::seal::Sealer).
     pub counter: u64,

@@ -299,7 +299,7 @@ impl Packetizer {
 
     /// Appends the answer to a probe.
     pub fn pong(&mut self, pong: Pong, out: &mut PacketBatch) -> Result<(), Exhausted> {
-        let header = self.packet(Kind::Pong, Flags::default(), 0, self.next_frame);
+        let header = self.packet(Kind::Pong, Flags::default(), 0, 0);
         out.push(&mut self.sealer, header, [&pong.encode(), &[]])
     }
 

@@ -1,14 +1,16 @@
 //! From datagrams back to frames: authentic, whole, in order, and never one that the decoder has no base for.
 //!
 //! PROTOCOL.md §7 to §11. Whatever arrives, memory is bounded: a fixed window of frames, a fixed number of shards.
-//! Time is an argument; call [`Reassembler::poll`] until it has nothing more after every
-//! [`push`](Reassembler::push), and at [`next_deadline`](Reassembler::next_deadline).
+//! Time is an argument; call [`Reassembler::poll`] until it has nothing more after each batch of
+//! [`push`](Reassembler::push)es, and at [`next_deadline`](Reassembler::next_deadline).
 
 mod event;
 mod frame;
+mod order;
 mod pool;
 mod reorder;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::fec::Decoder;
@@ -41,6 +43,9 @@ pub struct Reassembler {
     wanted: Option<u32>,
     wish_untold: bool,
     lost: Option<Range<u32>>,
+    /// Events that a long batch of packets brought about before anybody asked.
+    queue: VecDeque<Event>,
+    queued_bytes: usize,
     reorder: ReorderMeter,
     counters: ReassemblerCounters,
     /// Packets lost in generations before this one.
@@ -68,6 +73,8 @@ impl Reassembler {
             wanted: None,
             wish_untold: false,
             lost: None,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
             reorder: ReorderMeter::default(),
             counters: ReassemblerCounters::default(),
             lost_before: 0,
@@ -130,6 +137,7 @@ impl Reassembler {
         self.wanted = None;
         self.wish_untold = false;
         self.lost = None;
+        self.queue.retain(|event| matches!(event, Event::Frame(_)));
         self.reorder = ReorderMeter::default();
     }
 
@@ -182,17 +190,17 @@ impl Reassembler {
     fn authentic(&mut self, now_ns: u64, header: &Header, bytes: usize, body: &[u8]) -> Pushed {
         self.counters.packets += 1;
         self.counters.bytes += bytes as u64;
-        self.reorder.packet(now_ns, header.counter);
         match header.kind {
-            Kind::Data | Kind::Parity => self.shard(now_ns, header, body),
-            Kind::Idle => self.pass(now_ns, header.frame),
-            Kind::Pong => {
-                self.pass(now_ns, header.frame);
-                match Pong::decode(body) {
-                    Some(pong) => return Pushed::Pong(pong),
-                    None => self.counters.rejected += 1,
-                }
+            Kind::Data | Kind::Parity => {
+                self.reorder.packet(now_ns, header.counter);
+                self.shard(now_ns, header, body);
             }
+            Kind::Idle => self.pass(now_ns, header.frame),
+            // A pong overtakes packets that wait for their turn: it says nothing of what is late.
+            Kind::Pong => match Pong::decode(body) {
+                Some(pong) => return Pushed::Pong(pong),
+                None => self.counters.rejected += 1,
+            },
             Kind::Probe => {}
         }
         Pushed::Media
@@ -219,90 +227,13 @@ impl Reassembler {
         }
     }
 
-    /// Every frame below `frame` has left the host: what is missing of them is late or lost.
-    fn pass(&mut self, now_ns: u64, frame: u32) {
-        if frame.saturating_sub(self.next) >= WINDOW {
-            // Nothing of a whole window has come for too long; what there is of it is given up in one go.
-            self.give_up(frame);
-        }
-        for number in self.passed.max(self.next)..frame {
-            self.frames[(number % WINDOW) as usize].set_overdue(now_ns);
-        }
-        self.passed = self.passed.max(frame);
-    }
-
-    /// Gives up the frames before `until`, at least one.
-    fn give_up(&mut self, until: u32) {
-        let first = self.next;
-        let mut wish = self.wanted;
-        for number in first..until.min(first.saturating_add(WINDOW)) {
-            let frame = &mut self.frames[(number % WINDOW) as usize];
-            if frame.is_whole() {
-                self.counters.frames_skipped += 1;
-            } else {
-                self.counters.frames_lost += 1;
-                // Of a frame none of whose packets came nobody knows whether it was the IDR waited for.
-                if !self.awaiting_idr || frame.may_be_idr() {
-                    wish = Some(number);
-                }
-            }
-            frame.release(&mut self.pool);
-        }
-        let beyond = (until - first).saturating_sub(WINDOW);
-        if beyond > 0 {
-            self.counters.frames_lost += u64::from(beyond);
-            wish = Some(until - 1);
-        }
-        self.next = until;
-        self.awaiting_idr = true;
-        self.wish_untold |= wish != self.wanted;
-        self.wanted = wish;
-        self.lost = Some(self.lost.take().map_or(first, |lost| lost.start)..until);
-    }
-
     /// The next thing that happened, if any.
     pub fn poll(&mut self, now_ns: u64) -> Option<Event> {
-        loop {
-            if let Some(lost) = self.lost.take() {
-                return Some(Event::Lost { first: lost.start, count: lost.end - lost.start });
-            }
-            if let Some(after) = self.wanted.filter(|_| std::mem::take(&mut self.wish_untold)) {
-                return Some(Event::WantKeyframe { after });
-            }
-            let frame = &self.frames[(self.next % WINDOW) as usize];
-            if frame.is_whole() {
-                if !self.awaiting_idr || frame.is_idr() {
-                    return Some(Event::Frame(self.hand_on()));
-                }
-                // A frame that nothing can be made of, because one before it is missing.
-                self.counters.frames_skipped += 1;
-                self.frames[(self.next % WINDOW) as usize].release(&mut self.pool);
-                self.next += 1;
-                continue;
-            }
-            let overdue = frame.overdue();
-            let expired = overdue.is_some_and(|since| now_ns >= since.saturating_add(self.config.reorder_wait_ns));
-            if expired || frame.is_spoilt() {
-                self.give_up(self.next + 1);
-                continue;
-            }
-            if (self.awaiting_idr || self.wanted.is_some())
-                && let Some(idr) = self.whole_idr()
-            {
-                // The answer to a wish: what comes before it is of no use any more.
-                self.give_up(idr);
-                continue;
-            }
-            // A wish is made as soon as a frame is probably lost: the sooner, the shorter the gap. Should it become
-            // whole after all, an IDR too many was sent.
-            let probably = overdue.is_some_and(|since| now_ns >= since.saturating_add(self.wish_wait_ns(now_ns)));
-            if probably && self.may_wish() {
-                self.wanted = Some(self.next);
-                self.wish_untold = true;
-                continue;
-            }
-            return None;
+        let Some(event) = self.queue.pop_front() else { return self.step(now_ns) };
+        if let Event::Frame(frame) = &event {
+            self.queued_bytes -= frame.data.len();
         }
+        Some(event)
     }
 
     /// When [`poll`](Self::poll) will have something to say even if nothing arrives.
@@ -317,48 +248,6 @@ impl Reassembler {
         if self.spare.len() < 4 {
             data.clear();
             self.spare.push(data);
-        }
-    }
-
-    /// Whether losing the next frame would be a new reason to want a keyframe.
-    fn may_wish(&self) -> bool {
-        let matters = !self.awaiting_idr || self.frames[(self.next % WINDOW) as usize].may_be_idr();
-        matters && self.wanted.is_none_or(|wanted| wanted < self.next)
-    }
-
-    fn wish_wait_ns(&self, now_ns: u64) -> u64 {
-        self.reorder.wait_ns(now_ns).min(self.config.reorder_wait_ns)
-    }
-
-    fn whole_idr(&self) -> Option<u32> {
-        (self.next..self.next.saturating_add(WINDOW)).find(|number| {
-            let frame = &self.frames[(number % WINDOW) as usize];
-            frame.is_whole() && frame.is_idr()
-        })
-    }
-
-    fn hand_on(&mut self) -> Frame {
-        let frame = &mut self.frames[(self.next % WINDOW) as usize];
-        let mut data = self.spare.pop().unwrap_or_default();
-        let (header, arrival) = frame.assemble(&self.pool, &mut data);
-        let idr = frame.is_idr();
-        frame.release(&mut self.pool);
-        let number = self.next;
-        self.next += 1;
-        self.awaiting_idr = false;
-        self.wanted = None;
-        self.wish_untold = false;
-        self.counters.frames += 1;
-        self.counters.frames_recovered += u64::from(arrival.recovered);
-        Frame {
-            generation: self.generation(),
-            number,
-            idr,
-            header,
-            data,
-            recovered: arrival.recovered,
-            first_packet_ns: arrival.first_ns,
-            reassembled_ns: arrival.whole_ns,
         }
     }
 }

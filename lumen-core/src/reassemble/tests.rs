@@ -146,6 +146,22 @@ fn a_client_may_join_late_and_host_may_jump() {
 }
 
 #[test]
+fn a_batch_of_many_frames_loses_none_of_them() {
+    let (mut host, mut client) = (packetizer(Scheme::Leopard), reassembler());
+    for number in (0..200).filter(|&number| number != 150) {
+        packets(&mut host, number, matches!(number, 0 | 180), 300).iter().for_each(|packet| {
+            client.push(0, packet);
+        });
+    }
+    let events = drain(&mut client, 0);
+    let expected: Vec<_> = (0..150).chain(180..200).collect();
+    assert_eq!(delivered(&events, 300), expected);
+    assert_eq!(client.queued_bytes, 0);
+    let counters = client.counters();
+    assert_eq!((counters.frames_lost, counters.frames_skipped, client.keyframe_wanted()), (1, 29, None));
+}
+
+#[test]
 fn only_an_authentic_packet_moves_the_generation() {
     let (mut host, mut client) = (packetizer(Scheme::Leopard), reassembler());
     let old = packets(&mut host, 0, true, 3000);
