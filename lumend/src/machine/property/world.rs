@@ -131,7 +131,7 @@ impl World {
             Event::CannotOpen { session, .. } => {
                 // Capture has heard nothing.
                 let captures = self.planes.values_mut().filter(|sim| sim.kind == PlaneKind::Capture);
-                captures.for_each(|sim| drop(sim.holds.remove(session)));
+                captures.for_each(|sim| sim.holds.retain(|held, _| held != session));
             }
             Event::Withdrawn { ask, .. } => {
                 self.open_asks.remove(ask);
