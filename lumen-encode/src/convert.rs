@@ -7,6 +7,9 @@ use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvSta
 /// Rows of a plane begin on a boundary that vector loads like.
 const ALIGN: usize = 64;
 
+/// Luma pixels, each way, that [`I420::flatten`] makes one colour.
+const FLAT: usize = 32;
+
 /// A picture in planar YUV 4:2:0: full-size luma, then the two chroma planes at half width and half height.
 #[derive(Clone)]
 pub struct I420 {
@@ -54,6 +57,28 @@ impl I420 {
         let half = chroma.len() / 2;
         let (cb, cr) = chroma.split_at_mut(half);
         [luma, cb, cr]
+    }
+
+    /// Gives each square of 32 by 32 pixels its mean colour. What is left fits into next to nothing, whatever it was.
+    pub fn flatten(&mut self) {
+        let (width, stride) = (self.width, self.stride);
+        let [luma, cb, cr] = self.planes_mut();
+        flatten(luma, stride, width, FLAT);
+        flatten(cb, stride / 2, width / 2, FLAT / 2);
+        flatten(cr, stride / 2, width / 2, FLAT / 2);
+    }
+}
+
+/// [`I420::flatten`] of one plane.
+fn flatten(plane: &mut [u8], stride: usize, width: usize, side: usize) {
+    for rows in plane.chunks_mut(stride * side) {
+        for left in (0..width).step_by(side) {
+            let columns = left..(left + side).min(width);
+            let samples = || rows.chunks(stride).flat_map(|row| &row[columns.clone()]);
+            let sum: usize = samples().map(|&sample| usize::from(sample)).sum();
+            let mean = (sum / samples().count().max(1)) as u8;
+            rows.chunks_mut(stride).for_each(|row| row[columns.clone()].fill(mean));
+        }
     }
 }
 
@@ -170,6 +195,25 @@ mod tests {
                 assert!(near(got, want), "{pixels:?} {colour:?} full={full}: {got:?}, not {want:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_flat_picture_keeps_its_mean_colours_up_to_its_edges() {
+        let mut picture = I420::new(mode(130, 98));
+        let stride = picture.stride();
+        let [luma, cb, _] = picture.planes_mut();
+        for (index, sample) in luma.iter_mut().enumerate() {
+            *sample = if (index % stride).is_multiple_of(2) { 0 } else { 200 };
+        }
+        cb.fill(77);
+        luma[stride * 97 + 129] = 0;
+        picture.flatten();
+        let [luma, cb, cr] = picture.planes();
+        assert!(luma[..130 - 2].iter().all(|&sample| sample == 100));
+        // The square in the corner has two by two pixels, of which one is bright.
+        assert_eq!(luma[stride * 96 + 128..stride * 96 + 130], [50; 2]);
+        assert_eq!(luma[stride * 97 + 128..stride * 97 + 130], [50; 2]);
+        assert!(cb.iter().all(|&sample| sample == 77) && cr.iter().all(|&sample| sample == 128));
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct Generation {
     coding: Coding,
     /// The picture last taken has not left yet: it outgrew its credit.
     unsent: bool,
+    /// Not even a coarse IDR of it fitted: what is encoded next is flattened first.
+    flatten: bool,
     still: Still,
     blocked: bool,
     max_kbps: u32,
@@ -102,6 +104,7 @@ impl Generation {
             frame: 0,
             coding: Coding::Idr,
             unsent: false,
+            flatten: false,
             still: Still::new(mode.frame_interval_ns()),
             blocked: false,
             max_kbps: settings.bitrate_kbps,
@@ -211,6 +214,9 @@ impl Generation {
             }
             None => return Ok(()),
         };
+        if self.flatten {
+            self.picture.flatten();
+        }
         let repeat = !fresh && !self.unsent;
         let delivery = Delivery::new(self.number, self.frame, repeat, self.times, writer);
         let delivery = delivery.run(self.encoder.as_mut(), &self.picture, self.coding)?;
@@ -228,13 +234,14 @@ impl Generation {
         if delivered.outgrown {
             self.stats.oversize += 1;
             self.unsent = true;
-            if self.coding == Coding::CoarseIdr {
-                // Even the coarse one is too large: try again, but no more often than frames come.
+            if self.flatten {
+                // Nothing is smaller than that: try again, but no more often than frames come.
                 self.still.fresh(now_ns);
                 self.still.hasten();
             } else {
                 self.still.retry();
             }
+            self.flatten = self.coding == Coding::CoarseIdr;
             self.coding = Coding::CoarseIdr;
             return;
         }
@@ -244,6 +251,7 @@ impl Generation {
             self.still.fresh(now_ns);
         }
         self.unsent = false;
+        self.flatten = false;
         self.coding = Coding::Delta;
         self.stats.encoded += 1;
         self.stats.idr += u64::from(delivered.idr);

@@ -25,9 +25,8 @@ pub(crate) struct OpenH264 {
     /// What the library writes about a picture; 10 kB, so not on the stack.
     info: Box<sys::SFrameBSInfo>,
     unit: Vec<u8>,
-    width: usize,
-    height: usize,
-    hertz: f32,
+    /// The bitrate is the one in force.
+    settings: Settings,
 }
 
 impl OpenH264 {
@@ -37,13 +36,27 @@ impl OpenH264 {
         if width.max(height) > 3840 || width.min(height) > 2160 {
             return Err(EncodeError::TooLarge(mode));
         }
-        let hertz = mode.refresh_mhz() as f32 / 1000.0;
-        let mut raw = Raw::create()?;
-        raw.initialise(&settings, hertz)?;
+        let raw = Raw::start(&settings)?;
         // No macroblock takes more than its samples (1.5 bytes a pixel) and a few bits, so that this never grows on the
         // frame path.
         let unit = Vec::with_capacity(width * height * 2 + 65_536);
-        Ok(Self { raw, info: Box::default(), unit, width, height, hertz })
+        Ok(Self { raw, info: Box::default(), unit, settings })
+    }
+
+    fn attempt(&mut self, picture: &I420, coding: Coding) -> Result<(), EncodeError> {
+        if coding != Coding::Delta {
+            self.raw.force_idr()?;
+        }
+        // With the rate control off the library uses the layer's fixed quantiser, which is set to the coarse one.
+        if coding == Coding::CoarseIdr {
+            self.raw.set(sys::ENCODER_OPTION_RC_MODE, &mut sys::RC_OFF_MODE.clone(), "switch its rate control off")?;
+        }
+        self.raw.encode(picture, &mut self.info)?;
+        if coding == Coding::CoarseIdr {
+            let on = &mut sys::RC_BITRATE_MODE.clone();
+            self.raw.set(sys::ENCODER_OPTION_RC_MODE, on, "switch its rate control on")?;
+        }
+        Ok(())
     }
 }
 
@@ -53,25 +66,16 @@ impl Encoder for OpenH264 {
     }
 
     fn encode(&mut self, picture: &I420, coding: Coding, sink: &mut Sink<'_>) -> Result<(), EncodeError> {
-        if (picture.width(), picture.height()) != (self.width, self.height) {
+        let mode = self.settings.mode;
+        if (picture.width(), picture.height()) != (usize::from(mode.width()), usize::from(mode.height())) {
             return Err(EncodeError::WrongSize);
         }
-        if coding != Coding::Delta {
-            self.raw.force_idr()?;
+        if let Err(error) = self.attempt(picture, coding) {
+            // The library gives up, and is of no more use, when a picture outgrows its own buffers: black and white
+            // noise after a still picture does. A new one, which begins with an IDR anyway, makes it a coarse one.
+            self.raw = Raw::start(&self.settings)?;
+            self.attempt(picture, Coding::CoarseIdr).map_err(|_| error)?;
         }
-        // With the rate control off the library uses the layer's fixed quantiser, which is set to the coarse one.
-        if coding == Coding::CoarseIdr {
-            self.raw.set(sys::ENCODER_OPTION_RC_MODE, &mut sys::RC_OFF_MODE.clone(), "switch its rate control off")?;
-        }
-        let encoded = self.raw.encode(picture, &mut self.info);
-        if coding == Coding::CoarseIdr {
-            self.raw.set(
-                sys::ENCODER_OPTION_RC_MODE,
-                &mut sys::RC_BITRATE_MODE.clone(),
-                "switch its rate control on",
-            )?;
-        }
-        encoded?;
         self.raw.collect(&self.info, &mut self.unit);
         let idr = self.info.eFrameType == sys::videoFrameTypeIDR;
         sink(Slice { bytes: &self.unit, idr, first: true, last: true });
@@ -79,9 +83,15 @@ impl Encoder for OpenH264 {
     }
 
     fn set_bitrate(&mut self, kbps: u32) -> Result<(), EncodeError> {
-        let mut rate = sys::SBitrateInfo { iLayer: sys::SPATIAL_LAYER_ALL, iBitrate: target_bits(kbps, self.hertz) };
+        self.settings.bitrate_kbps = kbps;
+        let bits = target_bits(kbps, hertz(&self.settings));
+        let mut rate = sys::SBitrateInfo { iLayer: sys::SPATIAL_LAYER_ALL, iBitrate: bits };
         self.raw.set(sys::ENCODER_OPTION_BITRATE, &mut rate, "change its bitrate")
     }
+}
+
+fn hertz(settings: &Settings) -> f32 {
+    settings.mode.refresh_mhz() as f32 / 1000.0
 }
 
 /// Bits a second as the library counts them: above [`MAX_HERTZ`] it still shares them out over 60 frames, so that a
@@ -95,9 +105,18 @@ fn target_bits(kbps: u32, hertz: f32) -> c_int {
 struct Raw {
     encoder: *mut sys::ISVCEncoder,
     table: sys::ISVCEncoderVtbl,
+    /// A picture failed: the library may have taken itself down without noting it, and must not be asked for another.
+    failed: bool,
 }
 
 impl Raw {
+    /// An encoder that takes pictures, the first of which will be an IDR.
+    fn start(settings: &Settings) -> Result<Self, EncodeError> {
+        let mut raw = Self::create()?;
+        raw.initialise(settings, hertz(settings))?;
+        Ok(raw)
+    }
+
     fn create() -> Result<Self, EncodeError> {
         let mut encoder: *mut sys::ISVCEncoder = null_mut();
         // SAFETY: the pointer is valid for the write of one pointer, which is all the function does with it.
@@ -107,7 +126,7 @@ impl Raw {
         }
         // SAFETY: a created encoder begins with a pointer to its function table, which lives as long as it does.
         let table = unsafe { **encoder };
-        Ok(Self { encoder, table })
+        Ok(Self { encoder, table, failed: false })
     }
 
     fn initialise(&mut self, settings: &Settings, hertz: f32) -> Result<(), EncodeError> {
@@ -149,10 +168,12 @@ impl Raw {
             iPicHeight: picture.height() as c_int,
             ..Default::default()
         };
-        let encode = self.table.EncodeFrame.ok_or(failed("encode", 0))?;
-        // SAFETY: the encoder is initialised for pictures of this size (`OpenH264::encode` compares), the planes hold
-        // `height` (chroma: half) rows of the given strides, and they outlive the call.
-        check(unsafe { encode(self.encoder, from_ref(&source), from_mut(info)) }, "encode")
+        let encode = self.table.EncodeFrame.filter(|_| !self.failed).ok_or(failed("encode", 0))?;
+        // SAFETY: the encoder is initialised, for pictures of this size (`OpenH264::encode` compares), and has not
+        // failed since; the planes hold `height` (chroma: half) rows of the given strides, and they outlive the call.
+        let code = unsafe { encode(self.encoder, from_ref(&source), from_mut(info)) };
+        self.failed = code != 0;
+        check(code, "encode")
     }
 
     /// Copies the NAL units that the last [`Raw::encode`] described into `unit`.

@@ -153,6 +153,27 @@ fn a_frame_that_outgrows_its_credit_comes_as_a_coarse_idr() {
 }
 
 #[test]
+fn a_picture_that_fits_in_no_quality_is_still_shown() {
+    for &backend in BUILT_IN {
+        let plane = Threaded::start();
+        let video = RingGeometry { frame_bytes: 4 * 1024, ..roomy() };
+        let mut rig = Rig::wired(&plane.link, mode(), settings(backend, 60_000), video);
+        let mut decoder = Decoder::new().unwrap();
+        for number in 0..3 {
+            // Black and white at random: what coarse quantisers save least of.
+            rig.publish(|pixels| {
+                noise(number, pixels);
+                pixels.chunks_exact_mut(4).for_each(|pixel| pixel.fill(if pixel[0] > 127 { 255 } else { 0 }));
+            });
+            let frame = (0..9).map(|_| rig.frame()).find(|frame| !frame.aborted && !frame.is(ChunkFlags::STILL));
+            let frame = frame.expect("a whole frame after a few aborted ones");
+            assert!(decoder.decode(&frame.bytes).unwrap().is_some(), "{backend:?} {number}");
+        }
+        plane.stop();
+    }
+}
+
+#[test]
 fn feedback_lowers_the_bitrate_and_cannot_raise_it_beyond_the_wiring() {
     for &backend in BUILT_IN {
         let plane = Threaded::start();
