@@ -35,7 +35,7 @@ enum Event {
     LinkEnded(LinkError),
     Media,
     Client(FromClient),
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     EndpointEnded,
     Tick,
 }
@@ -113,7 +113,7 @@ impl Control {
                 Event::Client(event) => self.on_client(event),
                 Event::Incoming(incoming) => {
                     if let Some(listening) = &mut self.listening {
-                        listening.acceptor.admit(incoming);
+                        listening.acceptor.admit(*incoming);
                     }
                     Ok(())
                 }
@@ -136,7 +136,7 @@ impl Control {
         let accept = async {
             match &self.listening {
                 Some(listening) => match listening.acceptor.incoming().await {
-                    Some(incoming) => Event::Incoming(incoming),
+                    Some(incoming) => Event::Incoming(Box::new(incoming)),
                     None => Event::EndpointEnded,
                 },
                 None => std::future::pending().await,

@@ -210,7 +210,8 @@ fn transport() -> TransportConfig {
         .receive_window(VarInt::from_u32(32 << 10))
         .send_window(64 << 10)
         .datagram_receive_buffer_size(None)
-        // Control traffic is a few packets: offload would gain nothing.
+        // Control traffic is a few packets: offload would gain nothing. quinn-udp looks for it all the same, by
+        // opening a socket, which the sandbox denies; it takes that for a kernel without offload.
         .enable_segmentation_offload(false);
     transport
 }

@@ -95,7 +95,7 @@ impl Client {
         let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (endpoint, connection) = runtime.block_on(async {
-            let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+            let mut endpoint = Endpoint::client(any_port(host.quic)).unwrap();
             endpoint.set_default_client_config(config);
             let connection = endpoint.connect(host.quic, "lumen").unwrap().await;
             (endpoint, connection)
@@ -171,6 +171,11 @@ impl Client {
     }
 }
 
+/// An address of one's own on the interface that reaches `host`.
+fn any_port(host: SocketAddr) -> SocketAddr {
+    SocketAddr::new(host.ip(), 0)
+}
+
 pub fn bytes(message: &ClientMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
@@ -190,7 +195,7 @@ pub struct Media {
 
 impl Media {
     pub fn new(host: &Host, welcome: &Welcome) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(any_port(host.media)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut address = host.media;
         address.set_port(welcome.media_port);
@@ -256,17 +261,17 @@ impl Media {
         panic!("no {kind:?} packet came");
     }
 
-    /// Waits for the next whole frame, whatever is lost before it.
-    pub fn next_frame(&mut self) -> Frame {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for the next whole frame, whatever is lost before it; none if there is none in this time.
+    pub fn next_frame_within(&mut self, patience: Duration) -> Option<Frame> {
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             match self.reassembler.poll(now_ns()) {
-                Some(Event::Frame(frame)) => return frame,
+                Some(Event::Frame(frame)) => return Some(frame),
                 Some(_) => {}
                 None => drop(self.receive()),
             }
         }
-        panic!("no frame came");
+        None
     }
 
     /// Waits for the next whole frame, which must be this one.

@@ -56,15 +56,21 @@ pub fn mode() -> Mode {
     Mode::new(1280, 720, 60_000).unwrap()
 }
 
-fn loopback() -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    (socket, address)
+/// A bound socket, and where a client on this machine reaches it over IPv4.
+fn bound(bind: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(bind).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 impl Host {
     /// Starts the program, and sees that it says it is locked down.
     pub fn program() -> Self {
+        Self::program_on("127.0.0.1:0")
+    }
+
+    /// The same, with sockets bound to an address of the test's choosing.
+    pub fn program_on(bind: &str) -> Self {
         let (ours, theirs) = Link::pair().unwrap();
         // Not 3 itself: dup2 onto itself would keep close-on-exec.
         let theirs = fcntl(theirs.into_fd(), FcntlArg::F_DUPFD_CLOEXEC(10)).unwrap();
@@ -82,7 +88,7 @@ impl Host {
         }
         let child = command.spawn().unwrap();
         drop(theirs);
-        let mut host = Self::listening(ours, Plane::Program(child));
+        let mut host = Self::listening(ours, Plane::Program(child), bind);
         let hello = host.expect(|message| match message {
             FromNet::Hello(hello) => Some(hello),
             _ => None,
@@ -95,10 +101,10 @@ impl Host {
     pub fn threads(limits: Limits) -> Self {
         let (ours, theirs) = Link::pair().unwrap();
         let plane = thread::spawn(move || lumen_net::plane::serve(|| Ok(theirs), limits));
-        Self::listening(ours, Plane::Threads(plane))
+        Self::listening(ours, Plane::Threads(plane), "127.0.0.1:0")
     }
 
-    fn listening(link: Link, plane: Plane) -> Self {
+    fn listening(link: Link, plane: Plane, bind: &str) -> Self {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["lumen".into()]).unwrap().self_signed(&key).unwrap();
         let certificate = certificate.der().to_vec();
@@ -107,7 +113,7 @@ impl Host {
         // Ends when the plane does: its end of the link closes.
         thread::spawn(move || sign(&signer, &signing));
 
-        let ((quic, quic_address), (media, media_address)) = (loopback(), loopback());
+        let ((quic, quic_address), (media, media_address)) = (bound(bind), bound(bind));
         let listen = Listen {
             quic: OwnedFd::from(quic),
             media: OwnedFd::from(media),

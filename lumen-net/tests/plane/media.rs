@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ipc::feedback::Feedback;
 use ipc::ring::{ChunkFlags, ChunkHeader};
@@ -11,7 +12,10 @@ use lumen_core::packet::{Kind, Probe};
 use lumen_core::reassemble::Pushed;
 
 use super::client::{Client, Identity, Media, Stream};
-use super::host::{Encoder, Host, mode};
+use super::host::{Encoder, Host, PATIENCE, mode};
+
+/// Ten times what the largest frame takes.
+const ONE_FRAME: Duration = Duration::from_millis(300);
 
 /// A client in a session, with everything it holds.
 struct Session {
@@ -75,8 +79,8 @@ impl Session {
 fn every_frame_arrives_intact_and_the_ledger_knows_its_times() {
     let mut host = Host::program();
     let mut session = Session::started(&mut host, 7);
-    // From less than a shard to several bursts; the largest is beyond 255 shards.
-    let sizes = [1, 500, 1_150, 5_000, 20_000, 80_000, 240_000];
+    // From less than a shard to what a default socket buffer holds, should this test not be scheduled meanwhile.
+    let sizes = [1, 500, 1_110, 1_150, 5_000, 20_000, 60_000];
     for number in 0..35 {
         let bytes = sizes[number as usize % sizes.len()];
         let payload = session.encoder.frame(bytes, number == 0);
@@ -94,6 +98,24 @@ fn every_frame_arrives_intact_and_the_ledger_knows_its_times() {
     assert!(stats.total.p50 >= 3_000 && stats.capture_wait.p50 >= 1_000, "{stats:?}");
     assert_eq!((stats.rejected, stats.loss_permille), (0, 0));
     assert!(host.stop().success());
+}
+
+#[test]
+fn frames_beyond_a_burst_and_beyond_255_shards_arrive() {
+    let mut host = Host::program();
+    let mut session = Session::started(&mut host, 1);
+    // 217 data shards and 44 of parity, paced over some 20 ms. A socket buffer that overflows in that time, because
+    // this test was not scheduled, may cost a frame; each is an IDR, so the next one counts.
+    for tries in 0..20 {
+        let payload = session.encoder.frame(249_000, true);
+        let frame = session.media.next_frame_within(ONE_FRAME);
+        if let Some(frame) = frame.filter(|frame| frame.number == tries) {
+            assert!(frame.data == payload);
+            assert!(host.stop().success());
+            return;
+        }
+    }
+    panic!("no large frame arrived");
 }
 
 #[test]
@@ -184,15 +206,18 @@ fn a_keyframe_wish_reaches_the_encoder_and_is_not_repeated_once_served() {
 fn parity_grows_with_the_loss_that_the_client_reports() {
     let mut host = Host::program();
     let mut session = Session::started(&mut host, 1);
-    session.frame(0, 200_000, true);
-    let before = session.expect_stats(&mut host, |stats| stats.frames == 1).parity_packets;
+    for number in 0..4 {
+        session.frame(number, 60_000, number == 0);
+    }
+    let before = session.expect_stats(&mut host, |stats| stats.frames == 4).parity_packets / 4;
     let lossy = Probe { highest: 200, received: 170, ..Probe::default() };
     let packet = session.media.probe(&lossy);
     session.media.send(&packet);
     session.media.expect(Kind::Pong);
-    session.frame(1, 200_000, false);
-    let stats = session.expect_stats(&mut host, |stats| stats.frames == 2);
-    assert!(stats.parity_packets - before > before + before / 4, "{before} before, now {stats:?}");
+    session.frame(4, 60_000, false);
+    let stats = session.expect_stats(&mut host, |stats| stats.frames == 5);
+    let after = stats.parity_packets - 4 * before;
+    assert!(after > before + before / 2, "{before} of each frame before, now {stats:?}");
     assert!((80..=150).contains(&stats.loss_permille), "{stats:?}");
 }
 
@@ -226,7 +251,7 @@ fn an_aborted_frame_is_skipped() {
     session.encoder.video.reserve().unwrap().commit(header, &[1; 5_000]).unwrap();
     session.encoder.skip_frame();
     let payload = session.encoder.frame(20_000, true);
-    let frame = session.media.next_frame();
+    let frame = session.media.next_frame_within(PATIENCE).expect("a frame");
     assert!((frame.number, frame.idr) == (2, true) && frame.data == payload);
 }
 
@@ -279,7 +304,8 @@ fn garbage_and_replays_are_counted_and_disturb_nobody() {
         rejected += 5;
         victim.frame(number, 10_000, number == 0);
     }
-    let stats = target.expect_stats(&mut host, |stats| stats.rejected > 0 && stats.rejected % 10 == 0);
+    // The kernel may have dropped some of a flood, but not most.
+    let stats = target.expect_stats(&mut host, |stats| stats.rejected >= rejected / 2);
     assert!(stats.rejected <= rejected, "{stats:?} of {rejected}");
     host.expect_counters(|counters| counters.stray_packets >= 40);
     target.frame(0, 10_000, true);
@@ -334,6 +360,22 @@ fn clients_find_the_host_where_it_has_moved() {
     host.tell(ToNet::Rebind { quic: OwnedFd::from(quic), media: OwnedFd::from(media), media_port });
     let mut session = Session::started(&mut host, 1);
     session.frame(0, 10_000, true);
+    assert!(host.stop().success());
+}
+
+#[test]
+fn sockets_of_any_address_serve_both_families() {
+    for bind in ["0.0.0.0:0", "[::]:0"] {
+        let mut host = Host::program_on(bind);
+        let mut session = Session::started(&mut host, 1);
+        session.frame(0, 60_000, true);
+        assert!(host.stop().success());
+    }
+    let mut host = Host::program_on("[::1]:0");
+    host.quic.set_ip("::1".parse().unwrap());
+    host.media.set_ip("::1".parse().unwrap());
+    let mut session = Session::started(&mut host, 1);
+    session.frame(0, 60_000, true);
     assert!(host.stop().success());
 }
 
