@@ -8,6 +8,7 @@ use e2e::trial::{refusal, scene, stage, trace, wait_for_frames, wait_for_nothing
 use nix::sys::signal::Signal;
 use xtask::client::{Client, allow, fingerprint};
 use xtask::host::{Desktop, Host};
+use xtask::process::Running;
 use xtask::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,9 +101,12 @@ fn stopping_a_session_is_told_to_its_client() {
 
 /// Runs `lumend run` with these arguments, which must fail; returns what it said.
 fn fails_to_start(stage: &Stage, arguments: &[&str]) -> String {
-    let output = stage.command("lumend").args(["run", "--spawn"]).args(arguments).output().unwrap();
-    assert!(!output.status.success(), "{arguments:?} worked");
-    let said = String::from_utf8(output.stderr).unwrap();
+    let log = stage.out("failure.log");
+    let mut command = stage.command("lumend");
+    command.args(["run", "--spawn"]).args(arguments).stderr(fs::File::create(&log).unwrap());
+    let status = Running::new("lumend", command.spawn().unwrap()).wait(Duration::from_secs(10)).unwrap();
+    assert!(!status.success(), "{arguments:?} worked");
+    let said = fs::read_to_string(&log).unwrap();
     let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("lumend: ")).collect();
     assert_eq!(errors.len(), 1, "one line that says what to do: {said}");
     errors[0].to_string()

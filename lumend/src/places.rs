@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
 
 use crate::durable;
 
@@ -61,6 +61,14 @@ pub fn settle(runtime: &Path, state: &Path, uid: u32) -> Result<(), PlaceError> 
     }
     if geteuid().is_root() {
         become_user(uid).map_err(|errno| PlaceError::User { uid, error: errno.into() })?;
+    }
+    // Found out now, not when the first client is to be remembered.
+    for (path, option) in [(runtime, "runtime"), (state, "state")] {
+        access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| PlaceError::Directory {
+            path: path.to_owned(),
+            option,
+            error: errno.into(),
+        })?;
     }
     Ok(())
 }
