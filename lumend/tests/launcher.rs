@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ipc::link::Link;
@@ -22,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Sway refuses to run as root. A number of this test's own, so that what runs as it was started here.
 const USER: u32 = 64556;
 
+/// One start at a time: a program cannot be run while a child that another test has just forked holds it open for
+/// writing.
+static STARTS: Mutex<()> = Mutex::new(());
+
 struct Launcher {
     child: Child,
     link: Option<Link>,
@@ -30,6 +35,7 @@ struct Launcher {
 
 impl Launcher {
     fn start(name: &str, exec: &str) -> Self {
+        let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = std::env::temp_dir().join(format!("lumen-launcher-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&runtime);
         fs::DirBuilder::new().mode(0o700).create(&runtime).unwrap();
@@ -174,6 +180,7 @@ fn a_path_no_socket_can_have_is_a_reason() {
 
 #[test]
 fn is_not_started_by_hand() {
+    let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_lumend")).args(["launcher", ""]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("lumend run"));

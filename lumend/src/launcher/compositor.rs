@@ -77,8 +77,9 @@ impl Compositor {
         // SAFETY: between fork and exec only prctl, getppid and sigprocmask are called, which are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
-                // A launcher that is killed takes its compositor with it: nobody else would know of it.
-                nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+                // A launcher that is killed takes its compositor with it: nobody else would know of it. Not by SIGTERM,
+                // which sway forgets if it comes before its loop has begun.
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if nix::unistd::getppid() != parent {
                     return Err(io::Error::from(io::ErrorKind::BrokenPipe));
                 }
