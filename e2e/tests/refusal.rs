@@ -8,7 +8,7 @@ use e2e::trial::{refusal, scene, stage, trace, wait_for_frames, wait_for_nothing
 use nix::sys::signal::Signal;
 use xtask::client::{Client, allow, fingerprint};
 use xtask::host::{Desktop, Host};
-use xtask::process::Running;
+use xtask::process::{Running, wait_until};
 use xtask::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,18 +72,20 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
     wait_for_frames(&host, 60).unwrap();
     client.running().signal(Signal::SIGKILL).unwrap();
     wait_for_nothing(&host, Duration::from_secs(5)).unwrap();
-    assert_eq!(active_outputs(&stage), 0, "its virtual output is inactive");
+    wait_until(Duration::from_secs(5), || (busy_outputs(&stage) == 0).then_some(())).unwrap();
     let report = watch(&stage, &host, "viewer", 2, &[]).unwrap().succeed(PATIENCE).unwrap();
     assert!(report["frames"]["decoded"].as_u64().unwrap() > 30, "{report:#}");
 }
 
-/// Active outputs of the compositor that lumend started.
-fn active_outputs(stage: &Stage) -> usize {
+/// Outputs of lumend's compositor that are on and at a rate somebody could watch. A sway that can neither unplug nor
+/// disable a headless output (1.7: its wlroots refuses) is left at 10 Hz, which it does not even draw unwatched.
+fn busy_outputs(stage: &Stage) -> usize {
     let socket = stage.path().join("run/host/desktop/sway.sock");
     let output =
         std::process::Command::new("swaymsg").arg("-s").arg(socket).args(["-r", "-t", "get_outputs"]).output().unwrap();
     let outputs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    outputs.as_array().unwrap().iter().filter(|output| output["active"] == true).count()
+    let outputs = outputs.as_array().unwrap();
+    outputs.iter().filter(|output| output["active"] == true && output["current_mode"]["refresh"] != 10_000).count()
 }
 
 #[test]

@@ -209,6 +209,7 @@ impl Control {
                     }
                 }
                 MediaEvent::Broken { session, reason } => self.broken(session, reason)?,
+                MediaEvent::Silent { session } => self.silent(session)?,
                 MediaEvent::Died { reason } => return Err(PlaneError::Failed(reason)),
             }
         }

@@ -33,6 +33,12 @@ const IDLE_NS: u64 = 50_000_000;
 
 const REPORT_NS: u64 = 1_000_000_000;
 
+/// A client probes at least ten times a second. One that has not for this long is gone, whatever QUIC still believes.
+const SILENCE_NS: u64 = 3_000_000_000;
+
+/// From a session's beginning to its client's first probe: as long as a client has for its `Start`.
+const FIRST_PROBE_NS: u64 = 10_000_000_000;
+
 /// Rounds of receiving before the rings get their turn again: a flood of garbage must not starve the streams.
 const RECEIVE_ROUNDS: usize = 4;
 
@@ -48,17 +54,19 @@ enum Wait {
     Pace,
     Idle,
     Report,
+    /// The client's next probe.
+    Silence,
 }
 
 impl Wait {
-    const KINDS: usize = 3;
+    const KINDS: usize = 4;
 
     fn key(self, slot: usize) -> usize {
         slot * Self::KINDS + self as usize
     }
 
     fn of(key: usize) -> (Self, usize) {
-        let wait = [Self::Pace, Self::Idle, Self::Report][key % Self::KINDS];
+        let wait = [Self::Pace, Self::Idle, Self::Report, Self::Silence][key % Self::KINDS];
         (wait, key / Self::KINDS)
     }
 }
@@ -177,6 +185,7 @@ impl Media {
                 let now = now_ns();
                 self.sessions[slot] = Some(Box::new(MediaSession::new(session, secret, *wiring, now)));
                 self.deadlines.set(Wait::Report.key(slot), now + REPORT_NS);
+                self.deadlines.set(Wait::Silence.key(slot), now + SILENCE_NS);
                 Ok(())
             }
             MediaCommand::Wire { session, wiring } => {
@@ -239,7 +248,7 @@ impl Media {
     fn forget(&mut self, slot: usize) -> io::Result<()> {
         self.unwire(slot, None)?;
         self.sessions[slot] = None;
-        for wait in [Wait::Pace, Wait::Idle, Wait::Report] {
+        for wait in [Wait::Pace, Wait::Idle, Wait::Report, Wait::Silence] {
             self.deadlines.clear(wait.key(slot));
         }
         Ok(())
@@ -342,16 +351,31 @@ impl Media {
                 continue;
             }
             let (Some(session), Some(socket)) = (&mut self.sessions[slot], &self.socket) else { continue };
-            if wait == Wait::Idle {
-                let quiet_since = session.last_sent_ns();
-                if quiet_since + IDLE_NS <= now {
-                    session.send_idle(Outlet { socket, counters: &self.counters }, now);
+            match wait {
+                Wait::Pace => {}
+                Wait::Idle => {
+                    let quiet_since = session.last_sent_ns();
+                    if quiet_since + IDLE_NS <= now {
+                        session.send_idle(Outlet { socket, counters: &self.counters }, now);
+                    }
+                    self.deadlines.set(key, session.last_sent_ns().max(now - IDLE_NS / 2) + IDLE_NS);
                 }
-                self.deadlines.set(key, session.last_sent_ns().max(now - IDLE_NS / 2) + IDLE_NS);
-            } else {
-                let event = MediaEvent::Stats { session: session.id(), stats: session.stats(now) };
-                self.deadlines.set(key, now + REPORT_NS);
-                self.report(event);
+                Wait::Report => {
+                    let event = MediaEvent::Stats { session: session.id(), stats: session.stats(now) };
+                    self.deadlines.set(key, now + REPORT_NS);
+                    self.report(event);
+                }
+                Wait::Silence => {
+                    let patience = if session.is_heard() { SILENCE_NS } else { FIRST_PROBE_NS };
+                    let over = session.heard_ns() + patience;
+                    let event = MediaEvent::Silent { session: session.id() };
+                    // Soon enough for a first probe to shorten it; and again, should the report be lost in a full queue.
+                    let next = now + SILENCE_NS;
+                    self.deadlines.set(key, if over > now { over.min(next) } else { next });
+                    if over <= now {
+                        self.report(event);
+                    }
+                }
             }
         }
         Ok(())

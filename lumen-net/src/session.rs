@@ -43,6 +43,8 @@ pub struct MediaSession {
     secret: MediaSecret,
     /// The client has said `Start`.
     started: bool,
+    /// When the last authentic packet came, at first when the session was made.
+    heard_ns: u64,
     /// Where the newest authentic packet came from.
     peer: Option<Peer>,
     inbound: Inbound,
@@ -73,7 +75,17 @@ impl MediaSession {
             last_sent_ns: now_ns,
         };
         let stream = Stream::new(id, &secret, wiring);
-        Self { id, secret, started: false, peer: None, inbound, stream, path, stats: SessionStats::default() }
+        Self {
+            id,
+            secret,
+            started: false,
+            heard_ns: now_ns,
+            peer: None,
+            inbound,
+            stream,
+            path,
+            stats: SessionStats::default(),
+        }
     }
 
     pub fn id(&self) -> SessionId {
@@ -106,6 +118,16 @@ impl MediaSession {
         self.started && self.peer.is_some()
     }
 
+    /// Some authentic packet has come.
+    pub fn is_heard(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// When the last one came; before the first, when the session was made.
+    pub fn heard_ns(&self) -> u64 {
+        self.heard_ns
+    }
+
     pub fn last_sent_ns(&self) -> u64 {
         self.path.last_sent_ns
     }
@@ -136,6 +158,7 @@ impl MediaSession {
             self.stats.rejected += 1;
             return false;
         };
+        self.heard_ns = received_ns;
         if opened.newest {
             self.peer = Some(from);
         }

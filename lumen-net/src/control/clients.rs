@@ -207,6 +207,15 @@ impl Control {
         self.gone(id, reason)
     }
 
+    /// A client has vanished, or its probes do not come through. It is told in case its connection still lives.
+    pub(super) fn silent(&mut self, id: SessionId) -> Result<(), PlaneError> {
+        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
+        let port = self.listening.as_ref().map_or(0, |listening| listening.media_port);
+        let reason = format!("no more probes reach the host's UDP port {port}; look at firewalls on the way");
+        self.drop_client(session.client, ToClient::End { code: Code::Timeout, reason });
+        self.gone(id, "its probes have ceased".into())
+    }
+
     fn gone(&mut self, session: SessionId, reason: String) -> Result<(), PlaneError> {
         self.sessions.remove(&session);
         self.tell_media(MediaCommand::End { session })?;

@@ -30,6 +30,8 @@ pub enum MediaEvent {
     Stats { session: SessionId, stats: SessionStats },
     /// The encoder at the other end of a session's rings broke the protocol, or there is no room for the session.
     Broken { session: SessionId, reason: String },
+    /// The client's probes have ceased, or never begun.
+    Silent { session: SessionId },
     /// The thread has ended.
     Died { reason: String },
 }

@@ -163,6 +163,18 @@ fn a_quiet_session_is_kept_alive_by_idle_packets() {
 }
 
 #[test]
+fn a_session_whose_probes_cease_ends_before_its_connection_does() {
+    let mut host = Host::program();
+    let mut session = Session::started(&mut host, 1);
+    // The connection itself stays alive all the time: only the probes tell that nobody watches.
+    let (id, reason) = host.expect_gone();
+    assert_eq!(id, session.id);
+    assert!(reason.contains("probes"), "{reason}");
+    let end = session.client.hear(&mut session.stream);
+    assert!(matches!(&end, HostMessage::End { code: Code::Timeout, .. }), "{end:?}");
+}
+
+#[test]
 fn media_follows_the_client_to_a_new_address() {
     let mut host = Host::program();
     let mut session = Session::started(&mut host, 1);
