@@ -207,7 +207,7 @@ fn open(mode: Mode, source: Source<OwnedFd>) -> Result<Box<dyn Display>, Display
     let now = now_ns();
     Ok(match source {
         Source::Pattern => Box::new(Synthetic::new(mode, now)),
-        Source::Wlroots { socket, output } => Box::new(Wlroots::open(socket, &output, now)?),
+        Source::Wlroots { socket, output } => Box::new(Wlroots::open(socket, &output, now)?.at_most(mode)),
     })
 }
 

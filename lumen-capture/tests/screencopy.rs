@@ -88,6 +88,30 @@ fn pictures_of_a_moving_client_come_in_order() {
 }
 
 #[test]
+fn an_output_faster_than_the_mode_is_taken_at_the_modes_rate() {
+    let sway = Sway::start("faster");
+    sway.command("output HEADLESS-1 mode --custom 640x360@144Hz");
+    let plane = Plane::start();
+    let format = plane.opened(1, mode(), output(&sway, "HEADLESS-1"));
+    let mut reader = plane.wire(1, format);
+    let compositor = Connection::from_socket(sway.stream()).unwrap();
+    let client = thread::spawn(move || scene::run(compositor, Pace::Compositor, Duration::from_secs(3)).unwrap());
+    let mut pictures = Vec::new();
+    while !client.is_finished() {
+        let look = |meta: FrameMeta, _: &[u8]| (meta.sequence, meta.captured_ns);
+        pictures.extend(reader.frame_within(Duration::from_millis(100), look));
+    }
+    let report = client.join().unwrap();
+    let (&(first, began), &(last, ended)) = (pictures.first().unwrap(), pictures.last().unwrap());
+    // By the pictures' own times, so that a busy machine changes nothing.
+    let allowed = (ended - began) / mode().frame_interval_ns() + 2;
+    println!("{report:?}: {} pictures where {allowed} are allowed", last - first);
+    assert!(last - first <= allowed, "{} pictures, {allowed} allowed", last - first);
+    assert!((last - first) * 2 > allowed.min(report.presented), "{} pictures, {allowed} allowed", last - first);
+    assert!(plane.stop().success());
+}
+
+#[test]
 fn the_cursor_is_in_the_picture() {
     let sway = Sway::start("cursor");
     let plane = Plane::start();

@@ -7,7 +7,10 @@
 //! [`Frame::captured_ns`] is the time in the `ready` event when it can be one: wlroots puts CLOCK_MONOTONIC of the
 //! output's commit there, taken before the pixels are copied, so that the copy and this process's wake-up count as
 //! latency. A time that is not within the last 100 ms is not believed, and the moment `ready` was read is used instead.
+//!
+//! An output that is faster than the mode asks for is copied at the mode's rate only; see [`Limit`].
 
+mod limit;
 mod picture;
 mod protocol;
 
@@ -17,11 +20,13 @@ use std::time::Duration;
 
 use ipc::FrameFormat;
 use ipc::shm::Mapping;
+use lumen_core::Mode;
 use wayland_client::backend::WaylandError;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::{Connection, DispatchError, EventQueue, WEnum};
 
 use super::{Display, DisplayError, Event, Frame, checked_format, map_all};
+use limit::Limit;
 use picture::{believed, pixel_format, turn_over};
 use protocol::{Outcome, Shape, Shot, State};
 
@@ -39,6 +44,7 @@ pub struct Wlroots {
     queue: EventQueue<State>,
     state: State,
     output: String,
+    limit: Option<Limit>,
     /// When opening has taken too long.
     open_by: u64,
     /// What `Opened` said, and the shape it was made from.
@@ -84,6 +90,7 @@ impl Wlroots {
             queue,
             state: State::default(),
             output: output.to_owned(),
+            limit: None,
             open_by: now_ns + OPEN_TIMEOUT.as_nanos() as u64,
             opened: None,
             pool: None,
@@ -96,6 +103,12 @@ impl Wlroots {
         };
         this.flush(now_ns);
         Ok(this)
+    }
+
+    /// Copies no more pictures than `mode` has, should the output be faster. The mode's size does not count: the output
+    /// has the one it has.
+    pub fn at_most(self, mode: Mode) -> Self {
+        Self { limit: Some(Limit::new(mode.refresh_mhz())), ..self }
     }
 
     /// Reads what the compositor has sent, without waiting.
@@ -120,26 +133,22 @@ impl Wlroots {
         self.flush_at = full.then(|| now_ns + FLUSH_PAUSE.as_nanos() as u64);
     }
 
+    /// The output, while it is there.
+    fn present(&self) -> Option<&protocol::Output> {
+        self.state.outputs.iter().find(|output| output.name.as_deref() == Some(&self.output) && !output.gone)
+    }
+
     /// Asks for the next frame object, unless there is one, or it is too early, or the output is not there yet.
     fn prepare(&mut self, now_ns: u64) {
         let prepared = self.state.shots.len() > usize::from(self.copying.is_some());
         if prepared || now_ns < self.pause_until {
             return;
         }
-        let named = |output: &&protocol::Output| output.name.as_deref() == Some(&self.output) && !output.gone;
-        let (Some(manager), Some(output)) = (&self.state.manager, self.state.outputs.iter().find(named)) else {
-            return;
-        };
-        self.serial += 1;
-        let proxy = manager.capture_output(1, &output.proxy, &self.queue.handle(), self.serial);
-        self.state.shots.push(Shot {
-            serial: self.serial,
-            proxy,
-            shape: None,
-            told: false,
-            upside_down: false,
-            outcome: None,
-        });
+        let (Some(manager), Some(output)) = (&self.state.manager, self.present()) else { return };
+        let serial = self.serial + 1;
+        let proxy = manager.capture_output(1, &output.proxy, &self.queue.handle(), serial);
+        self.serial = serial;
+        self.state.shots.push(Shot { serial, proxy, shape: None, told: false, upside_down: false, outcome: None });
     }
 
     /// Looks at what the compositor offers.
@@ -235,7 +244,11 @@ impl Wlroots {
                         pool.turn_over(buffer);
                     }
                 }
-                events.push(Event::Ready(Frame { buffer, captured_ns: believed(seconds, nanoseconds, now_ns) }));
+                let captured_ns = believed(seconds, nanoseconds, now_ns);
+                if let Some(limit) = &mut self.limit {
+                    limit.picture(captured_ns);
+                }
+                events.push(Event::Ready(Frame { buffer, captured_ns }));
             }
             // The buffer stays here for the next attempt.
             (Outcome::Failed, buffer) => {
@@ -255,16 +268,30 @@ impl Wlroots {
 
     /// Says to the compositor whatever can be said now.
     fn advance(&mut self, now_ns: u64) {
-        self.copy();
+        self.copy(now_ns);
         self.prepare(now_ns);
         self.flush(now_ns);
     }
 
-    /// Gives the held buffer to the prepared frame object, if there are both.
-    fn copy(&mut self) {
-        let (Some(buffer), None, Some(pool)) = (self.held, self.copying, &self.pool) else { return };
-        let Some(shot) = self.state.shots.iter().find(|shot| shot.told) else { return };
+    /// A held buffer and the prepared frame object that is to have it, if there are both.
+    fn prepared(&self) -> Option<(u32, &Shot)> {
+        let buffer = self.held.filter(|_| self.copying.is_none() && self.pool.is_some())?;
+        Some((buffer, self.state.shots.iter().find(|shot| shot.told)?))
+    }
+
+    /// When the next copy may be asked for; none if that is at any time.
+    fn copy_from_ns(&self) -> Option<u64> {
+        let limit = self.limit.as_ref()?;
+        self.present().filter(|output| limit.holds_back(output.refresh_mhz)).map(|_| limit.next_ns())
+    }
+
+    /// Gives the held buffer to the prepared frame object, unless that is too early.
+    fn copy(&mut self, now_ns: u64) {
+        let (Some((buffer, shot)), Some(pool)) = (self.prepared(), &self.pool) else { return };
         let Some(remote) = pool.remote.get(buffer as usize) else { return };
+        if self.copy_from_ns().is_some_and(|from_ns| now_ns < from_ns) {
+            return;
+        }
         if pool.fresh {
             shot.proxy.copy(remote);
         } else {
@@ -283,7 +310,8 @@ impl Display for Wlroots {
     fn deadline(&self) -> Option<u64> {
         let opening = self.opened.is_none().then_some(self.open_by);
         let pausing = (self.state.shots.is_empty() && self.failures > 0).then_some(self.pause_until);
-        [opening, pausing, self.flush_at].into_iter().flatten().min()
+        let copying = self.prepared().and_then(|_| self.copy_from_ns());
+        [opening, pausing, copying, self.flush_at].into_iter().flatten().min()
     }
 
     fn attach(&mut self, format: FrameFormat, memory: Vec<OwnedFd>) -> Result<(), DisplayError> {

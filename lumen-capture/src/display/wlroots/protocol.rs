@@ -34,6 +34,8 @@ pub(super) struct Output {
     pub proxy: WlOutput,
     pub name: Option<String>,
     pub upright: bool,
+    /// Of its current mode; 0 while that is not known.
+    pub refresh_mhz: u32,
     pub gone: bool,
 }
 
@@ -93,7 +95,14 @@ impl Dispatch<WlRegistry, ()> for State {
                 }
                 "wl_output" if version >= OUTPUT_VERSION && state.outputs.len() < MAX_OUTPUTS => {
                     let proxy = registry.bind(name, OUTPUT_VERSION, queue, name);
-                    state.outputs.push(Output { global: name, proxy, name: None, upright: true, gone: false });
+                    state.outputs.push(Output {
+                        global: name,
+                        proxy,
+                        name: None,
+                        upright: true,
+                        refresh_mhz: 0,
+                        gone: false,
+                    });
                 }
                 _ => {}
             },
@@ -119,6 +128,11 @@ impl Dispatch<WlOutput, u32> for State {
         let Some(output) = state.outputs.iter_mut().find(|output| output.global == *global) else { return };
         match event {
             wl_output::Event::Name { name } => output.name = Some(name),
+            wl_output::Event::Mode { flags: WEnum::Value(flags), refresh, .. }
+                if flags.contains(wl_output::Mode::Current) =>
+            {
+                output.refresh_mhz = u32::try_from(refresh).unwrap_or(0);
+            }
             wl_output::Event::Geometry { transform, .. } => {
                 output.upright = transform == WEnum::Value(wl_output::Transform::Normal);
             }
