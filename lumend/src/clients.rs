@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::durable;
 
-const FILE: &str = "clients.toml";
+pub const FILE: &str = "clients.toml";
 
 /// Why the list could not be read or written. The text says what to do.
 #[derive(Debug, thiserror::Error)]

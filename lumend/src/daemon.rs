@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::book::Book;
 use crate::clients::Clients;
@@ -30,6 +30,7 @@ use crate::identity::Signer;
 use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
 use crate::notify::Notify;
 use crate::plumb::Kit;
+use crate::rate::Rate;
 use crate::reach::{Binaries, Reach};
 use crate::sockets::Sockets;
 
@@ -44,6 +45,8 @@ enum Wake {
     Visitor(VisitorId),
     /// A plane speaks, or has closed its link.
     Word(PlaneId),
+    /// A plane has written to its stderr.
+    Grumble(PlaneId),
     /// A plane's process has ended.
     Death(PlaneId),
     /// The network plane wants something signed.
@@ -75,6 +78,10 @@ pub struct Daemon {
     kits: BTreeMap<SessionId, Kit>,
     books: BTreeMap<SessionId, Book>,
     counters: NetCounters,
+    /// Of log lines that clients can cause.
+    news: Rate,
+    /// It has been said that the network plane is failed.
+    told_of_failure: bool,
     queue: VecDeque<Event>,
     finished: bool,
     /// Why it stops, if nobody told it to.
@@ -101,6 +108,8 @@ impl Daemon {
             kits: BTreeMap::new(),
             books: BTreeMap::new(),
             counters: NetCounters::default(),
+            news: Rate::new(now_ns(), 50, 2),
+            told_of_failure: false,
             queue: VecDeque::from([Event::Begin]),
             finished: false,
             failure: None,
@@ -158,6 +167,12 @@ impl Daemon {
         );
         fds.extend(self.sign_link.iter().map(|link| (link.as_fd(), false, Wake::Sign)));
         fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, write, Wake::Desktop)));
+        let now = now_ns();
+        fds.extend(
+            self.planes
+                .iter()
+                .filter_map(|(&id, reach)| reach.grumbles.source(now).map(|pipe| (pipe, false, Wake::Grumble(id)))),
+        );
         fds.extend(self.planes.iter().map(|(&id, reach)| (reach.pidfd(), false, Wake::Death(id))));
         fds.extend(self.parts.door.visitors().map(|(id, fd, write)| (fd, write, Wake::Visitor(id))));
         let mut polled: Vec<_> = fds
@@ -171,7 +186,7 @@ impl Daemon {
             .into_iter()
             .flatten()
             .min()
-            .map(|at| TimeSpec::from(std::time::Duration::from_nanos(at.saturating_sub(now_ns()))));
+            .map(|at| TimeSpec::from(std::time::Duration::from_nanos(at.saturating_sub(now))));
         match ppoll(&mut polled, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -201,8 +216,10 @@ impl Daemon {
             Wake::Word(id) => self.hear(id),
             Wake::Sign => self.sign(now),
             Wake::Desktop => self.queue.extend(self.parts.desktop.dispatch(now)),
+            Wake::Grumble(id) => self.retell(id),
             Wake::Death(id) => {
                 self.hear(id);
+                self.retell(id);
                 if let Some(exit) = self.planes.get_mut(&id).and_then(Reach::reap) {
                     self.died(id, exit);
                 }
@@ -229,7 +246,9 @@ impl Daemon {
                         warn!("{} is killed: {reason}", label(reach));
                     }
                 }
-                Event::Gone { session, reason, .. } => info!("session {session}: its client is gone: {reason}"),
+                Event::Gone { session, reason, .. } if self.news.take(now_ns()) => {
+                    info!("session {session}: its client is gone: {reason}");
+                }
                 Event::DesktopDown { reason } => warn!("the desktop is gone: {reason}"),
                 Event::CannotOpen { session, reason, .. } | Event::CannotWire { session, reason } => {
                     warn!("session {session}: {reason}");
@@ -241,6 +260,12 @@ impl Daemon {
                 self.act(now, action);
             }
         }
+        let net = self.machine.net();
+        if net.failed && !self.told_of_failure {
+            let last = net.last_exit.as_deref().unwrap_or("not known");
+            error!("the network plane failed five times in a minute; last: {last}; try `lumend restart net`");
+        }
+        self.told_of_failure = net.failed;
         let machine = &self.machine;
         self.kits.retain(|id, _| machine.session(*id).is_some());
         self.books.retain(|id, _| machine.session(*id).is_some());

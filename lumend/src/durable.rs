@@ -1,8 +1,8 @@
 //! Small files that survive a crash and a power cut: the old content or the new, never half of it.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Writes a file readable by its owner alone: beside the old one, synced, renamed over it, the directory synced.
@@ -33,6 +33,5 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::create_dir(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o700))
+    DirBuilder::new().mode(0o700).create(path)
 }

@@ -13,9 +13,10 @@ use ipc::{Fingerprint, SignReply, SignRequest};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use crate::durable;
+use crate::rate::Rate;
 
-const KEY_FILE: &str = "host-key.pem";
-const CERTIFICATE_FILE: &str = "host-cert.pem";
+pub const KEY_FILE: &str = "host-key.pem";
+pub const CERTIFICATE_FILE: &str = "host-cert.pem";
 
 /// Why there is no identity. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -93,13 +94,13 @@ impl Identity {
 /// Answers the network plane's requests for signatures, and no more than twenty a second of them.
 pub struct Signer {
     identity: Identity,
-    rate: SignRate,
+    rate: Rate,
 }
 
 impl Signer {
     /// `now` in nanoseconds of the clock that [`Signer::sign`] is told.
     pub fn new(identity: Identity, now: u64) -> Self {
-        Self { identity, rate: SignRate::new(now) }
+        Self { identity, rate: Rate::new(now, SIGNATURES_PER_SECOND, SIGNATURES_PER_SECOND) }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -129,32 +130,7 @@ fn tls13_server_message(transcript: &[u8; 32]) -> Vec<u8> {
     message
 }
 
-const SECOND: u64 = 1_000_000_000;
-const SIGNATURES_PER_SECOND: u64 = 20;
-
-/// A bucket of twenty signatures that fills at twenty a second.
-struct SignRate {
-    /// In billionths of a signature.
-    tokens: u64,
-    refilled_at: u64,
-}
-
-impl SignRate {
-    fn new(now: u64) -> Self {
-        Self { tokens: SIGNATURES_PER_SECOND * SECOND, refilled_at: now }
-    }
-
-    fn take(&mut self, now: u64) -> bool {
-        let grown = now.saturating_sub(self.refilled_at).saturating_mul(SIGNATURES_PER_SECOND);
-        self.tokens = self.tokens.saturating_add(grown).min(SIGNATURES_PER_SECOND * SECOND);
-        self.refilled_at = now;
-        let granted = self.tokens >= SECOND;
-        if granted {
-            self.tokens -= SECOND;
-        }
-        granted
-    }
-}
+const SIGNATURES_PER_SECOND: u32 = 20;
 
 fn fingerprint_of(certificate: &[u8]) -> Fingerprint {
     let mut bytes = [0; 32];
@@ -255,10 +231,12 @@ mod tests {
 
     #[test]
     fn twenty_signatures_a_second() {
-        let mut rate = SignRate::new(0);
-        assert_eq!((0..100).filter(|_| rate.take(0)).count(), 20);
-        assert_eq!((0..100).filter(|_| rate.take(SECOND / 2)).count(), 10);
-        assert_eq!((0..100).filter(|_| rate.take(100 * SECOND)).count(), 20);
-        assert_eq!((0..100).filter(|_| rate.take(50 * SECOND)).count(), 0, "a clock that steps back grants nothing");
+        let state = state("rate");
+        let mut signer = Signer::new(Identity::load_or_create(&state).unwrap(), 0);
+        let request = SignRequest::Tls13 { transcript: [7; 32] };
+        let mut signed = |now| (0..100).filter(|_| signer.sign(now, &request) != SignReply::Refused).count();
+        assert_eq!([signed(0), signed(500_000_000), signed(100_000_000_000)], [20, 10, 20]);
+        assert_eq!(signed(50_000_000_000), 0, "a clock that steps back grants nothing");
+        fs::remove_dir_all(state).unwrap();
     }
 }

@@ -16,12 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipc::{EndCode, Fingerprint, PlaneKind, SessionId};
 
 pub use event::{Action, Attempt, Event, Exit, PlaneId};
-use policy::AskRate;
 pub use policy::Crashes;
 use process::Due;
 pub use process::{Phase, Process, Slot};
 use session::{Output, Ready};
 pub use session::{Session, Wiring};
+
+use crate::rate::Rate;
 
 /// What a person has configured.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,8 @@ pub struct Machine {
     sessions: BTreeMap<SessionId, Session>,
     /// Every process that has not been reaped, also those that no slot holds any more.
     processes: BTreeMap<PlaneId, Process>,
-    rate: AskRate,
+    /// Of asks.
+    rate: Rate,
     desktop: Result<(), String>,
     stopping: bool,
     finished: bool,
@@ -58,7 +60,7 @@ impl Machine {
             net: Slot::new(PlaneKind::Net),
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
-            rate: AskRate::new(now),
+            rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
             desktop: Err("the desktop is still starting".into()),
             stopping: false,
             finished: false,

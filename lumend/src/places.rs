@@ -1,13 +1,19 @@
 //! Where lumend keeps its files, and as whom it runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat, geteuid, setgroups, setresgid, setresuid};
 
 use crate::durable;
+
+/// What a run of `lumend` as root may leave behind.
+const FILES: [&str; 3] = [crate::identity::KEY_FILE, crate::identity::CERTIFICATE_FILE, crate::clients::FILE];
 
 /// A directory lumend cannot have. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +60,12 @@ pub fn settle(runtime: &Path, state: &Path, uid: u32) -> Result<(), PlaceError> 
     for (path, option) in [(runtime, "runtime"), (state, "state")] {
         let fail = |error| PlaceError::Directory { path: path.to_owned(), option, error };
         durable::private_directory(path).map_err(fail)?;
+        let directory = open(path).map_err(fail)?;
         if geteuid().is_root() {
-            give(path, uid).map_err(fail)?;
+            give(&directory, uid).map_err(fail)?;
+        } else {
+            belongs_to(geteuid().as_raw(), &directory).map_err(fail)?;
         }
-        private(path, if geteuid().is_root() { uid } else { geteuid().as_raw() }).map_err(fail)?;
     }
     if geteuid().is_root() {
         become_user(uid).map_err(|errno| PlaceError::User { uid, error: errno.into() })?;
@@ -73,25 +81,55 @@ pub fn settle(runtime: &Path, state: &Path, uid: u32) -> Result<(), PlaceError> 
     Ok(())
 }
 
-/// A directory that belongs to another user is a trap, above all in /tmp.
-fn private(path: &Path, uid: u32) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    let owner = metadata.uid();
-    if !metadata.is_dir() {
-        return Err(io::Error::other("it is not a directory"));
-    }
-    if owner != uid {
-        return Err(io::Error::other(format!("it belongs to user {owner}, not to {uid}")));
-    }
-    Ok(())
+/// The directory itself: where a link stands in its place, another user may have put it there.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOTDIR | libc::ELOOP) => io::Error::other("it is not a directory, or a link to one"),
+        _ => error,
+    })
 }
 
-/// The directory and the files in it; links are not followed.
-fn give(directory: &Path, uid: u32) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        lchown(entry?.path(), Some(uid), Some(uid))?;
+/// A directory that belongs to another user is a trap, above all in /tmp.
+fn belongs_to(uid: u32, directory: &File) -> io::Result<()> {
+    match directory.metadata()?.uid() {
+        owner if owner == uid => Ok(()),
+        owner => Err(io::Error::other(format!("it belongs to user {owner}, not to {uid}"))),
     }
-    lchown(directory, Some(uid), Some(uid))
+}
+
+/// Gives a directory of root's, and what root has left in one of `uid`'s, to `uid`. A root-owned directory with
+/// anything in it that lumend did not make is somebody's mistake, as `--state /etc` would be.
+fn give(directory: &File, uid: u32) -> io::Result<()> {
+    let metadata = directory.metadata()?;
+    let roots = metadata.uid() == 0;
+    if !roots {
+        belongs_to(uid, directory)?;
+    } else if metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::other("other users may write to it"));
+    }
+    for entry in fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()))? {
+        let name = entry?.file_name();
+        // A handle on the file, so that it cannot be another one by the time it is given away.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = File::from(openat(directory, name.as_os_str(), flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if metadata.uid() == uid {
+            continue;
+        }
+        // Of a file with two names the other may be anywhere.
+        let ours = metadata.uid() == 0 && metadata.is_file() && metadata.nlink() == 1;
+        if ours && FILES.iter().any(|file| name == *file) {
+            fchownat(&file, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)), AtFlags::AT_EMPTY_PATH)?;
+        } else if roots {
+            return Err(io::Error::other(format!("{name:?} in it is not Lumen's")));
+        }
+    }
+    if roots {
+        fchown(directory, Some(uid), Some(uid))?;
+    }
+    Ok(())
 }
 
 fn become_user(uid: u32) -> nix::Result<()> {
@@ -101,4 +139,60 @@ fn become_user(uid: u32) -> nix::Result<()> {
     setresuid(user, user, user)?;
     // Compositors look at who connects through /proc, which a change of user had closed.
     nix::sys::prctl::set_dumpable(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("lumen-places-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        durable::private_directory(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_link_is_not_a_directory() {
+        let real = directory("real");
+        let link = real.join("link");
+        symlink(&real, &link).unwrap();
+        assert!(open(&real).is_ok());
+        assert!(open(&link).unwrap_err().to_string().contains("link"));
+        fs::remove_dir_all(real).unwrap();
+    }
+
+    /// What can be seen without being root: a directory that is `uid`'s already is taken, and one of neither root nor
+    /// `uid` is not. The rest needs root, as most test machines have it.
+    #[test]
+    fn only_what_is_lumens_is_given_away() {
+        let path = directory("given");
+        let me = geteuid().as_raw();
+        give(&open(&path).unwrap(), me).unwrap();
+        if me == 0 {
+            let key = path.join(FILES[0]);
+            fs::write(&key, "of a run as root").unwrap();
+            give(&open(&path).unwrap(), 64555).unwrap();
+            let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+            assert_eq!((owner(&path), owner(&key)), (64555, 64555));
+
+            let others = directory("others");
+            for name in ["passwd", "twice"] {
+                fs::write(others.join(name), "").unwrap();
+            }
+            let error = give(&open(&others).unwrap(), 64555).unwrap_err().to_string();
+            assert!(error.contains("not Lumen's"), "{error}");
+            assert_eq!((owner(&others), owner(&others.join("passwd"))), (0, 0));
+            // A second name for a file of root's, put where root will look.
+            fs::hard_link(others.join("twice"), path.join(FILES[1])).unwrap();
+            give(&open(&path).unwrap(), 64555).unwrap();
+            assert_eq!(owner(&others.join("twice")), 0);
+            fs::remove_dir_all(others).unwrap();
+        } else {
+            assert!(give(&open(&path).unwrap(), me + 1).unwrap_err().to_string().contains("belongs to"));
+        }
+        fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -15,10 +15,17 @@ use ipc::plane::{EXIT_REOPEN, LINK_FD};
 use ipc::{Hello, PlaneKind, SessionId};
 use nix::fcntl::{FcntlArg, fcntl};
 
+use crate::grumbles::Grumbles;
 use crate::machine::Exit;
+use crate::rate::Rate;
 
 /// Descriptors that a new plane must not find its link on top of.
 const ABOVE_LINK: RawFd = 10;
+
+/// Messages of one plane at once and in the long run. The busiest says a few a second for each of sixteen sessions, and
+/// what a link holds may all come at once after lumend was stopped for a while.
+const TALK_BURST: u32 = 1024;
+const TALK_PER_SECOND: u32 = 256;
 
 /// A binary that cannot be started. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +75,20 @@ pub struct Reach {
     pub hello: Option<Hello>,
     /// By lumend, which has said why.
     pub killed: bool,
+    pub grumbles: Grumbles,
+    /// Of messages.
+    talk: Rate,
 }
 
 impl Reach {
-    /// Starts a plane with nothing but its link: no arguments, no environment, no other descriptor.
-    pub fn spawn(binaries: &Binaries, kind: PlaneKind, session: Option<SessionId>) -> io::Result<Self> {
+    /// Starts a plane with nothing but its link and a stderr: no arguments, no environment, no other descriptor.
+    pub fn spawn(binaries: &Binaries, kind: PlaneKind, session: Option<SessionId>, now: u64) -> io::Result<Self> {
+        let (grumbles, stderr) = Grumbles::pipe(now)?;
         let mut command = command(binaries.get(kind));
-        command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let Linked { link, child, pidfd } = Linked::spawn(command)?;
-        Ok(Self { kind, session, link: Some(link), child, pidfd, hello: None, killed: false })
+        let talk = Rate::new(now, TALK_BURST, TALK_PER_SECOND);
+        Ok(Self { kind, session, link: Some(link), child, pidfd, hello: None, killed: false, grumbles, talk })
     }
 
     pub fn pid(&self) -> u32 {
@@ -102,10 +114,15 @@ impl Reach {
         self.link.as_ref().map_or(Ok(()), |link| link.send(message))
     }
 
-    /// Takes the next message. Words of any other process than the one that was started are a violation.
-    pub fn recv<M: Message>(&self) -> Result<Option<M>, LinkError> {
+    /// Takes the next message. Words of any other process than the one that was started are a violation, and so is
+    /// talk without end, which would keep lumend from its work.
+    pub fn recv<M: Message>(&mut self, now: u64) -> Result<Option<M>, LinkError> {
         let Some(link) = &self.link else { return Ok(None) };
-        match link.recv::<M>()? {
+        let received = link.recv::<M>()?;
+        if received.is_some() && !self.talk.take(now) {
+            return Err(LinkError::Malformed("it talks without end"));
+        }
+        match received {
             Some(received) if received.sender.pid.cast_unsigned() != self.pid() => {
                 Err(LinkError::Malformed("it was sent by another process"))
             }

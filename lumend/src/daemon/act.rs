@@ -15,7 +15,7 @@ use crate::reach::Reach;
 impl Daemon {
     pub(super) fn act(&mut self, now: u64, action: Action) {
         match action {
-            Action::Start { plane, kind, session } => match Reach::spawn(&self.parts.binaries, kind, session) {
+            Action::Start { plane, kind, session } => match Reach::spawn(&self.parts.binaries, kind, session, now) {
                 Ok(reach) => {
                     debug!("{} started", label(&reach));
                     self.planes.insert(plane, reach);
@@ -103,7 +103,9 @@ impl Daemon {
                 }
             }
             Action::Refuse { plane, ask, code, reason } => {
-                info!("a request is refused: {reason}");
+                if self.news.take(now) {
+                    info!("a request is refused: {reason}");
+                }
                 self.tell(plane, ToNet::<OwnedFd>::Refuse { ask, code, reason });
             }
             Action::End { plane, session, code, reason } => {

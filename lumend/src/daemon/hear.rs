@@ -3,9 +3,10 @@
 use ipc::event::now_ns;
 use ipc::link::LinkError;
 use ipc::{FromCapture, FromEncode, FromNet, Hello, PlaneKind, SignRequest};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Daemon;
+use crate::grumbles::printable;
 use crate::machine::{Event, PlaneId};
 
 /// Messages taken from one plane before the others get their turn.
@@ -15,12 +16,13 @@ const REASON: usize = 200;
 
 impl Daemon {
     pub(super) fn hear(&mut self, plane: PlaneId) {
+        let now = now_ns();
         for _ in 0..TURN {
-            let Some(reach) = self.planes.get(&plane) else { return };
+            let Some(reach) = self.planes.get_mut(&plane) else { return };
             let more = match reach.kind {
-                PlaneKind::Capture => reach.recv().map(|word| word.map(|word| self.capture_says(plane, word))),
-                PlaneKind::Encode => reach.recv().map(|word| word.map(|word| self.encode_says(plane, word))),
-                PlaneKind::Net => reach.recv().map(|word| word.map(|word| self.net_says(plane, word))),
+                PlaneKind::Capture => reach.recv(now).map(|word| word.map(|word| self.capture_says(plane, word))),
+                PlaneKind::Encode => reach.recv(now).map(|word| word.map(|word| self.encode_says(plane, word))),
+                PlaneKind::Net => reach.recv(now).map(|word| word.map(|word| self.net_says(plane, word))),
             };
             match more {
                 Ok(Some(Ok(()))) => {}
@@ -35,6 +37,14 @@ impl Daemon {
                 }
                 Err(error) => return self.broken(plane, error.to_string()),
             }
+        }
+    }
+
+    /// Retells what a plane has written to its stderr.
+    pub(super) fn retell(&mut self, plane: PlaneId) {
+        let Some(reach) = self.planes.get_mut(&plane) else { return };
+        for line in reach.grumbles.hear(now_ns()) {
+            warn!("{}: {line}", super::label(reach));
         }
     }
 
@@ -71,7 +81,7 @@ impl Daemon {
             FromCapture::Pong(token) => Event::Pong { plane, token },
             FromCapture::Opened { generation, format } => Event::Opened { plane, generation, format },
             FromCapture::Failed { generation, reason } => {
-                Event::Failed { plane, generation, reason: printable(&reason) }
+                Event::Failed { plane, generation, reason: printable(&reason, REASON) }
             }
             FromCapture::Stats { generation, stats } => {
                 if let Some(session) = self.planes.get(&plane).and_then(|reach| reach.session)
@@ -98,12 +108,12 @@ impl Daemon {
             FromEncode::Pong(token) => Event::Pong { plane, token },
             FromEncode::Wired { generation, encoder } => {
                 if let Some(session) = session {
-                    self.books.entry(session).or_default().encoder = printable(&encoder);
+                    self.books.entry(session).or_default().encoder = printable(&encoder, REASON);
                 }
                 Event::Wired { plane, generation }
             }
             FromEncode::Failed { generation, reason } => {
-                Event::Failed { plane, generation, reason: printable(&reason) }
+                Event::Failed { plane, generation, reason: printable(&reason, REASON) }
             }
             FromEncode::Stats { generation, stats } => {
                 if let Some(session) = session
@@ -132,7 +142,9 @@ impl Daemon {
                 Event::Ask { plane, ask, peer, client, wish }
             }
             FromNet::Withdrawn { ask } => Event::Withdrawn { plane, ask },
-            FromNet::Gone { session, reason } => Event::Gone { plane, session, reason: printable(&reason) },
+            // One that net has just ended on lumend's word, or that never was.
+            FromNet::Gone { session, .. } if self.machine.session(session).is_none() => return Ok(()),
+            FromNet::Gone { session, reason } => Event::Gone { plane, session, reason: printable(&reason, REASON) },
             FromNet::Stats { session, stats } => {
                 if self.machine.session(session).is_some() {
                     self.books.entry(session).or_default().net_reports(now_ns(), stats);
@@ -171,9 +183,4 @@ impl Daemon {
             }
         }
     }
-}
-
-/// A plane's words, fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
