@@ -177,7 +177,15 @@ pub(crate) fn any_like(address: SocketAddr) -> SocketAddr {
 fn endpoint(identity: &Identity, verifier: Arc<HostVerifier>, address: SocketAddr) -> Result<Endpoint, ConnectError> {
     let tls = client_config(identity, verifier).map_err(|error| ConnectError::Protocol(error.to_string()))?;
     let mut transport = TransportConfig::default();
-    transport.max_idle_timeout(Some(VarInt::from_u32(IDLE).into())).keep_alive_interval(Some(KEEP_ALIVE));
+    transport
+        .max_idle_timeout(Some(VarInt::from_u32(IDLE).into()))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        // A host answers on the one stream that the client opens, with small messages.
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(64 << 10))
+        .receive_window(VarInt::from_u32(64 << 10))
+        .datagram_receive_buffer_size(None);
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport));
     let mut endpoint = Endpoint::client(any_like(address))?;

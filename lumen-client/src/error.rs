@@ -57,7 +57,8 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = printable(&self.reason);
         match self.code {
-            Some(Code::NotAllowed) => {
+            // Hosts say so themselves, where they know the client.
+            Some(Code::NotAllowed) if !reason.contains("lumend allow") => {
                 write!(f, "refused: {reason}: on the host, run lumend allow {}", self.client)
             }
             _ => write!(f, "refused: {reason}"),

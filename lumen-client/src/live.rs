@@ -11,6 +11,6 @@ pub struct Live {
     pub lost: AtomicU64,
     /// UDP payload bytes received.
     pub bytes: AtomicU64,
-    /// Capture to reassembled of the last frame, microseconds.
+    /// Capture to reassembled of the last frame that was no repeat, microseconds; 0 while the host's clock is not known.
     pub latency_us: AtomicU64,
 }

@@ -241,7 +241,10 @@ impl Inbound {
                     self.prober.resumed();
                     self.report.generations +=
                         u64::from(self.generation.replace(frame.generation) != Some(frame.generation));
-                    live.latency_us.store(frame.latency_ns().unwrap_or(0) / 1000, Relaxed);
+                    // A repeat shows an old picture on purpose; its age says nothing about the way it took.
+                    if let Some(latency_ns) = frame.latency_ns().filter(|_| !frame.still) {
+                        live.latency_us.store(latency_ns / 1000, Relaxed);
+                    }
                     sink.frame(frame);
                 }
                 Event::Lost { first, count } => sink.lost(self.reassembler.generation(), first, count),

@@ -35,12 +35,16 @@ impl Progress {
             None => (0.0, 0.0),
         };
         self.last = Some((now, frames, bytes));
+        let latency = match live.latency_us.load(Relaxed) {
+            0 => String::new(),
+            us => format!("{:.1} ms  ", us as f64 / 1000.0),
+        };
+        // What does not fit is cut off: a line that wraps could not be cleared.
         let line = format!(
-            "\r\x1b[K{:6.1} s  {frames} frames  {fps:5.1} fps  {kbps:6.0} kbit/s  {} recovered  {} lost  {:.1} ms",
+            "\x1b[?7l\r\x1b[K{:6.1} s  {fps:5.1} fps  {latency}{kbps:.0} kbit/s  {frames} frames, {} recovered, {} lost\x1b[?7h",
             (now - self.started).as_secs_f64(),
             live.recovered.load(Relaxed),
             live.lost.load(Relaxed),
-            live.latency_us.load(Relaxed) as f64 / 1000.0,
         );
         // A terminal that has gone away is no reason to end a session.
         let _ = io::stderr().write_all(line.as_bytes());

@@ -12,10 +12,12 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerI
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 
-/// aws-lc-rs with TLS13_AES_128_GCM_SHA256 alone, so that both sides' transcript hash is SHA-256.
+/// aws-lc-rs with TLS13_AES_128_GCM_SHA256 alone, so that both sides' transcript hash is SHA-256, and with the one group
+/// that hosts take: a guess at another would cost a round trip.
 pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
+        kx_groups: vec![aws_lc_rs::kx_group::SECP256R1],
         ..aws_lc_rs::default_provider()
     }
 }

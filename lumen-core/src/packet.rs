@@ -230,8 +230,8 @@ impl FrameHeader {
     }
 }
 
-/// A client's word to its host, sent every 100 ms and whenever a keyframe is wanted. All counts are cumulative within
-/// the generation of the packet's header, so that a lost probe loses nothing.
+/// A client's word to its host, sent every 100 ms and whenever a keyframe is wanted. `highest` and `received` count
+/// within the generation of the packet's header, the others since the session began, so that a lost probe loses nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Probe {
     /// The client's clock when it sent this; echoed.
@@ -245,7 +245,7 @@ pub struct Probe {
     pub frames_recovered: u32,
     /// Frames that never became whole.
     pub frames_lost: u32,
-    /// Packets that failed authentication, were replayed or malformed.
+    /// Packets that were not authentic or malformed; replays are not among them.
     pub rejected: u32,
     /// This frame was lost; only an IDR with a higher number helps. Repeated until one has come.
     pub keyframe_wanted: Option<u32>,

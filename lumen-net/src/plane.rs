@@ -5,6 +5,7 @@ use std::thread;
 
 use ipc::link::Link;
 use ipc::plane::{Exit, PlaneError, Startup};
+use lumen_core::fec;
 use tokio::runtime::Builder;
 
 use crate::control::Control;
@@ -35,6 +36,7 @@ pub fn serve(seal: impl FnOnce() -> Result<Link, PlaneError>, limits: Limits) ->
     let media = thread::Builder::new().name("media".into()).spawn(move || media.run())?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     tls::warm_up().map_err(PlaneError::failed)?;
+    fec::warm_up();
 
     let link = seal()?;
     let outcome = runtime.block_on(async {

@@ -10,7 +10,7 @@ use ipc::{SessionId, SessionStats};
 use lumen_core::fec::Scheme;
 use lumen_core::packet::Pong;
 use lumen_core::packetize::{PacketBatch, Packetizer, PacketizerConfig};
-use lumen_core::seal::{Direction, Exhausted, MediaSecret, Sealer};
+use lumen_core::seal::{Direction, Exhausted, MediaSecret, ReplayWindow, Sealer};
 
 use super::{PARITY_FLOOR_PERCENT, Path, SHARD_SIZE};
 use crate::ledger::FrameTimes;
@@ -20,12 +20,20 @@ use crate::media::socket::{Outlet, Peer};
 /// Packets to wait for when the allowance is spent: fewer would cost a system call each.
 const PACED_PACKETS: usize = 16;
 
+/// Chunks taken in one go. Pacing bounds those that make packets, but not aborted ones: an encoder that makes nothing
+/// else must not keep the thread from the other sessions.
+const CHUNKS_AT_ONCE: usize = 64;
+
+/// A pong overtakes the packets that wait for their turn. Those that it is further ahead of than the client's
+/// anti-replay window would be refused there, so half a window is all it may overtake.
+const MOST_OVERTAKEN: usize = ReplayWindow::SIZE as usize / 2;
+
 /// Why [`Stream::pump`] has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pumped {
     /// The ring is empty; its event wakes us.
     Empty,
-    /// The allowance is spent until this time.
+    /// The allowance is spent until this time, or others come first.
     Until(u64),
     /// The socket is full.
     Blocked,
@@ -145,15 +153,22 @@ impl Stream {
         }
     }
 
-    /// Sends an idle packet; false when it did not leave.
+    /// Sends an idle packet; false when it did not leave. It says that all frames so far have left, so there is none
+    /// while packets wait.
     pub fn send_idle(&mut self, stats: &mut SessionStats, to: Peer, out: Outlet<'_>) -> bool {
+        if !self.batch.is_empty() {
+            return false;
+        }
         self.small.clear();
         let sealed = self.packetizer.idle(&mut self.small);
         self.send_small(sealed, stats, to, out)
     }
 
-    /// Answers a probe.
+    /// Answers a probe; false when the answer did not leave.
     pub fn send_pong(&mut self, pong: Pong, stats: &mut SessionStats, to: Peer, out: Outlet<'_>) -> bool {
+        if self.batch.packets() > MOST_OVERTAKEN {
+            return false;
+        }
         self.small.clear();
         let sealed = self.packetizer.pong(pong, &mut self.small);
         self.send_small(sealed, stats, to, out)
@@ -174,7 +189,7 @@ impl Stream {
         true
     }
 
-    /// Sends until the ring is empty, the allowance is spent or the socket is full.
+    /// Sends until the ring is empty, the allowance is spent or the socket is full, but never for long.
     pub fn pump(
         &mut self,
         path: &mut Path,
@@ -182,7 +197,7 @@ impl Stream {
         to: Peer,
         out: Outlet<'_>,
     ) -> Result<Pumped, Broken> {
-        loop {
+        for _ in 0..CHUNKS_AT_ONCE {
             if let Some(stopped) = self.flush(path, stats, to, out) {
                 return Ok(stopped);
             }
@@ -193,6 +208,7 @@ impl Stream {
                 return Ok(Pumped::Empty);
             }
         }
+        Ok(Pumped::Until(now_ns()))
     }
 
     /// Sends the batch; none when all of it has left.

@@ -171,7 +171,7 @@ fn a_session_whose_probes_cease_ends_before_its_connection_does() {
     assert_eq!(id, session.id);
     assert!(reason.contains("probes"), "{reason}");
     let end = session.client.hear(&mut session.stream);
-    assert!(matches!(&end, HostMessage::End { code: Code::Timeout, .. }), "{end:?}");
+    assert!(matches!(&end, HostMessage::End { code, .. } if *code == Code::Timeout as u16), "{end:?}");
 }
 
 #[test]
@@ -322,6 +322,30 @@ fn garbage_and_replays_are_counted_and_disturb_nobody() {
     host.expect_counters(|counters| counters.stray_packets >= 40);
     target.frame(0, 10_000, true);
     assert_eq!(victim.expect_stats(&mut host, |stats| stats.frames == 40).rejected, 0);
+    assert!(host.stop().success());
+}
+
+#[test]
+fn a_flood_of_probes_is_answered_in_part_and_delays_no_frame() {
+    let mut host = Host::program();
+    let mut flooding = Session::started(&mut host, 1);
+    let mut other = Session::started(&mut host, 2);
+    let mut pongs = 0;
+    for number in 0..20 {
+        for _ in 0..100 {
+            flooding.media.send_probe();
+        }
+        other.frame(number, 10_000, number == 0);
+        while let Some((kind, _)) = flooding.media.receive() {
+            pongs += u32::from(kind == Kind::Pong);
+        }
+    }
+    assert!((200..1_900).contains(&pongs), "{pongs} answers to 2000 probes");
+    // It is answered again later, and its media was never held back.
+    flooding.frame(0, 10_000, true);
+    host.expect(|message| matches!(message, FromNet::Stats { session: SessionId(1), .. }).then_some(()));
+    flooding.media.send_probe();
+    flooding.media.expect(Kind::Pong);
     assert!(host.stop().success());
 }
 

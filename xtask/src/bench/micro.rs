@@ -2,26 +2,37 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use xtask::binaries::{cargo, target};
+use xtask::binaries::{run, target};
 
 use super::figure::{Figures, Target};
 
 /// Criterion's name of a case, the figure's name, and its target in microseconds.
 const CASES: &[(&str, &str, Target)] = &[
-    ("wire/send 80 kB", "packetise, protect and seal an 80 kB frame", Target::AtMost(60.0)),
-    ("wire/receive 80 kB", "open and reassemble it without loss", Target::AtMost(60.0)),
-    ("wire/recover 80 kB", "open and reassemble it with 20 % lost", Target::AtMost(250.0)),
-    ("handover/eventfd", "bare eventfd there and back", Target::None),
-    ("handover/mailbox", "mailbox hand-over there and back", Target::None),
-    ("handover/ring", "ring hand-over there and back", Target::None),
+    ("wire/packetise, protect and seal 80 kB", "packetise, protect and seal an 80 kB frame", Target::AtMost(60.0)),
+    ("wire/open and reassemble 80 kB", "open and reassemble it without loss", Target::AtMost(60.0)),
+    ("wire/open, recover and reassemble 80 kB with 20 % lost", "open, recover and reassemble it, 20 % lost", RECOVER),
+    ("handover/eventfd_processes", "bare eventfd between two processes", Target::None),
+    ("handover/mailbox_processes", "mailbox between two processes", Target::None),
+    ("handover/ring_processes", "ring between two processes", Target::None),
+    ("handover/eventfd_uncontended", "bare eventfd in one process", Target::None),
+    ("handover/mailbox_uncontended", "mailbox in one process", Target::None),
+    ("handover/ring_uncontended", "ring in one process", Target::None),
 ];
 
+const RECOVER: Target = Target::AtMost(250.0);
+
 pub fn measure(figures: &mut Figures) -> Result<()> {
-    cargo(&["bench", "-p", "lumen-core", "--bench", "wire", "--", "--noplot", "--quiet"])?;
-    cargo(&["bench", "-p", "ipc", "--bench", "handover", "--", "--noplot", "--quiet"])?;
+    for (package, bench) in [("lumen-core", "wire"), ("ipc", "handover")] {
+        eprintln!("micro-benchmarks of {package}");
+        let effort = ["--noplot", "--warm-up-time", "1", "--measurement-time", "3"];
+        let mut command = Command::new("cargo");
+        command.args(["bench", "--quiet", "-p", package, "--bench", bench, "--"]).args(effort);
+        run(command.stdout(Stdio::null()))?;
+    }
     for (case, metric, target) in CASES {
         let microseconds = median_ns(case)? / 1000.0;
         figures.median("micro", metric, &[microseconds], "µs", *target);
