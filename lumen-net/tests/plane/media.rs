@@ -382,7 +382,8 @@ fn clients_that_leave_or_vanish_are_reported() {
     let (gone, reason) = host.expect_gone();
     assert!(gone == leaving.id && reason.contains("goodbye"), "{reason}");
     let (gone, reason) = host.expect_gone();
-    assert!(gone == vanishing.id && reason.contains("silent"), "{reason}");
+    // Its probes may be missed before its connection is.
+    assert!(gone == vanishing.id && (reason.contains("silent") || reason.contains("probes")), "{reason}");
     assert!(host.stop().success());
 }
 
