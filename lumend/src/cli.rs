@@ -69,11 +69,13 @@ pub enum Command {
     },
     /// End a session.
     Stop {
+        /// Its number, as `lumend status` shows it
         #[arg(value_parser = session)]
         session: SessionId,
     },
     /// Make a session's next frame a keyframe.
     Idr {
+        /// Its number, as `lumend status` shows it
         #[arg(value_parser = session)]
         session: SessionId,
     },
@@ -82,11 +84,17 @@ pub enum Command {
     /// Let the client in whose certificate has this SHA-256.
     ///
     /// The first one allowed opens the host to the network, unless listen.address says otherwise.
-    Allow { sha256: Fingerprint },
+    Allow {
+        /// 64 hexadecimal digits
+        sha256: Fingerprint,
+    },
     /// List the allowed clients.
     Clients,
     /// Forbid a client, and end its sessions.
-    Forget { sha256: Fingerprint },
+    Forget {
+        /// 64 hexadecimal digits, as `lumend clients` shows them
+        sha256: Fingerprint,
+    },
     /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
     #[command(hide = true)]
     Launcher { exec: String },

@@ -11,6 +11,9 @@ use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::status;
 
+/// What `lumend forget` says of a client that it cannot forbid.
+pub const NOT_ALLOWED: &str = "this client was not allowed; `lumend clients` lists those that are";
+
 /// Carries a command out and prints its result on stdout.
 pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failure> {
     let Some(request) = request(command) else { return Ok(()) };
@@ -56,7 +59,10 @@ fn offline(request: &CtlRequest, state: &Path) -> Result<Option<Value>, Failure>
                 .map_err(|error| Failure::new(1, format!("cannot use {}: {error}", state.display())))?;
             json!({ "changed": Clients::load(state)?.allow(*sha256)? })
         }
-        CtlRequest::Forget { sha256 } => json!({ "changed": Clients::load(state)?.forbid(*sha256)? }),
+        CtlRequest::Forget { sha256 } => match Clients::load(state)?.forbid(*sha256)? {
+            true => json!({ "changed": true }),
+            false => return Err(Failure::new(4, NOT_ALLOWED)),
+        },
         CtlRequest::Status {} | CtlRequest::Restart { .. } | CtlRequest::Stop { .. } | CtlRequest::Idr { .. } => {
             return Ok(None);
         }
@@ -79,7 +85,6 @@ fn print(command: &Command, value: &Value) {
             Some(listen) => println!("allowed; listening on {listen}"),
             None => println!("allowed, from the next `lumend run` on"),
         },
-        Command::Forget { .. } if value["changed"] == json!(false) => println!("was not allowed"),
         Command::Forget { .. } => println!("forbidden"),
         Command::Stop { .. } => println!("stopped"),
         Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } | Command::Launcher { .. } => {}

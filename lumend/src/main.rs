@@ -32,6 +32,7 @@ mod swayipc;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
@@ -52,6 +53,9 @@ fn parse() -> Result<Cli, Failure> {
     Cli::try_parse().map_err(|error| {
         if !error.use_stderr() {
             error.exit();
+        }
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Failure::new(2, "name a command, such as `lumend run`; see `lumend --help`");
         }
         let text = error.to_string();
         let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));

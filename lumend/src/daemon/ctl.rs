@@ -9,6 +9,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::Daemon;
+use crate::commands::NOT_ALLOWED;
 use crate::config::Address;
 use crate::machine::Event;
 use crate::status::View;
@@ -39,9 +40,7 @@ impl Daemon {
                     self.queue.push_back(Event::Permit { client: sha256, allowed: false });
                     CtlReply::ok(json!({ "changed": true }))
                 }
-                Ok(false) => {
-                    CtlReply::error(REFUSED, "this client was not allowed; `lumend clients` lists those that are")
-                }
+                Ok(false) => CtlReply::error(REFUSED, NOT_ALLOWED),
                 Err(error) => CtlReply::error(1, error.to_string()),
             },
         }
