@@ -20,14 +20,19 @@ use tokio::time::Instant;
 
 use crate::counters::{Counter, Counters};
 
+mod addresses;
 mod connection;
 mod stream;
+
+use addresses::Addresses;
 
 /// Bounds on what strangers can make net hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections in all, handshakes included; more are refused.
     pub connections: usize,
+    /// Of those, how many one address may hold.
+    pub per_address: usize,
     /// Above this many pending handshakes an address has to prove itself by a QUIC Retry.
     pub pending_handshakes: usize,
     /// From a connection's first packet to its `Hello`.
@@ -41,7 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let ten = Duration::from_secs(10);
-        Self { connections: 32, pending_handshakes: 8, handshake: ten, answer: ten, start: ten }
+        Self { connections: 32, per_address: 16, pending_handshakes: 8, handshake: ten, answer: ten, start: ten }
     }
 }
 
@@ -102,6 +107,7 @@ pub struct Acceptor {
     limits: Limits,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    addresses: Addresses,
     events: mpsc::Sender<FromClient>,
     counters: Arc<Counters>,
     next: u64,
@@ -136,6 +142,7 @@ impl Acceptor {
             limits,
             connections: Arc::new(Semaphore::new(limits.connections)),
             handshakes: Arc::new(Semaphore::new(limits.pending_handshakes)),
+            addresses: Addresses::new(limits.per_address),
             events,
             counters,
             next: 0,
@@ -156,7 +163,9 @@ impl Acceptor {
             let _ = incoming.retry();
             return;
         }
-        let Ok(slot) = self.connections.clone().try_acquire_owned() else {
+        let share = self.addresses.take(incoming.remote_address().ip());
+        let slot = self.connections.clone().try_acquire_owned().ok();
+        let Some(places) = slot.zip(share) else {
             self.counters.add(Counter::ConnectionsRefused);
             incoming.refuse();
             return;
@@ -174,7 +183,7 @@ impl Acceptor {
             counters: self.counters.clone(),
         };
         tokio::spawn(async move {
-            let _slot = slot;
+            let _places = places;
             task.run(connecting, handshake).await;
         });
     }

@@ -164,6 +164,18 @@ fn connections_and_waiting_requests_are_bounded() {
 }
 
 #[test]
+fn one_address_cannot_take_all_connections() {
+    let mut host = Host::threads(Limits { per_address: 2, ..Limits::default() });
+    let silent = (permitted(&host), permitted(&host));
+    let identity = Identity::new();
+    host.permit(identity.fingerprint());
+    assert!(Client::connect(&host, Some(&identity)).is_err(), "the third of this address");
+    host.expect_counters(|counters| counters.connections_refused == 1);
+    drop(silent);
+    host.stop();
+}
+
+#[test]
 fn under_pressure_addresses_are_proven_first() {
     let mut host = Host::threads(Limits { pending_handshakes: 0, ..Limits::default() });
     client_gets_through(&mut host);
