@@ -94,6 +94,8 @@ impl Media {
         commands: Receiver<Command>,
         wake: Arc<EventFd>,
     ) -> io::Result<Self> {
+        // Now, and not while the first large frame with a loss waits.
+        lumen_core::fec::warm_up();
         let config = ReassemblerConfig {
             session: welcome.session,
             generation: welcome.generation,
