@@ -40,8 +40,6 @@ pub enum Reply {
 pub struct Output {
     pub name: String,
     #[serde(default)]
-    pub make: String,
-    #[serde(default)]
     pub active: bool,
     #[serde(default)]
     pub current_mode: Option<CurrentMode>,
@@ -53,7 +51,7 @@ pub struct CurrentMode {
     pub width: i64,
     /// Pixels.
     pub height: i64,
-    /// Thousandths of a hertz.
+    /// Thousandths of a hertz; 0 where sway knows none, as of a headless output since 1.10 until it is given a mode.
     pub refresh: i64,
 }
 
@@ -177,13 +175,8 @@ mod tests {
             Reply::Ran(Ok(())),
             Reply::OutputsChanged,
             Reply::Outputs(vec![
-                Output {
-                    name: "HEADLESS-1".to_owned(),
-                    make: "headless".to_owned(),
-                    active: true,
-                    current_mode: Some(mode),
-                },
-                Output { name: "DP-1".to_owned(), make: String::new(), active: false, current_mode: None },
+                Output { name: "HEADLESS-1".to_owned(), active: true, current_mode: Some(mode) },
+                Output { name: "DP-1".to_owned(), active: false, current_mode: None },
             ]),
             Reply::Ran(Err("Bad thing".to_owned())),
         ];

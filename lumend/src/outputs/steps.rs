@@ -16,6 +16,9 @@ use crate::swayipc::{Output, Reply, Request};
 /// A job that takes longer has failed.
 const WITHIN: u64 = 3_000_000_000;
 
+/// What an output without a rate of its own is drawn at: the default of the headless backend.
+const UNSTATED_MHZ: u32 = 60_000;
+
 /// Rate of an output that nobody watches and that cannot be switched off.
 const PARKED_HZ: u32 = 10;
 
@@ -217,8 +220,7 @@ impl Steps {
         let stale = running.changed;
         match running.step {
             Step::Survey => {
-                let ours = outputs.iter().filter(|output| output.make.eq_ignore_ascii_case("headless"));
-                let ours = ours.filter(|output| is_plain(&output.name));
+                let ours = outputs.iter().filter(|output| is_headless(&output.name) && is_plain(&output.name));
                 self.spare.extend(ours.map(|output| Virtual { name: output.name.clone(), keep: true }));
             }
             Step::Look(acquire) => {
@@ -398,11 +400,16 @@ fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(plain)
 }
 
+/// By its name, because sway tells no make of such an output any more (1.7: "headless", 1.10: "Unknown").
+fn is_headless(name: &str) -> bool {
+    name.starts_with("HEADLESS-")
+}
+
 /// The output that was not there before. People may plug in a monitor at the same moment, so a headless one is
 /// preferred.
 fn newest(outputs: &[Output], before: &[String]) -> Option<String> {
     let fresh = || outputs.iter().map(|output| &output.name).filter(|name| is_plain(name) && !before.contains(name));
-    fresh().find(|name| name.starts_with("HEADLESS-")).or_else(|| fresh().next()).cloned()
+    fresh().find(|name| is_headless(name)).or_else(|| fresh().next()).cloned()
 }
 
 /// Sway takes the rate as a decimal fraction and may round it.
@@ -417,7 +424,8 @@ fn is_in_mode(output: &Output, mode: Mode) -> bool {
 fn mode_of(output: &Output) -> Option<Mode> {
     let current = output.current_mode.filter(|_| output.active)?;
     let (width, height) = (current.width.try_into().ok()?, current.height.try_into().ok()?);
-    Mode::new(width, height, current.refresh.try_into().ok()?).ok()
+    let refresh_mhz = if current.refresh == 0 { UNSTATED_MHZ } else { current.refresh.try_into().ok()? };
+    Mode::new(width, height, refresh_mhz).ok()
 }
 
 #[cfg(test)]

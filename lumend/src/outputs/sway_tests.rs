@@ -178,7 +178,8 @@ fn an_existing_output_is_found_and_a_missing_one_is_a_reason() {
     let mut outputs = Outputs::connect(now_ns(), &sway.control(), source("HEADLESS-1"), false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("640x480@30"));
     let had = sway.outputs()[0].current_mode.unwrap();
-    let had = Mode::new(had.width as u16, had.height as u16, had.refresh as u32).unwrap();
+    let refresh_mhz = if had.refresh == 0 { 60_000 } else { had.refresh as u32 };
+    let had = Mode::new(had.width as u16, had.height as u16, refresh_mhz).unwrap();
     assert_eq!(name_of(&settle(&mut outputs), ONE, had), "HEADLESS-1");
 
     let mut outputs = Outputs::connect(now_ns(), &sway.control(), source("DP-9"), false).unwrap();

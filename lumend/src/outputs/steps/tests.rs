@@ -38,9 +38,9 @@ impl World {
         Self { knows_unplug: true, can_disable: true, ..Self::old() }
     }
 
-    fn with_output(mut self, name: &str, make: &str) -> Self {
+    fn with_output(mut self, name: &str) -> Self {
         let current_mode = Some(CurrentMode { width: 1920, height: 1080, refresh: 60_000 });
-        self.outputs.push(Output { name: name.to_owned(), make: make.to_owned(), active: true, current_mode });
+        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode });
         self.made += 1;
         self
     }
@@ -62,7 +62,7 @@ impl World {
             ["create_output"] if self.refuses_create => Err("only for nested backends".to_owned()),
             ["create_output"] => {
                 let name = format!("HEADLESS-{}", self.made + 1);
-                let made = self.clone().with_output(&name, "headless").outputs.pop().unwrap();
+                let made = self.clone().with_output(&name).outputs.pop().unwrap();
                 self.made += 1;
                 if self.makes_late {
                     self.late.push(made)
@@ -136,7 +136,7 @@ fn ready(session: SessionId, name: &str, mode: Mode) -> OutputEvent {
 
 #[test]
 fn a_new_sway_makes_and_unplugs() {
-    let (mut world, mut steps) = (World::new().with_output("DP-1", "ACME"), virtual_steps());
+    let (mut world, mut steps) = (World::new().with_output("DP-1"), virtual_steps());
     let wanted = Mode::new(1280, 720, 59_940).unwrap();
     steps.acquire(0, ONE, wanted);
     assert_eq!(world.settle(&mut steps), [ready(ONE, "HEADLESS-2", wanted)]);
@@ -177,7 +177,7 @@ fn what_cannot_be_disabled_is_parked_at_a_low_rate() {
 
 #[test]
 fn our_own_desktop_lends_the_output_it_was_started_with_and_never_removes_it() {
-    let mut world = World::new().with_output("HEADLESS-1", "headless");
+    let mut world = World::new().with_output("HEADLESS-1");
     let mut steps = Steps::new(0, DisplaySource::Virtual, true);
     steps.acquire(0, ONE, mode(1280, 60));
     steps.acquire(0, TWO, mode(1920, 60));
@@ -241,7 +241,7 @@ fn a_spare_output_that_was_unplugged_by_someone_is_replaced() {
 
 #[test]
 fn an_existing_output_is_used_as_it_is() {
-    let mut world = World::new().with_output("DP-1", "ACME");
+    let mut world = World::new().with_output("DP-1");
     let commands = |source: &str, world: &mut World| {
         let mut steps = Steps::new(0, DisplaySource::Output(source.to_owned()), false);
         steps.acquire(0, ONE, mode(1280, 60));
@@ -253,6 +253,8 @@ fn an_existing_output_is_used_as_it_is() {
     let expected = ready(ONE, "DP-1", Mode::new(1920, 1080, 60_000).unwrap());
     assert_eq!(commands("DP-1", &mut world), [expected]);
     assert!(matches!(&commands("DP-2", &mut world)[..], [OutputEvent::Failed { .. }]));
+    world.outputs[0].current_mode = Some(CurrentMode { width: 1280, height: 720, refresh: 0 });
+    assert_eq!(commands("DP-1", &mut world), [ready(ONE, "DP-1", mode(1280, 60))], "a rate that sway does not know");
     world.outputs[0].active = false;
     assert!(matches!(&commands("DP-1", &mut world)[..], [OutputEvent::Failed { .. }]));
     assert!(world.commands.is_empty(), "nothing is changed");
@@ -291,7 +293,7 @@ proptest! {
     fn outputs_follow_wishes(deeds in deeds(), knows_unplug: bool, can_disable: bool, makes_late: bool, own: bool) {
         let mut world = World { knows_unplug, can_disable, makes_late, ..World::old() };
         if own {
-            world = world.with_output("HEADLESS-1", "headless");
+            world = world.with_output("HEADLESS-1");
         }
         let mut steps = Steps::new(0, DisplaySource::Virtual, own);
         let mut wanted = BTreeMap::new();
