@@ -223,6 +223,9 @@ impl Steps {
                 let ours = outputs.iter().filter(|output| is_headless(&output.name) && is_plain(&output.name));
                 self.spare.extend(ours.map(|output| Virtual { name: output.name.clone(), keep: true }));
             }
+            Step::Look(acquire) if let Some(name) = self.left_parked(outputs) => {
+                self.configure(now, acquire, Virtual { name, keep: false });
+            }
             Step::Look(acquire) => {
                 let before = outputs.iter().map(|output| output.name.clone()).collect();
                 self.run(now, "create_output".to_owned(), Step::Create(acquire, before));
@@ -377,6 +380,20 @@ impl Steps {
             running.changed = false;
             self.requests.push_back(Request::ListOutputs);
         }
+    }
+
+    /// An output that an earlier lumend has made in this session, and could not remove.
+    fn left_parked(&self, outputs: &[Output]) -> Option<String> {
+        let ours = |name: &str| {
+            let released = |job: &Job| matches!(job, Job::Release(output) if output.name == name);
+            self.held.values().any(|output| output.name == name) || self.queue.iter().any(released)
+        };
+        let parked = |output: &&Output| {
+            output.active && output.current_mode.is_some_and(|mode| mode.refresh == i64::from(PARKED_HZ) * 1000)
+        };
+        let headless = outputs.iter().filter(|output| is_headless(&output.name));
+        let mut left = headless.filter(parked).map(|output| &output.name);
+        left.find(|name| is_plain(name) && !ours(name)).cloned()
     }
 
     fn is_acquiring(&self, session: SessionId) -> bool {

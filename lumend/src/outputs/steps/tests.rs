@@ -176,6 +176,24 @@ fn what_cannot_be_disabled_is_parked_at_a_low_rate() {
 }
 
 #[test]
+fn what_an_earlier_lumend_has_parked_is_taken_again() {
+    let mut world = World::old().with_output("HEADLESS-1");
+    for _ in 0..3 {
+        // A slow session of this very lumend is none of those: it is still on show.
+        let mut steps = virtual_steps();
+        steps.acquire(0, ONE, mode(1280, 10));
+        steps.acquire(0, TWO, mode(1920, 60));
+        let events = world.settle(&mut steps);
+        assert_eq!(events, [ready(ONE, "HEADLESS-2", mode(1280, 10)), ready(TWO, "HEADLESS-3", mode(1920, 60))]);
+        steps.release(0, ONE);
+        steps.release(0, TWO);
+        world.settle(&mut steps);
+    }
+    assert_eq!(world.outputs.len(), 3, "the session's own output and two of lumend's");
+    assert_eq!(world.outputs[0].current_mode.unwrap().refresh, 60_000, "the session's own is left alone");
+}
+
+#[test]
 fn our_own_desktop_lends_the_output_it_was_started_with_and_never_removes_it() {
     let mut world = World::new().with_output("HEADLESS-1");
     let mut steps = Steps::new(0, DisplaySource::Virtual, true);
