@@ -241,11 +241,6 @@ impl Daemon {
     fn pump(&mut self) {
         while let Some(event) = self.queue.pop_front() {
             match &event {
-                Event::Broken { plane, reason } => {
-                    if let Some(reach) = self.planes.get(plane) {
-                        warn!("{} is killed: {reason}", label(reach));
-                    }
-                }
                 Event::Gone { session, reason, .. } if self.news.take(now_ns()) => {
                     info!("session {session}: its client is gone: {reason}");
                 }

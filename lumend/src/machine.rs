@@ -313,7 +313,7 @@ impl Machine {
     fn kill(&mut self, plane: PlaneId, reason: String, now: u64) {
         let Some(process) = self.processes.get_mut(&plane).filter(|p| p.phase != Phase::Killed) else { return };
         process.phase = Phase::Killed;
-        self.out.push(Action::Kill(plane));
+        self.out.push(Action::Kill { plane, reason: reason.clone() });
         let process = process.clone();
         self.lost(plane, &process, &Exit::Crashed(reason), now);
     }

@@ -31,9 +31,9 @@ impl Daemon {
                     reach.close();
                 }
             }
-            Action::Kill(plane) => {
+            Action::Kill { plane, reason } => {
                 if let Some(reach) = self.planes.get_mut(&plane) {
-                    debug!("{} is killed", label(reach));
+                    warn!("{} is killed: {reason}", label(reach));
                     reach.kill();
                 }
             }

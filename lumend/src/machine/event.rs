@@ -140,7 +140,11 @@ pub enum Action {
     },
     /// Close the link: the order to stop.
     Close(PlaneId),
-    Kill(PlaneId),
+    Kill {
+        plane: PlaneId,
+        /// For people.
+        reason: String,
+    },
     Ping {
         plane: PlaneId,
         token: u64,

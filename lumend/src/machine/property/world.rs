@@ -193,7 +193,7 @@ impl World {
                 }
                 self.owed.push(Event::Exited { plane: *plane, exit: Exit::Stopped });
             }
-            Action::Kill(plane) => {
+            Action::Kill { plane, .. } => {
                 let sim = self.planes.get_mut(plane).expect("kills what has exited");
                 assert!(!sim.killed, "killed twice");
                 assert!(sim.guilty || sim.deaf || !sim.greeted, "killed without a cause");
