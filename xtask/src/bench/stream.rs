@@ -26,10 +26,11 @@ pub fn measure(stage: &Stage, encoder: Encoder, effort: Effort, figures: &mut Fi
         let seconds = effort.seconds.to_string();
         let arguments = ["--mode", "1280x720x60", "--decode", "--seconds", &seconds];
         let client = Client::connect(stage, "bench", &host.address(), &arguments)?;
-        host.status_where(Duration::from_secs(10), in_mid_stream)?;
+        let status = host.status_where(Duration::from_secs(10), in_mid_stream)?;
         let sample = Sample::take(&host, Duration::from_secs(u64::from(effort.seconds) - 5))?;
         let report = client.succeed(Duration::from_secs(u64::from(effort.seconds) + 30))?;
-        runs.add(&report, sample, baseline(stage, effort)?)?;
+        let bitrate = number(&status["sessions"][0]["target_kbps"])?;
+        runs.add(&report, sample, baseline(stage, effort, bitrate)?)?;
     }
     runs.report(&case, encoder, figures);
     Ok(())
@@ -89,10 +90,11 @@ impl Runs {
     }
 }
 
-/// CPU milliseconds a frame of drawing, converting and encoding the same frames in one process.
-fn baseline(stage: &Stage, effort: Effort) -> Result<f64> {
-    let frames = (effort.seconds * 30).to_string();
-    let output = stage.command("baseline").args(["--mode", "1280x720x60", "--frames", &frames]).output()?;
+/// CPU milliseconds a frame of drawing, converting and encoding the same frames at the same bitrate in one process.
+fn baseline(stage: &Stage, effort: Effort, bitrate_kbps: f64) -> Result<f64> {
+    let (frames, bitrate) = ((effort.seconds * 30).to_string(), bitrate_kbps.to_string());
+    let arguments = ["--mode", "1280x720x60", "--frames", &frames, "--bitrate", &bitrate];
+    let output = stage.command("baseline").args(arguments).output()?;
     ensure!(output.status.success(), "baseline: {}", String::from_utf8_lossy(&output.stderr).trim());
     let report: Value = serde_json::from_slice(&output.stdout)?;
     number(&report["cpu_ms_per_frame"])
