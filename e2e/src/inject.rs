@@ -1,5 +1,4 @@
 //! Makes a running, unmodified process issue a system call, through ptrace: the honest way to ask what it may do.
-#![allow(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
 use nix::libc::user_regs_struct;

@@ -3,7 +3,7 @@
 //! [`trial`] is what the tests begin with; [`relay`] is a bad network, [`inject`] puts system calls into running
 //! planes, [`wayland`] holds the instruments that draw and read a real desktop.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod inject;
 pub mod relay;

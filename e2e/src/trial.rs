@@ -106,6 +106,22 @@ pub fn pids(host: &Host) -> Result<BTreeMap<String, i64>> {
         .collect())
 }
 
+/// Waits until another process runs in the place of `pid`, and asserts that every other plane kept its own.
+pub fn only_replaced(host: &Host, plane: &str, pid: i32, before: &BTreeMap<String, i64>) -> Result<()> {
+    let after = host.status_where(Duration::from_secs(5), |status| {
+        let planes = status["planes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        planes
+            .iter()
+            .any(|entry| entry["plane"] == plane && entry["pid"] != i64::from(pid) && entry["state"] == "running")
+    })?;
+    for entry in after["planes"].as_array().context("status has no planes")? {
+        let name = format!("{}/{}", entry["plane"].as_str().unwrap_or("?"), entry["session"]);
+        let kept = before.get(&name).is_some_and(|pid| entry["pid"] == *pid);
+        ensure!(kept == (entry["plane"] != plane), "{name}: {before:?} then {after:#}");
+    }
+    Ok(())
+}
+
 /// The pid of a descendant by its name, however deep.
 pub fn child_named(pid: i32, name: &str) -> Result<i32> {
     let mut generation = vec![pid];

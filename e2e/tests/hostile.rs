@@ -5,7 +5,9 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use e2e::trial::{pids, sound, stage, trace, wait_for_frames, watch};
+use e2e::inject::{Outcome, syscall};
+use e2e::trial::{only_replaced, pids, sound, stage, trace, wait_for_frames, watch};
+use nix::libc;
 use xtask::host::{Desktop, Host};
 
 /// Deterministic rubbish.
@@ -64,6 +66,25 @@ fn garbage_on_the_network_and_the_control_socket_disturbs_nobody() {
     let report = client.succeed(Duration::from_secs(30)).unwrap();
     assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
     assert_eq!(report["frames"]["lost"], 0, "{report:#}");
+    sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
+
+#[test]
+fn garbage_on_a_link_ends_the_plane_that_sent_it_and_nothing_else() {
+    let stage = stage().unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let client = watch(&stage, &host, "viewer", 8, &[]).unwrap();
+    wait_for_frames(&host, 60).unwrap();
+    for plane in ["capture", "encode"] {
+        let before = pids(&host).unwrap();
+        let pid = host.planes(plane).unwrap()[0];
+        let (link, text, length) = (Some(ipc::plane::LINK_FD as u64), rubbish(64, 5), Some(64));
+        let sent = syscall(pid, libc::SYS_write as u64, &text, &[link, None, length]).unwrap();
+        assert_eq!(sent, Outcome::Returned(64), "the plane can write to its link");
+        only_replaced(&host, plane, pid, &before).unwrap();
+    }
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::inject::{Outcome, syscall};
-use e2e::trial::{pids, sound, stage, trace, wait_for_frames, watch};
+use e2e::trial::{only_replaced, pids, sound, stage, trace, wait_for_frames, watch};
 use nix::libc;
 use nix::sys::signal::Signal;
 use xtask::host::{Desktop, Host};
@@ -60,21 +60,23 @@ fn a_plane_that_tries_to_run_a_program_is_killed_and_only_it() {
         let pid = host.planes(plane).unwrap()[0];
         let exec = syscall(pid, libc::SYS_execve as u64, b"/bin/true\0", &[TEXT, value(0), value(0)]).unwrap();
         assert_eq!(exec, Outcome::Killed(Signal::SIGSYS), "{plane} runs a program");
-        let after = host
-            .status_where(Duration::from_secs(5), |status| {
-                let planes = status["planes"].as_array().map(Vec::as_slice).unwrap_or_default();
-                planes.iter().any(|entry| {
-                    entry["plane"] == plane && entry["pid"] != i64::from(pid) && entry["state"] == "running"
-                })
-            })
-            .unwrap();
-        for entry in after["planes"].as_array().unwrap() {
-            let name = format!("{}/{}", entry["plane"].as_str().unwrap(), entry["session"]);
-            assert_eq!(before[&name] == entry["pid"], entry["plane"] != plane, "{name}: {before:?} then {after:#}");
-        }
+        only_replaced(&host, plane, pid, &before).unwrap();
     }
     client.succeed(Duration::from_secs(30)).unwrap();
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
+
+#[test]
+fn a_network_plane_that_tries_to_run_a_program_is_killed_and_the_host_serves_again() {
+    let stage = stage().unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let pid = host.planes("net").unwrap()[0];
+    let exec = syscall(pid, libc::SYS_execve as u64, b"/bin/true\0", &[TEXT, value(0), value(0)]).unwrap();
+    assert_eq!(exec, Outcome::Killed(Signal::SIGSYS));
+    let client = watch(&stage, &host, "viewer", 3, &[]).unwrap();
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert!(report["frames"]["decoded"].as_u64().unwrap() > 60, "{report:#}");
+    assert_ne!(host.planes("net").unwrap()[0], pid);
 }
 
 #[test]

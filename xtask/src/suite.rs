@@ -12,8 +12,9 @@ pub fn test() -> Result<()> {
     deps::ensure()?;
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lint", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--quiet"])?;
-        cargo(&["clippy", "-p", "lumen-encode", "--all-targets", "--features", "x264", "--quiet"])
+        cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+        let x264 = ["-p", "lumen-encode", "--features", "x264"];
+        cargo(&[&["clippy", "--quiet", "--all-targets"], &x264[..], &["--", "-D", "warnings"]].concat())
     })?;
     step("build", || build(Profile::Dev, Encoder::OpenH264).map(drop))?;
     step("unit and property tests", || cargo(&["test", "--workspace", "--exclude", "e2e"]))?;
