@@ -7,6 +7,7 @@
 mod fds;
 mod names;
 
+pub use lumen_core::Fingerprint;
 use lumen_core::{Mode, RawMode};
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +24,6 @@ pub struct Generation(pub u32);
 /// Names one request of the network plane, so that the answer finds its handshake. Chosen by net, echoed by lumend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct AskId(pub u32);
-
-/// SHA-256 of a certificate's DER.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Fingerprint(pub [u8; 32]);
 
 /// The kinds of plane. The launcher is not one: it is a role of the lumend binary and never locked down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use lumen_core::RawMode;
 
-use crate::fingerprint::Fingerprint;
+use lumen_core::Fingerprint;
 
 /// Reference client of lumen/1: receives, recovers, decrypts, decodes and measures.
 ///

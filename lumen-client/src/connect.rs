@@ -17,9 +17,9 @@ use tokio::time::timeout;
 
 use crate::boot_id;
 use crate::error::{ConnectError, Refusal, refusal_in};
-use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::tls::{HostVerifier, client_config};
+use lumen_core::Fingerprint;
 
 /// Longest wait for a QUIC handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use lumen_core::hello::Code;
 use quinn::ConnectionError;
 
 use crate::config_dir::ConfigError;
-use crate::fingerprint::Fingerprint;
+use lumen_core::Fingerprint;
 
 /// Why [`crate::Client::connect`] gave no session. Each text is one line and says what to do where that is known.
 #[derive(Debug, thiserror::Error)]

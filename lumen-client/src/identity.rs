@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config_dir::{ConfigError, LockedDir};
-use crate::fingerprint::Fingerprint;
+use lumen_core::Fingerprint;
 
 const KEY: &str = "client-key.pem";
 const CERTIFICATE: &str = "client-cert.pem";

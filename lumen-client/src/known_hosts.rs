@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config_dir::{ConfigError, LockedDir};
-use crate::fingerprint::Fingerprint;
+use lumen_core::Fingerprint;
 
 const FILE: &str = "known_hosts";
 

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use crate::connect::{Connected, next_message};
 use crate::error::{ConnectError, Ending, refusal_in};
-use crate::fingerprint::Fingerprint;
 use crate::frame::FrameSink;
 use crate::live::Live;
 use crate::media::{Media, MediaReport};
+use lumen_core::Fingerprint;
 
 /// How long the farewell may take before the connection is dropped all the same.
 const FAREWELL: Duration = Duration::from_millis(300);

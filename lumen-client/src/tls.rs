@@ -9,8 +9,8 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verif
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme};
 
-use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
+use lumen_core::Fingerprint;
 
 /// aws-lc-rs with TLS13_AES_128_GCM_SHA256 alone, so that both sides' transcript hash is SHA-256, and with the one group
 /// that hosts take: a guess at another would cost a round trip.

@@ -6,6 +6,7 @@
 pub mod clock;
 mod cursor;
 pub mod fec;
+pub mod fingerprint;
 pub mod h264;
 pub mod hello;
 pub mod histogram;
@@ -17,4 +18,5 @@ pub mod reassemble;
 pub mod seal;
 pub mod stamp;
 
+pub use fingerprint::{Fingerprint, MalformedFingerprint};
 pub use mode::{Mode, ModeError, RawMode};

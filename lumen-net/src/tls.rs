@@ -5,9 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest;
 use ipc::link::{Link, LinkError};
-use ipc::{Fingerprint, SignReply, SignRequest};
+use ipc::{SignReply, SignRequest};
 use lumen_core::hello::ALPN;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs as provider, verify_tls13_signature};
@@ -26,13 +25,6 @@ const SIGN_TIMEOUT: Duration = Duration::from_millis(250);
 /// RFC 8446 §4.4.3: 64 spaces, the context string and a zero byte, then the transcript hash.
 const SERVER_CONTEXT: &[u8] = b"TLS 1.3, server CertificateVerify\0";
 const PAD: usize = 64;
-
-/// SHA-256 of a certificate's DER: who a client is.
-pub fn fingerprint(certificate: &[u8]) -> Fingerprint {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
-    Fingerprint(bytes)
-}
 
 /// The provider cut down to one suite and one curve. One suite means one transcript hash, SHA-256, which is all that
 /// lumend will sign.

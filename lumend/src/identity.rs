@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use ipc::{Fingerprint, SignReply, SignRequest};
@@ -76,7 +75,7 @@ impl Identity {
         if !certificate.windows(point.len()).any(|window| window == point) {
             return Err(IdentityError::Mismatch { path: certificate_path });
         }
-        let fingerprint = fingerprint_of(&certificate);
+        let fingerprint = Fingerprint::of(&certificate);
         Ok(Self { key, certificate, fingerprint })
     }
 
@@ -131,12 +130,6 @@ fn tls13_server_message(transcript: &[u8; 32]) -> Vec<u8> {
 }
 
 const SIGNATURES_PER_SECOND: u32 = 20;
-
-fn fingerprint_of(certificate: &[u8]) -> Fingerprint {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
-    Fingerprint(bytes)
-}
 
 fn self_sign(key: &KeyPair) -> Result<(String, Vec<u8>), IdentityError> {
     let failed = |error: rcgen::Error| IdentityError::Crypto(error.to_string());

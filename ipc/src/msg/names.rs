@@ -1,17 +1,15 @@
-//! How names of planes and fingerprints are written for people and read back.
+//! How names of planes are written for people and read back.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Fingerprint, FrameFormat, Generation, PlaneKind, SessionId};
+use super::{FrameFormat, Generation, PlaneKind, SessionId};
 
-/// Why a word names no plane, or a string no fingerprint.
+/// Why a word names no plane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
     #[error("a plane is one of capture, encode, net")]
     Plane,
-    #[error("a fingerprint is 64 hexadecimal digits, with or without colons between the bytes")]
-    Fingerprint,
 }
 
 impl PlaneKind {
@@ -53,35 +51,6 @@ impl fmt::Display for Generation {
     }
 }
 
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = NameError;
-
-    /// Reads 64 hex digits of either case, with or without a colon between bytes.
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let separated = text.contains(':');
-        let mut rest = text.as_bytes();
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            if separated && index > 0 {
-                rest = rest.strip_prefix(b":").ok_or(NameError::Fingerprint)?;
-            }
-            let (digits, after) = rest.split_at_checked(2).ok_or(NameError::Fingerprint)?;
-            for digit in digits {
-                let value = char::from(*digit).to_digit(16).ok_or(NameError::Fingerprint)?;
-                *byte = *byte << 4 | value as u8;
-            }
-            rest = after;
-        }
-        if rest.is_empty() { Ok(Self(bytes)) } else { Err(NameError::Fingerprint) }
-    }
-}
-
 /// A format that no picture can have; the text is for the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a picture of {width}x{height} with rows of {stride} bytes is not one this host can take")]
@@ -112,22 +81,6 @@ impl FrameFormat {
 mod tests {
     use super::*;
     use crate::msg::PixelFormat;
-
-    #[test]
-    fn fingerprints_round_trip() {
-        let mut bytes = [0xa5; 32];
-        bytes[31] = 0x0f;
-        let fingerprint = Fingerprint(bytes);
-        let text = fingerprint.to_string();
-        assert_eq!(text.parse(), Ok(fingerprint));
-        assert_eq!(text.to_uppercase().parse(), Ok(fingerprint));
-        let pairs: Vec<&str> = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect();
-        assert_eq!(pairs.join(":").parse(), Ok(fingerprint));
-        let wrong = ["", "a5", &text[1..], &format!("{text}0"), &text.replace('a', "g"), &text.replace('a', "+")];
-        for text in wrong.into_iter().chain(["é".repeat(32).as_str(), ":".repeat(95).as_str()]) {
-            assert_eq!(text.parse::<Fingerprint>(), Err(NameError::Fingerprint), "{text}");
-        }
-    }
 
     #[test]
     fn planes_are_named_in_lower_case() {

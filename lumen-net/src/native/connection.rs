@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::stream::{ReadEnd, Reader, Writer};
 use super::{ClientId, FromClient, Limits, TO_CLIENT, ToClient, close_code};
 use crate::counters::{Counter, Counters};
-use crate::tls;
 
 /// Everything a connection's task holds besides the connection.
 pub struct Task {
@@ -201,7 +200,7 @@ fn refused(ending: &Ending) -> HostMessage {
 /// The client's fingerprint. The verifier let exactly one certificate through and checked that the client holds its key.
 fn identity(connection: &Connection) -> Option<Fingerprint> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    chain.first().map(|certificate| tls::fingerprint(certificate))
+    chain.first().map(|certificate| Fingerprint::of(certificate))
 }
 
 /// A connection's end, in words for the log and lumend.

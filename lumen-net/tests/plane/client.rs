@@ -36,7 +36,7 @@ impl Identity {
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
-        lumen_net::tls::fingerprint(&self.certificate)
+        Fingerprint::of(&self.certificate)
     }
 
     /// This certificate with a key that is not its own.

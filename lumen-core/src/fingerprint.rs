@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
 
 /// SHA-256 of a certificate's DER, printed as 64 lowercase hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// The text is not a fingerprint. It is never taken for "no fingerprint".
