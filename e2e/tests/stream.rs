@@ -81,7 +81,7 @@ fn two_sessions_at_once_have_planes_and_outputs_of_their_own() {
     assert_eq!(pids(&host).unwrap().len(), 5, "two capture, two encode, one net");
     let (second, first) = (second.succeed(Duration::from_secs(30)), first.succeed(Duration::from_secs(30)));
     let (second, first) = (second.unwrap(), first.unwrap());
-    assert_eq!(second["mode"], "320x240@30");
+    assert_eq!(second["mode"], serde_json::json!({ "width": 320, "height": 240, "refresh_mhz": 30_000 }));
     for report in [&first, &second] {
         assert_eq!(report["frames"]["lost"], 0, "{report:#}");
         assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");

@@ -24,8 +24,8 @@ pub struct Quantiles {
 /// The whole report. Names and meanings are an interface: add, never change.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// As the host made it: `1280x720@60`.
-    pub mode: String,
+    /// As the host made it: width and height in pixels, refresh in millihertz.
+    pub mode: Mode,
     pub codec: &'static str,
     /// Of the host.
     pub fingerprint: String,
@@ -125,7 +125,7 @@ impl Report {
         let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
         let good = if subject.decoding { recorder.decoded } else { recorder.frames };
         Self {
-            mode: subject.mode.to_string(),
+            mode: subject.mode,
             codec: "h264",
             fingerprint: subject.fingerprint,
             ended: subject.ended,

@@ -63,7 +63,7 @@ fn a_clean_session_is_received_decoded_and_written() {
     assert_eq!(seen.client, Identity::load_or_create(dir.path()).unwrap().fingerprint());
 
     let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    assert_eq!(report["mode"], "320x192@60");
+    assert_eq!(report["mode"]["width"], 320);
     assert_eq!(report["codec"], "h264");
     let frames = number(&report, "/frames/complete");
     assert!(frames > 10.0, "{report:#}");

@@ -1,7 +1,7 @@
 //! Latency histograms of fixed size: nanoseconds in, quantiles in microseconds out, no allocation after construction.
 
-/// Sub-buckets of each power of two: a quantile is at most 1/32 too high.
-const SUB_BITS: u32 = 5;
+/// Sub-buckets of each power of two: a quantile is at most 1/128 too high.
+const SUB_BITS: u32 = 7;
 const SUB: usize = 1 << SUB_BITS;
 /// Values from 2^40 ns (18 minutes) share the last bucket.
 const OCTAVES: usize = 40 - SUB_BITS as usize;
@@ -69,7 +69,7 @@ impl Histogram {
         self.max_ns
     }
 
-    /// The value below or at which `permille` thousandths of the records lie, at most 1/32 too high; 0 when empty.
+    /// The value below or at which `permille` thousandths of the records lie, at most 1/128 too high; 0 when empty.
     pub fn quantile_ns(&self, permille: u32) -> u64 {
         let rank = (self.count * u64::from(permille)).div_ceil(1000).max(1);
         let mut below = 0;
@@ -177,7 +177,7 @@ mod tests {
             }
         }
 
-        /// Against a sorted list: never below the true quantile, at most 1/32 above.
+        /// Against a sorted list: never below the true quantile, at most 1/128 above.
         #[test]
         fn quantiles_are_close(mut values in proptest::collection::vec(0u64..1 << 38, 1..400), permille in 1u32..=1000) {
             let mut histogram = Histogram::default();
@@ -186,7 +186,7 @@ mod tests {
             let rank = (values.len() as u64 * u64::from(permille)).div_ceil(1000) as usize;
             let truth = values[rank - 1];
             let got = histogram.quantile_ns(permille);
-            prop_assert!(got >= truth && got <= truth + truth / 32 + 1, "{} for {}", got, truth);
+            prop_assert!(got >= truth && got <= truth + truth / 128 + 1, "{} for {}", got, truth);
             prop_assert_eq!(histogram.max_ns(), *values.last().unwrap());
         }
     }

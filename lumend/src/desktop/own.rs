@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -41,7 +42,7 @@ impl Program {
         let mut runtime = OsString::from("--runtime=");
         runtime.push(&self.runtime);
         let mut command = command(self.lumend.as_fd());
-        command.arg("launcher").arg(runtime).arg("--").arg(&self.exec);
+        command.arg0("lumend").arg("launcher").arg(runtime).arg("--").arg(&self.exec);
         command.stdin(std::process::Stdio::null());
         Linked::spawn(command)
     }

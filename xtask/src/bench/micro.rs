@@ -31,7 +31,7 @@ pub fn measure(figures: &mut Figures) -> Result<()> {
         let effort = ["--noplot", "--warm-up-time", "1", "--measurement-time", "3"];
         let mut command = Command::new("cargo");
         command.args(["bench", "--quiet", "-p", package, "--bench", bench, "--"]).args(effort);
-        run(command.stdout(Stdio::null()))?;
+        run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
     }
     for (case, metric, target) in CASES {
         let microseconds = median_ns(case)? / 1000.0;
