@@ -8,6 +8,7 @@ use std::time::Duration;
 use e2e::inject::{Outcome, syscall};
 use e2e::trial::{only_replaced, pids, sound, stage, trace, wait_for_frames, watch};
 use nix::libc;
+use nix::sys::signal::Signal;
 use xtask::host::{Desktop, Host};
 
 /// Deterministic rubbish.
@@ -80,7 +81,9 @@ fn garbage_on_a_link_ends_the_plane_that_sent_it_and_nothing_else() {
         let pid = host.planes(plane).unwrap()[0];
         let (link, text, length) = (Some(ipc::plane::LINK_FD as u64), rubbish(64, 5), Some(64));
         let sent = syscall(pid, libc::SYS_write as u64, &text, &[link, None, length]).unwrap();
-        assert_eq!(sent, Outcome::Returned(64), "the plane can write to its link");
+        // lumend may have read it, and killed the plane, before the call has returned.
+        let arrived = [Outcome::Returned(64), Outcome::Killed(Signal::SIGKILL)].contains(&sent);
+        assert!(arrived, "the plane can write to its link: {sent:?}");
         only_replaced(&host, plane, pid, &before).unwrap();
     }
     let report = client.succeed(Duration::from_secs(30)).unwrap();
