@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::msg::{
-    FromCapture, FromEncode, FromLauncher, FromNet, SignReply, SignRequest, ToCapture, ToEncode, ToLauncher, ToNet,
+    FromAudio, FromCapture, FromEncode, FromInput, FromLauncher, FromNet, SignReply, SignRequest, ToAudio, ToCapture,
+    ToEncode, ToInput, ToLauncher, ToNet,
 };
 
 /// Most bytes of a body.
@@ -132,5 +133,5 @@ macro_rules! without_fds {
     )*};
 }
 
-with_fds!(ToCapture, ToEncode, ToNet);
-without_fds!(FromCapture, FromEncode, FromNet, SignRequest, SignReply, ToLauncher, FromLauncher);
+with_fds!(ToCapture, ToEncode, ToNet, ToInput, ToAudio);
+without_fds!(FromCapture, FromEncode, FromNet, FromInput, FromAudio, SignRequest, SignReply, ToLauncher, FromLauncher);

@@ -4,13 +4,20 @@
 //! Messages are generic in `F`, the kind of descriptor they hold: [`OwnedFd`](std::os::fd::OwnedFd) in a program, a
 //! one-byte index into the SCM_RIGHTS array on the link. `map_fds` turns one into the other; see [`crate::codec`].
 
+mod audio;
 mod fds;
+mod input;
 mod names;
 
 pub use lumen_core::Fingerprint;
-use lumen_core::{Mode, RawMode};
+use lumen_core::{AudioLayout, Mode, Permissions, RawMode};
 use serde::{Deserialize, Serialize};
 
+pub use self::audio::{AudioStats, AudioWiring, DefaultSink, FromAudio, SinkChoice, ToAudio};
+pub use self::input::{
+    DeviceId, FromInput, Hands, HandsBackend, InputBackends, InputStats, InputWiring, Kept, Keymap, PadsBackend,
+    STATE_BYTES, ToInput, TouchBackend,
+};
 pub use self::names::{FormatError, NameError};
 
 /// One client's stream. Never reused while lumend lives.
@@ -32,6 +39,8 @@ pub enum PlaneKind {
     Capture,
     Encode,
     Net,
+    Input,
+    Audio,
 }
 
 /// A plane's first message, sent after it has locked itself down and before it has read anything from outside.
@@ -167,6 +176,18 @@ pub struct SessionStats {
     pub rejected: u64,
     /// Loss the client reports, in thousandths.
     pub loss_permille: u32,
+    /// Audio datagrams sent, since the session began.
+    pub audio_packets: u64,
+    /// Audio packets not sent, because QUIC had no room for them.
+    pub audio_dropped: u64,
+    /// Input events handed to the input plane, since the session began.
+    pub input_events: u64,
+    /// Input datagrams that were malformed or came faster than a client may send.
+    pub input_rejected: u64,
+    /// Motions, positions and pad states merged into later ones because the input plane was behind.
+    pub input_coalesced: u64,
+    /// Rumble datagrams sent.
+    pub rumbles: u64,
     /// Mailbox wait: captured to taken by encode.
     pub capture_wait: Quantiles,
     /// Taken to converted.
@@ -208,6 +229,12 @@ pub struct Wish {
     pub mode: RawMode,
     /// 0: the host's choice.
     pub bitrate_kbps: u32,
+    /// None: the client wants no sound.
+    pub audio: Option<AudioLayout>,
+    /// The client wants the desktop's sound to go to a sink of its own, so that it is not heard at the machine.
+    pub own_sink: bool,
+    /// The client will send input.
+    pub input: bool,
 }
 
 /// Why a client is turned away or its session ended; the wire codes are in PROTOCOL.md.
@@ -255,6 +282,10 @@ pub struct NetWiring<F> {
     pub ask: Option<AskId>,
     pub mode: Mode,
     pub bitrate_kbps: u32,
+    /// What the client is told of sound: none if there will be none.
+    pub audio: Option<AudioLayout>,
+    /// What the client is told that its hands may do.
+    pub permissions: Permissions,
     pub video: RingFds<F>,
     pub feedback: RingFds<F>,
 }
@@ -347,6 +378,28 @@ pub enum ToNet<F> {
     },
     Wire(NetWiring<F>),
     Retire {
+        session: SessionId,
+        generation: Generation,
+    },
+    /// Consumer end of a session's audio ring; replaces the one before. Generations are the audio branch's own.
+    WireAudio {
+        session: SessionId,
+        generation: Generation,
+        ring: RingFds<F>,
+    },
+    RetireAudio {
+        session: SessionId,
+        generation: Generation,
+    },
+    /// Producer end of a session's input ring, consumer end of its haptics ring; replaces those before. Generations
+    /// are the input branch's own.
+    WireInput {
+        session: SessionId,
+        generation: Generation,
+        events: RingFds<F>,
+        haptics: RingFds<F>,
+    },
+    RetireInput {
         session: SessionId,
         generation: Generation,
     },

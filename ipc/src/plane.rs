@@ -13,7 +13,7 @@ use nix::sys::signal::SigSet;
 
 use crate::link::{Link, LinkError};
 use crate::sandbox::{self, SandboxError};
-use crate::{BUILD, FromCapture, FromEncode, FromNet, Hello, PlaneKind};
+use crate::{BUILD, FromAudio, FromCapture, FromEncode, FromInput, FromNet, Hello, PlaneKind};
 
 /// The descriptor that the link arrives on, with a spawned plane as with a socket-activated one.
 pub const LINK_FD: i32 = 3;
@@ -81,6 +81,8 @@ impl Startup {
             PlaneKind::Capture => self.link.send(FromCapture::Hello(hello))?,
             PlaneKind::Encode => self.link.send(FromEncode::Hello(hello))?,
             PlaneKind::Net => self.link.send(FromNet::Hello(hello))?,
+            PlaneKind::Input => self.link.send(FromInput::Hello(hello))?,
+            PlaneKind::Audio => self.link.send(FromAudio::Hello(hello))?,
         }
         Ok(self.link)
     }
@@ -119,6 +121,8 @@ pub const fn name(kind: PlaneKind) -> &'static str {
         PlaneKind::Capture => "lumen-capture",
         PlaneKind::Encode => "lumen-encode",
         PlaneKind::Net => "lumen-net",
+        PlaneKind::Input => "lumen-input",
+        PlaneKind::Audio => "lumen-audio",
     }
 }
 

@@ -114,7 +114,13 @@ fn every_kind_of_message_crosses() {
     let hello = Hello { kind: PlaneKind::Net, build: BUILD.into(), landlock_abi: 4 };
     below.send(FromNet::Hello(hello.clone())).unwrap();
     assert!(matches!(recv(&above).unwrap(), FromNet::Hello(received) if received == hello));
-    let wish = Wish { mode: RawMode { width: 0, height: 0, refresh_mhz: 0 }, bitrate_kbps: 0 };
+    let wish = Wish {
+        mode: RawMode { width: 0, height: 0, refresh_mhz: 0 },
+        bitrate_kbps: 0,
+        audio: None,
+        own_sink: false,
+        input: false,
+    };
     let peer = "[::1]:47800".parse().unwrap();
     below.send(FromNet::Ask { ask: AskId(1), peer, client: Fingerprint([7; 32]), wish: wish.clone() }).unwrap();
     assert!(matches!(recv(&above).unwrap(), FromNet::Ask { wish: received, .. } if received == wish));

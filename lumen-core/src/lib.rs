@@ -3,6 +3,7 @@
 //! PROTOCOL.md in the repository's root is the specification; the modules follow its sections.
 #![deny(unsafe_code)]
 
+pub mod audio;
 pub mod clock;
 mod cursor;
 pub mod fec;
@@ -10,6 +11,7 @@ pub mod fingerprint;
 pub mod h264;
 pub mod hello;
 pub mod histogram;
+pub mod input;
 pub mod mode;
 pub mod packet;
 pub mod packetize;
@@ -18,5 +20,7 @@ pub mod reassemble;
 pub mod seal;
 pub mod stamp;
 
+pub use audio::AudioLayout;
 pub use fingerprint::{Fingerprint, MalformedFingerprint};
+pub use input::{InputEvent, Permissions};
 pub use mode::{Mode, ModeError, RawMode};

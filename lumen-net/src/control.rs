@@ -163,6 +163,9 @@ impl Control {
             ToNet::Retire { session, generation } => {
                 self.tell_media(MediaCommand::Retire { session, generation: generation.0 })
             }
+            // Not wired by this lumend yet: the descriptors close here.
+            ToNet::WireAudio { .. } | ToNet::RetireAudio { .. } => Ok(()),
+            ToNet::WireInput { .. } | ToNet::RetireInput { .. } => Ok(()),
             ToNet::Refuse { ask, code, reason } => {
                 self.refuse(ask, code, reason);
                 Ok(())

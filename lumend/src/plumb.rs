@@ -53,7 +53,20 @@ impl Kit {
         };
         let encode = Some((reader, video_producer, feedback_consumer));
         let kit = Self { generation, encode, capture: Some(writer) };
-        Ok((kit, NetWiring { session, generation, ask, mode, bitrate_kbps, video, feedback }))
+        Ok((
+            kit,
+            NetWiring {
+                session,
+                generation,
+                ask,
+                mode,
+                bitrate_kbps,
+                audio: None,
+                permissions: lumen_core::Permissions::NONE,
+                video,
+                feedback,
+            },
+        ))
     }
 
     pub fn encode(

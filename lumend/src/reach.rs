@@ -37,7 +37,7 @@ pub struct MissingBinary {
 
 /// The planes' programs, opened once: an upgrade on disk does not break a running host.
 #[derive(Debug)]
-pub struct Binaries([(PlaneKind, OwnedFd); 3]);
+pub struct Binaries([(PlaneKind, OwnedFd); 5]);
 
 impl Binaries {
     /// Opens the programs that lie in `directory`, which is lumend's own.
@@ -49,15 +49,23 @@ impl Binaries {
                 Err(error) => Err(MissingBinary { path, error }),
             }
         };
-        Ok(Self([open(PlaneKind::Capture)?, open(PlaneKind::Encode)?, open(PlaneKind::Net)?]))
+        Ok(Self([
+            open(PlaneKind::Capture)?,
+            open(PlaneKind::Encode)?,
+            open(PlaneKind::Net)?,
+            open(PlaneKind::Input)?,
+            open(PlaneKind::Audio)?,
+        ]))
     }
 
     fn get(&self, kind: PlaneKind) -> BorrowedFd<'_> {
-        let [capture, encode, net] = &self.0;
+        let [capture, encode, net, input, audio] = &self.0;
         match kind {
             PlaneKind::Capture => capture.1.as_fd(),
             PlaneKind::Encode => encode.1.as_fd(),
             PlaneKind::Net => net.1.as_fd(),
+            PlaneKind::Input => input.1.as_fd(),
+            PlaneKind::Audio => audio.1.as_fd(),
         }
     }
 }

@@ -63,6 +63,8 @@ impl<F> NetWiring<F> {
             ask: self.ask,
             mode: self.mode,
             bitrate_kbps: self.bitrate_kbps,
+            audio: self.audio,
+            permissions: self.permissions,
             video: self.video.map_fds(map)?,
             feedback: self.feedback.map_fds(map)?,
         })
@@ -122,6 +124,14 @@ impl<F> ToNet<F> {
             }
             Self::Wire(wiring) => ToNet::Wire(wiring.map_fds(map)?),
             Self::Retire { session, generation } => ToNet::Retire { session, generation },
+            Self::WireAudio { session, generation, ring } => {
+                ToNet::WireAudio { session, generation, ring: ring.map_fds(map)? }
+            }
+            Self::RetireAudio { session, generation } => ToNet::RetireAudio { session, generation },
+            Self::WireInput { session, generation, events, haptics } => {
+                ToNet::WireInput { session, generation, events: events.map_fds(map)?, haptics: haptics.map_fds(map)? }
+            }
+            Self::RetireInput { session, generation } => ToNet::RetireInput { session, generation },
             Self::Refuse { ask, code, reason } => ToNet::Refuse { ask, code, reason },
             Self::End { session, code, reason } => ToNet::End { session, code, reason },
         })

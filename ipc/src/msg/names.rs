@@ -8,19 +8,21 @@ use super::{FrameFormat, Generation, PlaneKind, SessionId};
 /// Why a word names no plane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
-    #[error("a plane is one of capture, encode, net")]
+    #[error("a plane is one of capture, encode, net, input, audio")]
     Plane,
 }
 
 impl PlaneKind {
-    pub const ALL: [Self; 3] = [Self::Capture, Self::Encode, Self::Net];
+    pub const ALL: [Self; 5] = [Self::Capture, Self::Encode, Self::Net, Self::Input, Self::Audio];
 
-    /// "capture", "encode", "net".
+    /// "capture", "encode", "net", "input", "audio".
     pub const fn name(self) -> &'static str {
         match self {
             Self::Capture => "capture",
             Self::Encode => "encode",
             Self::Net => "net",
+            Self::Input => "input",
+            Self::Audio => "audio",
         }
     }
 }

@@ -20,6 +20,18 @@ impl RingGeometry {
     /// The feedback ring from net to encode: dozens of eight-byte messages.
     pub const FEEDBACK: Self = Self { capacity: MIN_CAPACITY, frame_bytes: 8, frame_chunks: 1 };
 
+    /// The audio ring from audio to net: 1.7 s of the largest packets, so that a stall of net costs latency nowhere.
+    pub const AUDIO: Self =
+        Self { capacity: 4 * MIN_CAPACITY, frame_bytes: lumen_core::audio::MAX_PACKET as u32, frame_chunks: 1 };
+
+    /// The input ring from net to input: some 600 events, half a second of a fast mouse.
+    pub const INPUT: Self =
+        Self { capacity: MIN_CAPACITY, frame_bytes: lumen_core::input::MAX_EVENT as u32, frame_chunks: 1 };
+
+    /// The haptics ring from input to net.
+    pub const HAPTICS: Self =
+        Self { capacity: MIN_CAPACITY, frame_bytes: lumen_core::input::RUMBLE_BYTES as u32, frame_chunks: 1 };
+
     /// A video ring that always has room for one frame while another is being sent. A frame may be six times the
     /// average of its bitrate, and at least 192 KiB so that an IDR of a busy desktop fits at low bitrates too.
     pub fn video(mode: Mode, bitrate_kbps: u32) -> Self {

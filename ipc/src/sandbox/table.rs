@@ -17,7 +17,9 @@ pub struct Planes(u8);
 pub const CAPTURE: Planes = Planes(1);
 pub const ENCODE: Planes = Planes(2);
 pub const NET: Planes = Planes(4);
-pub const ALL: Planes = Planes(7);
+pub const INPUT: Planes = Planes(8);
+pub const AUDIO: Planes = Planes(16);
+pub const ALL: Planes = Planes(31);
 
 impl Planes {
     pub const fn has(self, kind: PlaneKind) -> bool {
@@ -25,6 +27,8 @@ impl Planes {
             PlaneKind::Capture => CAPTURE.0,
             PlaneKind::Encode => ENCODE.0,
             PlaneKind::Net => NET.0,
+            PlaneKind::Input => INPUT.0,
+            PlaneKind::Audio => AUDIO.0,
         };
         self.0 & bit != 0
     }
@@ -226,5 +230,7 @@ pub const fn limits(kind: PlaneKind) -> Limits {
         PlaneKind::Capture => Limits { descriptors: 128, data: 256 * MIB },
         PlaneKind::Encode => Limits { descriptors: 128, data: 1024 * MIB },
         PlaneKind::Net => Limits { descriptors: 1024, data: 1024 * MIB },
+        PlaneKind::Input => Limits { descriptors: 128, data: 64 * MIB },
+        PlaneKind::Audio => Limits { descriptors: 128, data: 128 * MIB },
     }
 }

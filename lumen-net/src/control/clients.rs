@@ -52,7 +52,13 @@ impl Control {
                 let ask = AskId(self.next_ask);
                 self.asks.insert(ask, client);
                 self.clients.insert(client, Client { fingerprint, to, stage: Stage::Asking(ask) });
-                let wish = Wish { mode: hello.mode, bitrate_kbps: hello.bitrate_kbps };
+                let wish = Wish {
+                    mode: hello.mode,
+                    bitrate_kbps: hello.bitrate_kbps,
+                    audio: None,
+                    own_sink: false,
+                    input: false,
+                };
                 self.tell_lumend(FromNet::Ask { ask, peer, client: fingerprint, wish })
             }
             FromClient::Start { client } => match self.clients.get(&client).map(|client| &client.stage) {

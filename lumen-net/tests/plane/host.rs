@@ -193,6 +193,8 @@ impl Host {
             ask,
             mode: mode(),
             bitrate_kbps,
+            audio: None,
+            permissions: lumen_core::Permissions::NONE,
             video,
             feedback,
         }));

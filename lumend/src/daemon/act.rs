@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use ipc::codec::Message;
 use ipc::link::{Link, LinkError};
-use ipc::{EncodeSettings, Listen, PlaneKind, ToCapture, ToEncode, ToNet};
+use ipc::{EncodeSettings, Listen, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
 use tracing::{debug, info, warn};
 
 use super::{Daemon, label};
@@ -41,6 +41,8 @@ impl Daemon {
                 Some(PlaneKind::Capture) => self.tell(plane, ToCapture::<OwnedFd>::Ping(token)),
                 Some(PlaneKind::Encode) => self.tell(plane, ToEncode::<OwnedFd>::Ping(token)),
                 Some(PlaneKind::Net) => self.tell(plane, ToNet::<OwnedFd>::Ping(token)),
+                Some(PlaneKind::Input) => self.tell(plane, ToInput::<OwnedFd>::Ping(token)),
+                Some(PlaneKind::Audio) => self.tell(plane, ToAudio::<OwnedFd>::Ping(token)),
                 None => {}
             },
             Action::Listen(plane) => match self.listen() {
@@ -99,6 +101,8 @@ impl Daemon {
                     Some(PlaneKind::Capture) => self.tell(plane, ToCapture::<OwnedFd>::Retire { generation }),
                     Some(PlaneKind::Encode) => self.tell(plane, ToEncode::<OwnedFd>::Retire { generation }),
                     Some(PlaneKind::Net) => self.tell(plane, ToNet::<OwnedFd>::Retire { session, generation }),
+                    Some(PlaneKind::Input) => self.tell(plane, ToInput::<OwnedFd>::Retire { generation }),
+                    Some(PlaneKind::Audio) => self.tell(plane, ToAudio::<OwnedFd>::Retire { generation }),
                     None => {}
                 }
             }

@@ -23,6 +23,8 @@ impl Daemon {
                 PlaneKind::Capture => reach.recv(now).map(|word| word.map(|word| self.capture_says(plane, word))),
                 PlaneKind::Encode => reach.recv(now).map(|word| word.map(|word| self.encode_says(plane, word))),
                 PlaneKind::Net => reach.recv(now).map(|word| word.map(|word| self.net_says(plane, word))),
+                // None is started yet.
+                PlaneKind::Input | PlaneKind::Audio => return,
             };
             match more {
                 Ok(Some(Ok(()))) => {}

@@ -89,7 +89,7 @@ impl Session {
         match kind {
             PlaneKind::Capture => Some(&self.capture),
             PlaneKind::Encode => Some(&self.encode),
-            PlaneKind::Net => None,
+            PlaneKind::Net | PlaneKind::Input | PlaneKind::Audio => None,
         }
     }
 
@@ -97,7 +97,7 @@ impl Session {
         match kind {
             PlaneKind::Capture => Some(&mut self.capture),
             PlaneKind::Encode => Some(&mut self.encode),
-            PlaneKind::Net => None,
+            PlaneKind::Net | PlaneKind::Input | PlaneKind::Audio => None,
         }
     }
 

@@ -302,7 +302,13 @@ impl World {
         self.next_ask += 1;
         let ask = AskId(self.next_ask);
         self.open_asks.insert(ask);
-        let wish = Wish { mode: RawMode { width, height: 720, refresh_mhz: 60_000 }, bitrate_kbps: 0 };
+        let wish = Wish {
+            mode: RawMode { width, height: 720, refresh_mhz: 60_000 },
+            bitrate_kbps: 0,
+            audio: None,
+            own_sink: false,
+            input: false,
+        };
         self.feed(Event::Ask { plane, ask, peer: "127.0.0.1:9".parse().unwrap(), client, wish });
     }
 

@@ -1,0 +1,79 @@
+//! Sound on the wire: channel layouts, how Opus carries them, and the datagram of one packet. PROTOCOL.md §15.
+
+use serde::{Deserialize, Serialize};
+
+/// First byte of an audio datagram.
+pub const AUDIO_DATAGRAM: u8 = 0xC9;
+/// Samples a second of every stream.
+pub const SAMPLE_RATE: u32 = 48_000;
+/// Samples of each channel in one packet: 5 ms.
+pub const FRAME_SAMPLES: usize = 240;
+/// Nanoseconds of one packet.
+pub const FRAME_NS: u64 = 5_000_000;
+/// Most channels of any layout.
+pub const MAX_CHANNELS: usize = 8;
+/// Most bytes of one Opus packet, of any layout and bit rate that this project uses.
+pub const MAX_PACKET: usize = 1100;
+
+/// Speakers, in the order in which samples are interleaved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum AudioLayout {
+    /// FL FR
+    Stereo,
+    /// FL FR FC LFE RL RR
+    Surround51,
+    /// FL FR FC LFE RL RR SL SR
+    Surround71,
+}
+
+impl AudioLayout {
+    pub const ALL: [Self; 3] = [Self::Stereo, Self::Surround51, Self::Surround71];
+
+    pub const fn channels(self) -> usize {
+        match self {
+            Self::Stereo => 2,
+            Self::Surround51 => 6,
+            Self::Surround71 => 8,
+        }
+    }
+
+    pub fn from_channels(channels: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|layout| layout.channels() == usize::from(channels))
+    }
+
+    /// Streams of the Opus multistream packet, those of two channels included.
+    pub const fn streams(self) -> u8 {
+        match self {
+            Self::Stereo => 1,
+            Self::Surround51 => 4,
+            Self::Surround71 => 5,
+        }
+    }
+
+    /// Streams that carry two channels; they come first.
+    pub const fn coupled(self) -> u8 {
+        match self {
+            Self::Stereo => 1,
+            Self::Surround51 => 2,
+            Self::Surround71 => 3,
+        }
+    }
+
+    /// For each channel, in order, the decoded channel of the streams that it is (RFC 7845 §5.1.1).
+    pub const fn mapping(self) -> &'static [u8] {
+        match self {
+            Self::Stereo => &[0, 1],
+            Self::Surround51 => &[0, 1, 4, 5, 2, 3],
+            Self::Surround71 => &[0, 1, 6, 7, 2, 3, 4, 5],
+        }
+    }
+
+    /// Bits a second, hard CBR, in kbit/s.
+    pub const fn bitrate_kbps(self) -> u32 {
+        match self {
+            Self::Stereo => 128,
+            Self::Surround51 => 320,
+            Self::Surround71 => 448,
+        }
+    }
+}

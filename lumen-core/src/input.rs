@@ -1,0 +1,337 @@
+//! Input events: what a hand did, as types whose every value may be injected. PROTOCOL.md §16.
+
+use serde::{Deserialize, Serialize};
+
+/// Pads that one client may have.
+pub const MAX_PADS: u8 = 16;
+/// Touch contacts at a time.
+pub const MAX_CONTACTS: u8 = 16;
+/// Keys that a [`Held`] can name.
+pub const MAX_HELD: usize = 32;
+/// Most bytes of UTF-8 in one [`Text`].
+pub const MAX_TEXT: usize = 64;
+/// Absolute positions run from 0 to this, left to right and top to bottom of the session's output.
+pub const POSITION_MAX: u16 = u16::MAX;
+/// Most bytes of one encoded [`InputEvent`].
+pub const MAX_EVENT: usize = 1 + 1 + 2 * MAX_HELD + 1 + 2;
+/// Bytes of one encoded [`Rumble`].
+pub const RUMBLE_BYTES: usize = 5;
+/// Relative motion is in 1/256 of a pixel, as Wayland's fixed-point numbers are.
+pub const MOTION_UNITS: i32 = 256;
+/// Scroll amounts are in 1/120 of a notch, as evdev's REL_WHEEL_HI_RES is.
+pub const SCROLL_UNITS: i32 = 120;
+
+/// What a client may do with its hands. Bits: 1 pointer (and touch), 2 keyboard (and text), 4 gamepads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    pub const NONE: Self = Self(0);
+    pub const POINTER: Self = Self(1);
+    pub const KEYBOARD: Self = Self(2);
+    pub const GAMEPAD: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
+    /// `None` if a bit is set that means nothing.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits <= Self::ALL.0 { Some(Self(bits)) } else { None }
+    }
+
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn with(self, other: Self, set: bool) -> Self {
+        if set { Self(self.0 | other.0) } else { Self(self.0 & !other.0) }
+    }
+}
+
+/// A key by its evdev code (`KEY_*` of linux/input-event-codes.h): 1 to 0x2FF without the buttons' range 0x100..=0x15F.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct KeyCode(u16);
+
+impl KeyCode {
+    pub const fn new(code: u16) -> Option<Self> {
+        match code {
+            1..=0xFF | 0x160..=0x2FF => Some(Self(code)),
+            _ => None,
+        }
+    }
+
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// Pointer buttons; the wire value is `BTN_LEFT` (0x110) onwards minus 0x110.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Button {
+    Left = 0,
+    Right = 1,
+    Middle = 2,
+    Side = 3,
+    Extra = 4,
+}
+
+impl Button {
+    pub const ALL: [Self; 5] = [Self::Left, Self::Right, Self::Middle, Self::Side, Self::Extra];
+
+    pub fn from_wire(value: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(value)).copied()
+    }
+
+    /// `BTN_LEFT` and its successors.
+    pub const fn evdev(self) -> u16 {
+        0x110 + self as u16
+    }
+}
+
+/// UTF-8 of 1 to [`MAX_TEXT`] bytes without control characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Text {
+    len: u8,
+    bytes: [u8; MAX_TEXT],
+}
+
+impl Text {
+    pub fn new(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+            return None;
+        }
+        let mut bytes = [0; MAX_TEXT];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { len: text.len() as u8, bytes })
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Only `new` makes one, from a str of this length.
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Axis {
+    /// Positive: away from the user, so that the page shows what is above, as REL_WHEEL has it.
+    Vertical = 0,
+    /// Positive: to the right.
+    Horizontal = 1,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum TouchPhase {
+    Down = 0,
+    Move = 1,
+    Up = 2,
+    /// The contact ends and what it did is to be forgotten.
+    Cancel = 3,
+}
+
+/// 0 to 15.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct PadIndex(u8);
+
+impl PadIndex {
+    pub const fn new(index: u8) -> Option<Self> {
+        if index < MAX_PADS { Some(Self(index)) } else { None }
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for PadIndex {
+    type Error = &'static str;
+
+    fn try_from(index: u8) -> Result<Self, Self::Error> {
+        Self::new(index).ok_or("a pad's index is 0 to 15")
+    }
+}
+
+impl From<PadIndex> for u8 {
+    fn from(index: PadIndex) -> u8 {
+        index.0
+    }
+}
+
+/// What the client's pad is; the host makes what comes nearest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum PadKind {
+    Unknown = 0,
+    Xbox = 1,
+    PlayStation = 2,
+    Nintendo = 3,
+}
+
+/// The whole state of a pad. Buttons are GameStream's bits (moonlight-common-c, Limelight.h); triggers 0 to 255; sticks
+/// as XInput has them: -32768 to 32767, right and up positive.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct PadState {
+    pub buttons: PadButtons,
+    pub left_trigger: u8,
+    pub right_trigger: u8,
+    pub left_stick: (i16, i16),
+    pub right_stick: (i16, i16),
+}
+
+/// GameStream's button bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct PadButtons(u32);
+
+impl PadButtons {
+    pub const UP: u32 = 0x0001;
+    pub const DOWN: u32 = 0x0002;
+    pub const LEFT: u32 = 0x0004;
+    pub const RIGHT: u32 = 0x0008;
+    pub const START: u32 = 0x0010;
+    pub const BACK: u32 = 0x0020;
+    pub const LEFT_STICK: u32 = 0x0040;
+    pub const RIGHT_STICK: u32 = 0x0080;
+    pub const LEFT_BUMPER: u32 = 0x0100;
+    pub const RIGHT_BUMPER: u32 = 0x0200;
+    pub const GUIDE: u32 = 0x0400;
+    pub const A: u32 = 0x1000;
+    pub const B: u32 = 0x2000;
+    pub const X: u32 = 0x4000;
+    pub const Y: u32 = 0x8000;
+    pub const PADDLE1: u32 = 0x01_0000;
+    pub const PADDLE2: u32 = 0x02_0000;
+    pub const PADDLE3: u32 = 0x04_0000;
+    pub const PADDLE4: u32 = 0x08_0000;
+    pub const TOUCHPAD: u32 = 0x10_0000;
+    pub const MISC: u32 = 0x20_0000;
+    /// Every bit that means something.
+    pub const KNOWN: u32 = 0x003F_F7FF;
+
+    /// Unknown bits are dropped: a newer client's extra button must not cost the rest.
+    pub const fn new(bits: u32) -> Self {
+        Self(bits & Self::KNOWN)
+    }
+
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// Everything that is down at the client at this point of its event stream. The host lifts what it holds and this does
+/// not name; it presses nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Held {
+    keys: [u16; MAX_HELD],
+    count: u8,
+    /// Bit `n`: [`Button::from_wire`]`(n)`.
+    pub buttons: u8,
+    /// Bit `n`: contact `n`.
+    pub contacts: u16,
+}
+
+impl Held {
+    /// Keys beyond [`MAX_HELD`] are not told, and so lifted.
+    pub fn new(keys: impl IntoIterator<Item = KeyCode>, buttons: u8, contacts: u16) -> Self {
+        let mut held = Self { keys: [0; MAX_HELD], count: 0, buttons: buttons & 0x1F, contacts };
+        for (slot, key) in held.keys.iter_mut().zip(keys) {
+            *slot = key.get();
+            held.count += 1;
+        }
+        held
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = KeyCode> + '_ {
+        self.keys[..usize::from(self.count)].iter().filter_map(|&code| KeyCode::new(code))
+    }
+}
+
+/// One thing that hands did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InputEvent {
+    Key {
+        code: KeyCode,
+        pressed: bool,
+    },
+    Text(Text),
+    /// In 1/256 pixel; right and down positive.
+    Motion {
+        dx: i32,
+        dy: i32,
+    },
+    /// Of the session's output; see [`POSITION_MAX`].
+    Position {
+        x: u16,
+        y: u16,
+    },
+    Button {
+        button: Button,
+        pressed: bool,
+    },
+    /// In 1/120 notch.
+    Scroll {
+        axis: Axis,
+        amount: i32,
+    },
+    /// Contact 0 to 15; pressure 0 to 65535, 0 for unknown.
+    Touch {
+        contact: u8,
+        phase: TouchPhase,
+        x: u16,
+        y: u16,
+        pressure: u16,
+    },
+    PadArrived {
+        pad: PadIndex,
+        kind: PadKind,
+    },
+    PadRemoved {
+        pad: PadIndex,
+    },
+    PadState {
+        pad: PadIndex,
+        state: PadState,
+    },
+    Held(Held),
+}
+
+impl InputEvent {
+    /// The permission that this event needs.
+    pub const fn needs(&self) -> Permissions {
+        match self {
+            Self::Key { .. } | Self::Text(_) => Permissions::KEYBOARD,
+            Self::Motion { .. }
+            | Self::Position { .. }
+            | Self::Button { .. }
+            | Self::Scroll { .. }
+            | Self::Touch { .. } => Permissions::POINTER,
+            Self::PadArrived { .. } | Self::PadRemoved { .. } | Self::PadState { .. } => Permissions::GAMEPAD,
+            // It only ever lifts.
+            Self::Held(_) => Permissions::NONE,
+        }
+    }
+}
+
+/// Force feedback of one pad: the motors' strength, 0 to 65535.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rumble {
+    pub pad: PadIndex,
+    /// The large, slow motor.
+    pub low: u16,
+    /// The small, fast motor.
+    pub high: u16,
+}
