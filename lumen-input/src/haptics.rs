@@ -1,0 +1,1 @@
+//! Force-feedback effects, mixed to two motors.

@@ -1,0 +1,1 @@
+//! Keymaps: the session's, and the one that text is typed with.

@@ -1,0 +1,1 @@
+//! Which event goes where, and what is held.

@@ -1,0 +1,1 @@
+//! What outlives the plane: the layout of the memory that lumend keeps.
