@@ -178,7 +178,7 @@ pub struct SessionStats {
     pub loss_permille: u32,
     /// Audio datagrams sent, since the session began.
     pub audio_packets: u64,
-    /// Audio packets not sent, because QUIC had no room for them.
+    /// Audio packets not sent, because they were too old or QUIC had no room for them.
     pub audio_dropped: u64,
     /// Input events handed to the input plane, since the session began.
     pub input_events: u64,
@@ -437,6 +437,14 @@ pub enum FromNet {
     Stats {
         session: SessionId,
         stats: SessionStats,
+    },
+    /// The plane at the other end of a branch's rings ([`PlaneKind::Audio`] or [`PlaneKind::Input`]) broke the
+    /// protocol, or they cannot be used. They are let go of; the session goes on without, until a later generation.
+    BranchBroken {
+        session: SessionId,
+        kind: PlaneKind,
+        generation: Generation,
+        reason: String,
     },
     /// Once a second while they change.
     Counters(NetCounters),
