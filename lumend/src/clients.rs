@@ -1,11 +1,13 @@
-//! Who may connect: SHA-256 fingerprints of client certificates, in `clients.toml` of the state directory.
+//! Who may connect, and what their hands may do: SHA-256 fingerprints of client certificates, in `clients.toml` of the
+//! state directory.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ipc::Fingerprint;
+use lumen_core::Permissions;
 use serde::Deserialize;
 
 use crate::durable;
@@ -25,7 +27,7 @@ pub enum ClientsError {
 #[derive(Debug)]
 pub struct Clients {
     path: PathBuf,
-    allowed: BTreeSet<Fingerprint>,
+    allowed: BTreeMap<Fingerprint, Permissions>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +41,17 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     sha256: String,
+    /// Without it, everything, as lists of before there was input have it.
+    permissions: Option<Vec<String>>,
+}
+
+/// The names of permissions, on the command line and in files.
+pub const PERMISSIONS: [(&str, Permissions); 3] =
+    [("pointer", Permissions::POINTER), ("keyboard", Permissions::KEYBOARD), ("gamepad", Permissions::GAMEPAD)];
+
+/// The names of what is permitted.
+pub fn names(permissions: Permissions) -> impl Iterator<Item = &'static str> {
+    PERMISSIONS.into_iter().filter(move |(_, one)| permissions.has(*one)).map(|(name, _)| name)
 }
 
 impl Clients {
@@ -61,32 +74,47 @@ impl Clients {
     }
 
     pub fn contains(&self, client: Fingerprint) -> bool {
-        self.allowed.contains(&client)
+        self.allowed.contains_key(&client)
+    }
+
+    /// What a client's hands may do: nothing if it is not allowed at all.
+    pub fn permissions(&self, client: Fingerprint) -> Permissions {
+        self.allowed.get(&client).copied().unwrap_or(Permissions::NONE)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Fingerprint> + '_ {
-        self.allowed.iter().copied()
+        self.allowed.keys().copied()
     }
 
     /// Allows a client, on disk before in memory. False if it was allowed already.
     pub fn allow(&mut self, client: Fingerprint) -> Result<bool, ClientsError> {
         let mut next = self.allowed.clone();
-        let changed = next.insert(client);
+        let changed = !next.contains_key(&client);
+        next.entry(client).or_insert(Permissions::ALL);
+        self.store(next, changed)
+    }
+
+    /// Changes what an allowed client's hands may do, on disk before in memory. False if that was so already, or the
+    /// client is not allowed.
+    pub fn permit(&mut self, client: Fingerprint, permissions: Permissions) -> Result<bool, ClientsError> {
+        let mut next = self.allowed.clone();
+        let changed = next.get_mut(&client).is_some_and(|slot| std::mem::replace(slot, permissions) != permissions);
         self.store(next, changed)
     }
 
     /// Forbids a client, on disk before in memory. False if it was not allowed.
     pub fn forbid(&mut self, client: Fingerprint) -> Result<bool, ClientsError> {
         let mut next = self.allowed.clone();
-        let changed = next.remove(&client);
+        let changed = next.remove(&client).is_some();
         self.store(next, changed)
     }
 
-    fn store(&mut self, next: BTreeSet<Fingerprint>, changed: bool) -> Result<bool, ClientsError> {
+    fn store(&mut self, next: BTreeMap<Fingerprint, Permissions>, changed: bool) -> Result<bool, ClientsError> {
         if changed {
-            let mut text = String::from("# Clients that may connect. Written by `lumend allow`.\n");
-            for client in &next {
-                text.push_str(&format!("\n[[client]]\nsha256 = \"{client}\"\n"));
+            let mut text = String::from("# Clients that may connect. Written by `lumend allow` and `lumend permit`.\n");
+            for (client, permissions) in &next {
+                let names: Vec<_> = names(*permissions).collect();
+                text.push_str(&format!("\n[[client]]\nsha256 = \"{client}\"\npermissions = {names:?}\n"));
             }
             durable::write(&self.path, text.as_bytes())
                 .map_err(|error| ClientsError::Io { path: self.path.clone(), error })?;
@@ -96,12 +124,24 @@ impl Clients {
     }
 }
 
-fn parse(text: &str) -> Result<BTreeSet<Fingerprint>, String> {
+fn parse(text: &str) -> Result<BTreeMap<Fingerprint, Permissions>, String> {
     let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     file.client
         .iter()
-        .map(|entry| entry.sha256.parse().map_err(|_| format!("{:?} is no fingerprint", entry.sha256)))
+        .map(|entry| {
+            let client = entry.sha256.parse().map_err(|_| format!("{:?} is no fingerprint", entry.sha256))?;
+            let named = entry.permissions.as_ref().map(|names| permitted(names)).transpose()?;
+            Ok((client, named.unwrap_or(Permissions::ALL)))
+        })
         .collect()
+}
+
+fn permitted(names: &[String]) -> Result<Permissions, String> {
+    names.iter().try_fold(Permissions::NONE, |sum, name| {
+        let known = PERMISSIONS.iter().find(|(known, _)| known == name);
+        let (_, one) = known.ok_or_else(|| format!("{name:?} is no permission: pointer, keyboard, gamepad"))?;
+        Ok(sum.with(*one, true))
+    })
 }
 
 #[cfg(test)]
@@ -122,6 +162,29 @@ mod tests {
         assert!(again.contains(two) && !again.contains(one));
         fs::write(state.join(FILE), "[[client]]\nsha256 = \"12\"\n").unwrap();
         assert!(Clients::load(&state).unwrap_err().to_string().contains("no fingerprint"));
+        fs::remove_dir_all(state).unwrap();
+    }
+
+    #[test]
+    fn permissions_survive_a_restart_and_old_lists_permit_everything() {
+        let state = std::env::temp_dir().join(format!("lumen-permissions-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&state);
+        durable::private_directory(&state).unwrap();
+        let (one, two, stranger) = (Fingerprint([1; 32]), Fingerprint([2; 32]), Fingerprint([3; 32]));
+        fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\n")).unwrap();
+        let mut clients = Clients::load(&state).unwrap();
+        assert_eq!((clients.permissions(one), clients.permissions(stranger)), (Permissions::ALL, Permissions::NONE));
+        clients.allow(two).unwrap();
+        let hands = Permissions::POINTER.with(Permissions::GAMEPAD, true);
+        assert!(clients.permit(one, hands).unwrap() && !clients.permit(one, hands).unwrap());
+        assert!(clients.permit(two, Permissions::NONE).unwrap());
+        assert!(!clients.permit(stranger, Permissions::ALL).unwrap());
+        assert!(!clients.allow(one).unwrap(), "allowing again gives nothing back");
+        let again = Clients::load(&state).unwrap();
+        assert_eq!((again.permissions(one), again.permissions(two)), (hands, Permissions::NONE));
+        assert!(!again.contains(stranger));
+        fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\npermissions = [\"feet\"]\n")).unwrap();
+        assert!(Clients::load(&state).unwrap_err().to_string().contains("feet"));
         fs::remove_dir_all(state).unwrap();
     }
 }

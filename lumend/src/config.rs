@@ -5,8 +5,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipc::Backend;
+use ipc::{Backend, SinkChoice};
 use serde::{Deserialize, Deserializer};
+
+use crate::keymap;
 
 /// A configuration file that cannot be used: one line with file, line and key.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub desktop: Desktop,
     pub display: Display,
     pub encode: Encode,
+    pub audio: Audio,
+    pub input: Input,
     pub run: Run,
 }
 
@@ -76,10 +80,13 @@ pub enum DesktopKind {
     Pattern,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Display {
     pub source: DisplaySource,
+    /// How often a virtual output refreshes while one picture of it is streamed, 1 to 4.
+    #[serde(deserialize_with = "refresh_multiple")]
+    pub refresh_multiple: u32,
 }
 
 /// Which output of the desktop a session shows.
@@ -101,6 +108,49 @@ pub struct Encode {
     #[serde(deserialize_with = "bitrate")]
     pub bitrate_kbps: u32,
     pub full_range: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audio {
+    pub enabled: bool,
+    /// Where a client wishes for no sink of its own.
+    #[serde(deserialize_with = "sink")]
+    pub sink: SinkChoice,
+    /// Applied before encoding, in tenths of a decibel.
+    #[serde(rename = "gain_db", deserialize_with = "gain")]
+    pub gain_decibels_tenths: i16,
+    /// PipeWire's; none to look where it usually is.
+    #[serde(deserialize_with = "socket")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Input {
+    pub enabled: bool,
+    pub backend: HandsChoice,
+    /// Names of xkb's, as in `setxkbmap`; an empty one is xkb's own default.
+    #[serde(deserialize_with = "xkb_name")]
+    pub layout: String,
+    #[serde(deserialize_with = "xkb_name")]
+    pub variant: String,
+    #[serde(deserialize_with = "xkb_name")]
+    pub model: String,
+    #[serde(deserialize_with = "xkb_name")]
+    pub options: String,
+}
+
+/// What pointer and keyboard become. Gamepads are the kernel's in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandsChoice {
+    /// The compositor's virtual devices where there is a compositor, else the kernel's.
+    Auto,
+    Wlroots,
+    Uinput,
+    /// Nothing.
+    None,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -126,6 +176,26 @@ impl Default for Sessions {
 impl Default for Desktop {
     fn default() -> Self {
         Self { kind: DesktopKind::Auto, exec: "foot".to_owned() }
+    }
+}
+
+impl Default for Display {
+    fn default() -> Self {
+        Self { source: DisplaySource::Virtual, refresh_multiple: 1 }
+    }
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        Self { enabled: true, sink: SinkChoice::Auto, gain_decibels_tenths: 0, socket: None }
+    }
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        let none = String::new;
+        let layout = "us".to_owned();
+        Self { enabled: true, backend: HandsChoice::Auto, layout, variant: none(), model: none(), options: none() }
     }
 }
 
@@ -177,6 +247,15 @@ impl Config {
             let (line, key) = text.find("port").map_or((1, "listen.port".to_owned()), |at| place(text, at));
             let reason = "QUIC and media need different ports".to_owned();
             return Err(ConfigError::Key { path: path.to_owned(), line, key, reason });
+        }
+        // Tried at once, so that a mistake has its line; a keymap that nobody chose is no mistake of this file.
+        if config.input != Input::default()
+            && let Err(error) = keymap::compile(&config.input)
+        {
+            let at = text.find("[input]").unwrap_or(0);
+            let at = at + text[at..].find("layout").or_else(|| text[at..].find("variant")).unwrap_or(0);
+            let (line, key) = place(text, at);
+            return Err(ConfigError::Key { path: path.to_owned(), line, key, reason: error.to_string() });
         }
         Ok(config)
     }
@@ -251,6 +330,49 @@ fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     }
 }
 
+fn refresh_multiple<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        multiple if (1..=4).contains(&multiple) => Ok(multiple),
+        multiple => Err(serde::de::Error::custom(format!("{multiple} is not between 1 and 4"))),
+    }
+}
+
+fn sink<'de, D: Deserializer<'de>>(from: D) -> Result<SinkChoice, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "auto" => Ok(SinkChoice::Auto),
+        "monitor" => Ok(SinkChoice::Monitor),
+        "own" => Ok(SinkChoice::Own),
+        other => Err(serde::de::Error::custom(format!("{other:?} is not \"auto\", \"monitor\" or \"own\""))),
+    }
+}
+
+/// Tenths of a decibel from decibels.
+fn gain<'de, D: Deserializer<'de>>(from: D) -> Result<i16, D::Error> {
+    match f64::deserialize(from)? {
+        decibels if (-40.0..=20.0).contains(&decibels) => Ok((decibels * 10.0).round() as i16),
+        decibels => Err(serde::de::Error::custom(format!("{decibels} is not between -40 and 20"))),
+    }
+}
+
+fn socket<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    match path.as_os_str().is_empty() {
+        true => Ok(None),
+        false if path.is_absolute() => Ok(Some(path)),
+        false => Err(serde::de::Error::custom(format!("{path:?} is not an absolute path"))),
+    }
+}
+
+/// A list of xkb's names and nothing that could be more than that.
+fn xkb_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = String::deserialize(from)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",:_-()+".contains(&byte);
+    if name.len() > 256 || !name.bytes().all(plain) {
+        return Err(serde::de::Error::custom(format!("{name:?} is not a name of xkb's, such as \"de\" or \"us,ru\"")));
+    }
+    Ok(name)
+}
+
 fn uid<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     match u32::deserialize(from)? {
         0 => Err(serde::de::Error::custom("nothing of Lumen runs as root; name another user's number")),
@@ -304,9 +426,20 @@ mod tests {
                 "kind",
                 "exec",
                 "source",
+                "refresh_multiple",
                 "backend",
                 "bitrate_kbps",
                 "full_range",
+                "enabled",
+                "sink",
+                "gain_db",
+                "socket",
+                "enabled",
+                "backend",
+                "layout",
+                "variant",
+                "model",
+                "options",
                 "uid"
             ]
         );
@@ -321,6 +454,12 @@ mod tests {
         let config = parse("[desktop]\nkind = \"pattern\"\n[encode]\nbackend = \"x264\"\nfull_range = true\n").unwrap();
         assert_eq!(config.desktop.kind, DesktopKind::Pattern);
         assert_eq!(config.encode, Encode { backend: Backend::X264, bitrate_kbps: 0, full_range: true });
+        let config = parse("[audio]\nsink = \"own\"\ngain_db = -1.25\nsocket = \"/run/pw/pipewire-0\"\n").unwrap();
+        let socket = Some(PathBuf::from("/run/pw/pipewire-0"));
+        assert_eq!(config.audio, Audio { enabled: true, sink: SinkChoice::Own, gain_decibels_tenths: -13, socket });
+        assert_eq!(parse("[audio]\ngain_db = 6\n").unwrap().audio.gain_decibels_tenths, 60);
+        let config = parse("[input]\nbackend = \"none\"\nlayout = \"de\"\nvariant = \"neo\"\n").unwrap();
+        assert_eq!((config.input.backend, config.input.layout.as_str()), (HandsChoice::None, "de"));
     }
 
     #[test]
@@ -338,6 +477,15 @@ mod tests {
             ("[encode]\nbitrate_kbps = 12\n", "lumen.toml:2: encode.bitrate_kbps: "),
             ("[encode]\nfull_range = \"yes\"\n", "lumen.toml:2: encode.full_range: "),
             ("[encode]\nbackend = \"nvenc\"\n", "lumen.toml:2: encode.backend: "),
+            ("[display]\nrefresh_multiple = 0\n", "lumen.toml:2: display.refresh_multiple: "),
+            ("[audio]\ngain_db = 21\n", "lumen.toml:2: audio.gain_db: "),
+            ("[audio]\ngain_db = nan\n", "lumen.toml:2: audio.gain_db: "),
+            ("[audio]\nsink = \"mine\"\n", "lumen.toml:2: audio.sink: "),
+            ("[audio]\nsocket = \"pipewire-0\"\n", "lumen.toml:2: audio.socket: "),
+            ("[input]\nbackend = \"x11\"\n", "lumen.toml:2: input.backend: "),
+            ("[input]\nenabled = true\nlayout = \"atlantis\"\n", "lumen.toml:3: input.layout: "),
+            ("[input]\nvariant = \"atlantis\"\n", "lumen.toml:2: input.variant: "),
+            ("[input]\noptions = \"a b\"\n", "lumen.toml:2: input.options: "),
             ("[run]\nuid = 0\n", "lumen.toml:2: run.uid: "),
             ("[run\n", "lumen.toml:1: "),
             ("max = \n", "lumen.toml:1: max: "),

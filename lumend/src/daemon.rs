@@ -33,6 +33,7 @@ use crate::plumb::Kit;
 use crate::rate::Rate;
 use crate::reach::{Binaries, Reach};
 use crate::sockets::Sockets;
+use crate::uinput::Supply;
 
 /// Everything that can wake the loop.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,7 @@ pub struct Parts {
     pub door: Door,
     pub sockets: Sockets,
     pub desktop: Desktop,
+    pub supply: Supply,
     pub notify: Notify,
 }
 

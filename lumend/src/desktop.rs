@@ -2,6 +2,7 @@
 //!
 //! The daemon asks for outputs and connections here; what happens to the desktop comes back as the machine's events.
 
+mod hands;
 mod own;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ipc::{SessionId, Source};
+use ipc::{Hands, SessionId, Source};
 use lumen_core::Mode;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::config::DisplaySource;
 use crate::machine::{Attempt, Event};
 use crate::outputs::{OutputEvent, Outputs};
+pub use hands::Means;
 use own::News;
 pub use own::{Own, Program};
 
@@ -57,6 +59,7 @@ enum Kind {
 #[derive(Debug)]
 pub struct Desktop {
     kind: Kind,
+    means: Means,
     outputs: Option<Outputs>,
     retry_at: Option<u64>,
     /// The try that waits for its output, and the name of the output once it is there.
@@ -67,33 +70,34 @@ pub struct Desktop {
 }
 
 impl Desktop {
-    pub fn pattern() -> Self {
-        let mut desktop = Self::of(Kind::Pattern);
+    pub fn pattern(means: Means) -> Self {
+        let mut desktop = Self::of(Kind::Pattern, means);
         desktop.news.push(Event::DesktopUp);
         desktop
     }
 
     /// The session lumend was started in, as SWAYSOCK, WAYLAND_DISPLAY and XDG_RUNTIME_DIR name it.
-    pub fn found(now: u64, source: DisplaySource) -> Result<Self, NoDesktop> {
+    pub fn found(now: u64, source: DisplaySource, means: Means) -> Result<Self, NoDesktop> {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let control = path("SWAYSOCK").ok_or(NoDesktop::NotFound)?;
         // An absolute WAYLAND_DISPLAY replaces the directory, as it does for every Wayland client.
         let display = path("WAYLAND_DISPLAY").ok_or(NoDesktop::NotFound)?;
         let wayland = path("XDG_RUNTIME_DIR").unwrap_or_default().join(display);
-        let mut desktop = Self::of(Kind::Found(Sway { control, wayland, source }));
+        let mut desktop = Self::of(Kind::Found(Sway { control, wayland, source }), means);
         desktop.connect(now)?;
         Ok(desktop)
     }
 
     /// A headless sway of lumend's own: it is being started.
-    pub fn own(program: Program, source: DisplaySource) -> io::Result<Self> {
+    pub fn own(program: Program, source: DisplaySource, means: Means) -> io::Result<Self> {
         let paths = program.paths();
         let sway = Sway { control: paths.control, wayland: paths.wayland, source };
-        Ok(Self::of(Kind::Own(sway, Own::start(program)?)))
+        Ok(Self::of(Kind::Own(sway, Own::start(program)?), means))
     }
 
-    fn of(kind: Kind) -> Self {
-        Self { kind, outputs: None, retry_at: None, sessions: BTreeMap::new(), news: Vec::new(), hopeless: None }
+    fn of(kind: Kind, means: Means) -> Self {
+        let sessions = BTreeMap::new();
+        Self { kind, means, outputs: None, retry_at: None, sessions, news: Vec::new(), hopeless: None }
     }
 
     /// For people.
@@ -177,6 +181,14 @@ impl Desktop {
         let socket = dial(&sway.wayland)
             .map_err(|error| format!("cannot reach the compositor at {}: {error}", sway.wayland.display()))?;
         Ok(Source::Wlroots { socket, output })
+    }
+
+    /// What the session's pointer and keyboard act on, over a fresh connection. To be asked for after
+    /// [`Event::OutputReady`], which is when the seat exists. The error is for people.
+    pub fn hands(&self, session: SessionId) -> Result<Hands<OwnedFd>, String> {
+        let Some(sway) = self.sway() else { return self.means.bare() };
+        let output = self.sessions.get(&session).and_then(|(_, name)| name.clone());
+        self.means.on_sway(&sway.wayland, output.ok_or("its output is gone")?, String::new())
     }
 
     /// What to poll, and whether for writing too.

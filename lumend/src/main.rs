@@ -1,6 +1,6 @@
 //! The supervisor of Lumen and its command line. See ARCHITECTURE.md for the processes and who holds what.
 //!
-//! `unsafe` lives in `reach.rs` and `launcher/compositor.rs` alone.
+//! `unsafe` lives in `reach.rs`, `uinput.rs` and `launcher/compositor.rs` alone.
 #![deny(unsafe_code)]
 
 mod book;
@@ -16,6 +16,7 @@ mod failure;
 mod grumbles;
 mod host;
 mod identity;
+mod keymap;
 mod launcher;
 mod machine;
 mod notify;
@@ -28,6 +29,7 @@ mod run;
 mod sockets;
 mod status;
 mod swayipc;
+mod uinput;
 
 use std::process::ExitCode;
 

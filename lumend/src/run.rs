@@ -9,7 +9,7 @@ use ipc::event::now_ns;
 use crate::clients::Clients;
 use crate::config::{Config, DesktopKind};
 use crate::daemon::{Daemon, Parts};
-use crate::desktop::{Desktop, Program};
+use crate::desktop::{Desktop, Means, Program};
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -18,6 +18,7 @@ use crate::notify::Notify;
 use crate::places;
 use crate::reach::{Binaries, above_link};
 use crate::sockets::Sockets;
+use crate::uinput::Supply;
 
 /// Runs until told to stop.
 pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path, state: &Path) -> Result<(), Failure> {
@@ -29,6 +30,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let program = std::env::current_exe()?;
     let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
     let own = above_link(File::open("/proc/self/exe")?.as_fd())?;
+    let supply = Supply::open();
 
     places::settle(runtime, state, config.run.uid)?;
     let identity = Identity::load_or_create(state)?;
@@ -36,18 +38,19 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let door = Door::open(runtime)?;
     let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
     let now = now_ns();
+    let means = Means::new(&config.input, supply.available());
     let desktop = match config.desktop.kind {
-        DesktopKind::Pattern => Desktop::pattern(),
-        DesktopKind::Auto => Desktop::found(now, config.display.source.clone())?,
+        DesktopKind::Pattern => Desktop::pattern(means),
+        DesktopKind::Auto => Desktop::found(now, config.display.source.clone(), means)?,
         DesktopKind::Sway => {
             let program = Program::new(own, runtime, &config.desktop.exec);
-            Desktop::own(program, config.display.source.clone())?
+            Desktop::own(program, config.display.source.clone(), means)?
         }
     };
     let host = Host::new()?;
     let signer = Signer::new(identity, now);
-    let parts =
-        Parts { config, binaries, host, signer, clients, door, sockets, desktop, notify: Notify::from_environment() };
+    let notify = Notify::from_environment();
+    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop, supply, notify };
     Daemon::new(parts)?.run()
 }
 

@@ -1,0 +1,99 @@
+//! What pointer and keyboard of a session act on.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ipc::Hands;
+
+use super::dial;
+use crate::config::{HandsChoice, Input};
+use crate::keymap::{self, Keymap};
+
+/// What was configured, once for all sessions.
+#[derive(Debug)]
+pub struct Means {
+    choice: HandsChoice,
+    /// Or why there is none.
+    keymap: Result<Keymap, String>,
+    /// The kernel makes devices for lumend.
+    uinput: bool,
+}
+
+impl Means {
+    pub fn new(input: &Input, uinput: bool) -> Self {
+        // A host without xkb's data is found out when a keyboard is wanted, and serves everything else.
+        let keymap = keymap::compile(input).map_err(|error| error.to_string());
+        Self { choice: input.backend, keymap, uinput }
+    }
+
+    /// Where there is no compositor: the kernel's devices, if any.
+    pub(super) fn bare(&self) -> Result<Hands<OwnedFd>, String> {
+        match self.choice {
+            HandsChoice::None => Ok(Hands::None),
+            HandsChoice::Auto if !self.uinput => Ok(Hands::None),
+            HandsChoice::Auto | HandsChoice::Uinput => self.kernel(),
+            HandsChoice::Wlroots => {
+                Err("[input] backend is \"wlroots\", but the desktop has no compositor; set it to \"auto\"".into())
+            }
+        }
+    }
+
+    /// On a sway: its virtual devices over a fresh connection, unless something else was asked for.
+    pub(super) fn on_sway(&self, wayland: &Path, output: String, seat: String) -> Result<Hands<OwnedFd>, String> {
+        match self.choice {
+            HandsChoice::None => Ok(Hands::None),
+            HandsChoice::Uinput => self.kernel(),
+            HandsChoice::Auto | HandsChoice::Wlroots => {
+                let keymap = self.keymap.as_ref().map_err(Clone::clone)?;
+                let keymap = keymap.hand_over().map_err(|error| format!("cannot hand the keymap over: {error}"))?;
+                let socket = dial(wayland)
+                    .map_err(|error| format!("cannot reach the compositor at {}: {error}", wayland.display()))?;
+                Ok(Hands::Wlroots { socket, output, seat, keymap })
+            }
+        }
+    }
+
+    fn kernel(&self) -> Result<Hands<OwnedFd>, String> {
+        let way_out = "load the module uinput and let lumend's user read and write /dev/uinput, or set it to \"auto\"";
+        match self.uinput {
+            true => Ok(Hands::Uinput),
+            false => Err(format!("[input] backend is \"uinput\", but the kernel gives no devices; {way_out}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn means(backend: HandsChoice, uinput: bool) -> Means {
+        Means::new(&Input { backend, ..Input::default() }, uinput)
+    }
+
+    #[test]
+    fn the_best_that_there_is_unless_something_else_is_asked_for() {
+        assert!(matches!(means(HandsChoice::Auto, true).bare(), Ok(Hands::Uinput)));
+        assert!(matches!(means(HandsChoice::Auto, false).bare(), Ok(Hands::None)));
+        assert!(matches!(means(HandsChoice::None, true).bare(), Ok(Hands::None)));
+        assert!(means(HandsChoice::Uinput, false).bare().unwrap_err().contains("/dev/uinput"));
+        assert!(means(HandsChoice::Wlroots, true).bare().unwrap_err().contains("compositor"));
+
+        let path = std::env::temp_dir().join(format!("lumen-hands-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let _compositor = UnixListener::bind(&path).unwrap();
+        let on = |choice, uinput| means(choice, uinput).on_sway(&path, "HEADLESS-2".into(), "lumen-1".into());
+        match on(HandsChoice::Auto, true).unwrap() {
+            Hands::Wlroots { output, seat, keymap, .. } => {
+                assert_eq!((output.as_str(), seat.as_str()), ("HEADLESS-2", "lumen-1"));
+                assert!(keymap.bytes > 1000);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(on(HandsChoice::Uinput, true), Ok(Hands::Uinput)));
+        assert!(matches!(on(HandsChoice::None, true), Ok(Hands::None)));
+        std::fs::remove_file(&path).unwrap();
+        assert!(on(HandsChoice::Wlroots, true).unwrap_err().contains("cannot reach"));
+    }
+}
