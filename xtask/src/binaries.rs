@@ -31,8 +31,9 @@ impl Profile {
 }
 
 /// Every program a host and its tests run.
-const PROGRAMS: &[&str] = &["lumend", "lumen-capture", "lumen-encode", "lumen-net", "lumen-client"];
-const INSTRUMENTS: &[&str] = &["scene", "floor", "baseline"];
+const PROGRAMS: &[&str] =
+    &["lumend", "lumen-capture", "lumen-encode", "lumen-net", "lumen-input", "lumen-audio", "lumen-client"];
+const INSTRUMENTS: &[&str] = &["scene", "floor", "baseline", "tone"];
 
 /// The repository's root.
 pub fn root() -> &'static Path {

@@ -10,5 +10,6 @@ pub mod client;
 pub mod deps;
 pub mod host;
 pub mod process;
+pub mod sound;
 pub mod stage;
 pub mod sway;
