@@ -8,22 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use e2e::wayland::scene::{self, Pace};
 use ipc::event::now_ns;
 use ipc::mailbox::FrameMeta;
 use ipc::plane::EXIT_REOPEN;
 use ipc::{FromCapture, Generation, PixelFormat, Source};
 use lumen_core::Mode;
-use scene::Pace;
 use support::sway::Sway;
 use support::{Plane, pointer, read_stamp};
 use wayland_client::Connection;
-
-// The client of the end-to-end tests: one more that draws the same would be no better.
-#[path = "../../e2e/src/wayland/scene.rs"]
-#[allow(dead_code)]
-mod scene;
-#[path = "../../e2e/src/wayland/window.rs"]
-mod window;
 
 fn mode() -> Mode {
     Mode::new(640, 360, 60_000).unwrap()
@@ -65,7 +58,8 @@ fn pictures_of_a_moving_client_come_in_order() {
     let format = plane.opened(1, mode(), output(&sway, "HEADLESS-1"));
     let mut reader = plane.wire(1, format);
     let compositor = Connection::from_socket(sway.stream()).unwrap();
-    let client = thread::spawn(move || scene::run(compositor, Pace::Compositor, Duration::from_secs(3)).unwrap());
+    let client =
+        thread::spawn(move || scene::run(compositor, Pace::Compositor, Duration::from_secs(3), "scene", None).unwrap());
     let (mut stamps, mut published, mut before) = (Vec::new(), 0, 0);
     while !client.is_finished() {
         let look = |meta: FrameMeta, pixels: &[u8]| (meta, read_stamp(pixels, format));
@@ -95,7 +89,8 @@ fn an_output_faster_than_the_mode_is_taken_at_the_modes_rate() {
     let format = plane.opened(1, mode(), output(&sway, "HEADLESS-1"));
     let mut reader = plane.wire(1, format);
     let compositor = Connection::from_socket(sway.stream()).unwrap();
-    let client = thread::spawn(move || scene::run(compositor, Pace::Compositor, Duration::from_secs(3)).unwrap());
+    let client =
+        thread::spawn(move || scene::run(compositor, Pace::Compositor, Duration::from_secs(3), "scene", None).unwrap());
     let mut pictures = Vec::new();
     while !client.is_finished() {
         let look = |meta: FrameMeta, _: &[u8]| (meta.sequence, meta.captured_ns);

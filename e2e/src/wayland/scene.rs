@@ -1,5 +1,6 @@
 //! A full-screen application that moves: the synthetic desktop drawn into a window as fast as the compositor takes it.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -57,15 +58,26 @@ impl Report {
 
 /// Draws until `length` has passed since the first picture, the window is closed, or SIGTERM or SIGINT says so.
 ///
+/// What hands do to the window goes into `log`.
+///
 /// # Errors
 /// The compositor went away or cannot show a window.
-pub fn run(compositor: Connection, pace: Pace, length: Duration) -> anyhow::Result<Report> {
+pub fn run(
+    compositor: Connection,
+    pace: Pace,
+    length: Duration,
+    title: &str,
+    log: Option<File>,
+) -> anyhow::Result<Report> {
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGTERM);
     ends.add(Signal::SIGINT);
     ends.thread_block()?;
     let ended = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut window = Window::open(compositor, "lumen scene")?;
+    let mut window = Window::open(compositor, title)?;
+    if let Some(log) = log {
+        window.log_to(log);
+    }
     let mut scene = Scene::new(pace)?;
     loop {
         window.dispatch()?;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::hands::Hands;
 use anyhow::{Context, bail};
 use ipc::shm::{Mapping, sealed_memfd};
 use ipc::{FrameFormat, PixelFormat};
@@ -26,7 +27,8 @@ const DEFAULT_SIZE: (u16, u16) = (1280, 720);
 
 /// What the compositor has said.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
+    pub(super) hands: Hands,
     /// The size of the last `configure`, 0 where the choice is ours.
     wanted: (u16, u16),
     configured: bool,
@@ -83,8 +85,16 @@ impl Window {
         toplevel.set_fullscreen(None);
         surface.commit();
         connection.flush()?;
-        let state = State { ready: true, ..State::default() };
+        let mut state = State { ready: true, ..State::default() };
+        for seat in globals.contents().clone_list().iter().filter(|global| global.interface == "wl_seat") {
+            state.hands.seat(globals.registry(), seat.name, seat.version, &handle);
+        }
         Ok(Self { connection, queue, state, shm, surface, buffers: None, _role: (shell, xdg_surface, toplevel) })
+    }
+
+    /// Logs what hands do to the window from now on; see [`super::hands`].
+    pub fn log_to(&mut self, file: std::fs::File) {
+        self.state.hands.log_to(file);
     }
 
     /// What to poll before [`Window::dispatch`].
@@ -268,13 +278,18 @@ impl Dispatch<WlBuffer, (u32, usize)> for State {
 
 impl Dispatch<WlRegistry, GlobalListContents> for State {
     fn event(
-        _: &mut Self,
-        _: &WlRegistry,
-        _: wl_registry::Event,
+        state: &mut Self,
+        registry: &WlRegistry,
+        event: wl_registry::Event,
         _: &GlobalListContents,
         _: &Connection,
-        _: &QueueHandle<Self>,
+        queue: &QueueHandle<Self>,
     ) {
+        if let wl_registry::Event::Global { name, interface, version } = event
+            && interface == "wl_seat"
+        {
+            state.hands.seat(registry, name, version, queue);
+        }
     }
 }
 
