@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lumen_core::RawMode;
 use lumen_core::fec::Scheme;
 use lumen_core::hello::{
     self, ClientHello, ClientMessage, Code, ControlMessage, DEFAULT_PORT, FrameReader, HostMessage, Welcome,
 };
+use lumen_core::{AudioLayout, RawMode};
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -28,6 +28,10 @@ const WELCOME: Duration = Duration::from_secs(20);
 /// Silence after which either side takes the other for gone (PROTOCOL.md).
 const IDLE: u32 = 4_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Bytes of datagrams that may wait here: some hundred packets of sound.
+const DATAGRAMS_IN: usize = 64 << 10;
+/// Bytes of input that may wait to leave. What a slow network pushes out is sent again when it has become known as lost.
+const DATAGRAMS_OUT: usize = 64 << 10;
 
 /// What to ask of which host.
 #[derive(Clone, Debug)]
@@ -42,6 +46,12 @@ pub struct Options {
     pub pin: Option<Fingerprint>,
     /// Where probes go and media is expected from, if not the host's address and its media port.
     pub media: Option<SocketAddr>,
+    /// Sound to ask for; none for silence. What comes is [`crate::Session::sound`].
+    pub sound: Option<AudioLayout>,
+    /// Ask for a sink of the session's own, so that what the desktop plays does not sound at the host.
+    pub own_sink: bool,
+    /// Ask for hands: [`crate::Session::input`].
+    pub input: bool,
     /// How the host may call this client in its lists; at most 255 bytes of it travel.
     pub name: String,
 }
@@ -185,7 +195,8 @@ fn endpoint(identity: &Identity, verifier: Arc<HostVerifier>, address: SocketAdd
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(64 << 10))
         .receive_window(VarInt::from_u32(64 << 10))
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(Some(DATAGRAMS_IN))
+        .datagram_send_buffer_size(DATAGRAMS_OUT);
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport));
     let mut endpoint = Endpoint::client(any_like(address))?;
@@ -249,6 +260,12 @@ async fn ask(connection: &Connection, options: &Options, client: Fingerprint) ->
         bitrate_kbps: options.bitrate_kbps,
         codecs: hello::CODEC_H264,
         fec_schemes: 1 << Scheme::Cauchy as u8 | 1 << Scheme::Leopard as u8,
+        audio: options.sound,
+        own_sink: options.own_sink,
+        input: options.input,
+        audio: None,
+        own_sink: false,
+        input: false,
         name: options.name.clone(),
     };
     let mut bytes = Vec::new();

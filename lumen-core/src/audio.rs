@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cursor::Reader;
+
 /// First byte of an audio datagram.
 pub const AUDIO_DATAGRAM: u8 = 0xC9;
 /// Samples a second of every stream.
@@ -14,6 +16,24 @@ pub const FRAME_NS: u64 = 5_000_000;
 pub const MAX_CHANNELS: usize = 8;
 /// Most bytes of one Opus packet, of any layout and bit rate that this project uses.
 pub const MAX_PACKET: usize = 1100;
+/// Bytes of an audio datagram before its Opus packet.
+pub const HEADER_BYTES: usize = 1 + 4 + 8;
+
+/// Appends what stands before the Opus packet in a datagram. `seq` counts the session's packets from 0 and wraps;
+/// `pts_ns` is the host's CLOCK_MONOTONIC when the first sample was captured.
+pub fn encode_header(seq: u32, pts_ns: u64, out: &mut Vec<u8>) {
+    out.push(AUDIO_DATAGRAM);
+    out.extend_from_slice(&seq.to_le_bytes());
+    out.extend_from_slice(&pts_ns.to_le_bytes());
+}
+
+/// Sequence number, capture time in ns and Opus packet of a datagram; `None` if it is none, or the packet is empty or
+/// longer than [`MAX_PACKET`]. What the packet holds is for a decoder to judge.
+pub fn parse(datagram: &[u8]) -> Option<(u32, u64, &[u8])> {
+    let mut reader = Reader::new(datagram.strip_prefix(&[AUDIO_DATAGRAM])?);
+    let (seq, pts_ns, packet) = (reader.u32().ok()?, reader.u64().ok()?, reader.rest());
+    if packet.is_empty() || packet.len() > MAX_PACKET { None } else { Some((seq, pts_ns, packet)) }
+}
 
 /// Speakers, in the order in which samples are interleaved.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -38,6 +38,18 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Everything that is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// The next `length` bytes.
+    pub(crate) fn slice(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
     /// A `u16` length and as many bytes of UTF-8, at most [`MAX_STRING`].
     pub(crate) fn string(&mut self) -> Result<String, Malformed> {
         let length = usize::from(self.u16()?);

@@ -2,8 +2,10 @@
 //!
 //! PROTOCOL.md §3 and §4. A message is `u32 length | u8 kind | body`, little-endian; the length counts kind and body.
 
+use crate::audio::AudioLayout;
 use crate::cursor::{Malformed, Reader, put_string};
 use crate::fec::Scheme;
+use crate::input::Permissions;
 use crate::mode::{Mode, RawMode};
 use crate::packet::payload_bytes_valid;
 use crate::seal::MediaSecret;
@@ -18,6 +20,10 @@ pub const MAX_MESSAGE: usize = 16 * 1024;
 pub const DEFAULT_PORT: u16 = 47_800;
 /// [`ClientHello::codecs`] bit.
 pub const CODEC_H264: u8 = 1;
+/// Flag of `Hello`: [`ClientHello::own_sink`].
+const FLAG_OWN_SINK: u8 = 1;
+/// Flag of `Hello`: [`ClientHello::input`].
+const FLAG_INPUT: u8 = 2;
 
 /// Why a client is refused or a session ends: in `Refused` and `End`, and as QUIC application close codes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -74,6 +80,12 @@ pub struct ClientHello {
     pub codecs: u8,
     /// Bitmask: bit `n` for scheme `n`.
     pub fec_schemes: u8,
+    /// The sound that the client wants, if any.
+    pub audio: Option<AudioLayout>,
+    /// The host shall play into a sink made for this session and not into one of its own.
+    pub own_sink: bool,
+    /// The client has hands.
+    pub input: bool,
     /// For people.
     pub name: String,
 }
@@ -94,6 +106,10 @@ pub struct Welcome {
     pub secret: MediaSecret,
     pub media_port: u16,
     pub boot_id: [u8; 16],
+    /// The sound that the host will send, if any.
+    pub audio: Option<AudioLayout>,
+    /// What the client's hands may do now; nothing if it has none.
+    pub permissions: Permissions,
     /// For people.
     pub host_name: String,
 }
@@ -174,6 +190,56 @@ fn get_mode(reader: &mut Reader<'_>) -> Result<Mode, Malformed> {
     get_raw_mode(reader)?.try_into().map_err(|_| Malformed)
 }
 
+fn channels(audio: Option<AudioLayout>) -> u8 {
+    audio.map_or(0, |layout| layout.channels() as u8)
+}
+
+/// A count of channels; 0 is no sound.
+fn get_channels(reader: &mut Reader<'_>) -> Result<Option<AudioLayout>, Malformed> {
+    match reader.u8()? {
+        0 => Ok(None),
+        channels => AudioLayout::from_channels(channels).map(Some).ok_or(Malformed),
+    }
+}
+
+/// The channels and how Opus carries them, so that a decoder can be made from the message alone.
+fn put_layout(out: &mut Vec<u8>, audio: Option<AudioLayout>) {
+    out.push(channels(audio));
+    if let Some(layout) = audio {
+        out.extend_from_slice(&[layout.streams(), layout.coupled()]);
+        out.extend_from_slice(layout.mapping());
+    }
+}
+
+fn get_layout(reader: &mut Reader<'_>) -> Result<Option<AudioLayout>, Malformed> {
+    let Some(layout) = get_channels(reader)? else { return Ok(None) };
+    let mut same = reader.u8()? == layout.streams() && reader.u8()? == layout.coupled();
+    for &place in layout.mapping() {
+        same &= reader.u8()? == place;
+    }
+    if same { Ok(Some(layout)) } else { Err(Malformed) }
+}
+
+fn get_hello(reader: &mut Reader<'_>, version: u16) -> Result<ClientHello, Malformed> {
+    let (boot_id, mode, bitrate_kbps) = (reader.array()?, get_raw_mode(reader)?, reader.u32()?);
+    let (codecs, fec_schemes, audio, flags) = (reader.u8()?, reader.u8()?, get_channels(reader)?, reader.u8()?);
+    if flags & !(FLAG_OWN_SINK | FLAG_INPUT) != 0 {
+        return Err(Malformed);
+    }
+    Ok(ClientHello {
+        version,
+        boot_id,
+        mode,
+        bitrate_kbps,
+        codecs,
+        fec_schemes,
+        audio,
+        own_sink: flags & FLAG_OWN_SINK != 0,
+        input: flags & FLAG_INPUT != 0,
+        name: reader.string()?,
+    })
+}
+
 impl ControlMessage for ClientMessage {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -182,7 +248,9 @@ impl ControlMessage for ClientMessage {
                 out.extend_from_slice(&hello.boot_id);
                 put_mode(out, hello.mode);
                 out.extend_from_slice(&hello.bitrate_kbps.to_le_bytes());
-                out.extend_from_slice(&[hello.codecs, hello.fec_schemes]);
+                let own_sink = if hello.own_sink { FLAG_OWN_SINK } else { 0 };
+                let input = if hello.input { FLAG_INPUT } else { 0 };
+                out.extend_from_slice(&[hello.codecs, hello.fec_schemes, channels(hello.audio), own_sink | input]);
                 put_string(out, &hello.name);
             }),
             Self::Start => framed(out, 2, |_| ()),
@@ -199,15 +267,7 @@ impl ControlMessage for ClientMessage {
                 if version != VERSION {
                     return Err(HelloError::Version(version));
                 }
-                Self::Hello(ClientHello {
-                    version,
-                    boot_id: reader.array()?,
-                    mode: get_raw_mode(&mut reader)?,
-                    bitrate_kbps: reader.u32()?,
-                    codecs: reader.u8()?,
-                    fec_schemes: reader.u8()?,
-                    name: reader.string()?,
-                })
+                Self::Hello(get_hello(&mut reader, version)?)
             }
             2 => Self::Start,
             3 => Self::Bye,
@@ -234,6 +294,8 @@ impl ControlMessage for HostMessage {
                 out.extend_from_slice(&welcome.secret.0);
                 out.extend_from_slice(&welcome.media_port.to_le_bytes());
                 out.extend_from_slice(&welcome.boot_id);
+                put_layout(out, welcome.audio);
+                out.push(welcome.permissions.bits());
                 put_string(out, &welcome.host_name);
             }),
             Self::Reconfigure { generation, mode } => framed(out, 130, |out| {
@@ -271,6 +333,8 @@ fn get_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
         secret: MediaSecret(reader.array()?),
         media_port: reader.u16()?,
         boot_id: reader.array()?,
+        audio: get_layout(reader)?,
+        permissions: Permissions::from_bits(reader.u8()?).ok_or(Malformed)?,
         host_name: reader.string()?,
     };
     if welcome.parity_floor_percent > 100 || !payload_bytes_valid(welcome.shard_size) {

@@ -1,7 +1,22 @@
 //! Input events: what a hand did, as types whose every value may be injected. PROTOCOL.md §16.
 
+#[cfg(test)]
+mod any;
+mod codec;
+
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use any::any_event;
+
+/// First byte of a datagram of input events, from client to host.
+pub const INPUT_DATAGRAM: u8 = 0xCB;
+/// First byte of the answer to one.
+pub const INPUT_ACK_DATAGRAM: u8 = 0xCC;
+/// First byte of a datagram of force feedback, from host to client.
+pub const RUMBLE_DATAGRAM: u8 = 0xCA;
+/// Most bytes of a datagram of input events; fits QUIC's least path, 1200 bytes of UDP, with room to spare.
+pub const MAX_INPUT_DATAGRAM: usize = 1100;
 /// Pads that one client may have.
 pub const MAX_PADS: u8 = 16;
 /// Touch contacts at a time.
@@ -20,6 +35,10 @@ pub const RUMBLE_BYTES: usize = 5;
 pub const MOTION_UNITS: i32 = 256;
 /// Scroll amounts are in 1/120 of a notch, as evdev's REL_WHEEL_HI_RES is.
 pub const SCROLL_UNITS: i32 = 120;
+/// Largest motion of one event along an axis, in the units of [`MOTION_UNITS`]: 65 536 pixels.
+pub const MAX_MOTION: i32 = 1 << 24;
+/// Largest scroll of one event, in the units of [`SCROLL_UNITS`]: about 8700 notches.
+pub const MAX_SCROLL: i32 = 1 << 20;
 
 /// What a client may do with its hands. Bits: 1 pointer (and touch), 2 keyboard (and text), 4 gamepads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -245,9 +264,14 @@ pub struct Held {
 }
 
 impl Held {
+    /// The bits of [`buttons`](Self::buttons) that mean something.
+    pub const BUTTONS: u8 = 0x1F;
+    /// Nothing is down.
+    pub const NOTHING: Self = Self { keys: [0; MAX_HELD], count: 0, buttons: 0, contacts: 0 };
+
     /// Keys beyond [`MAX_HELD`] are not told, and so lifted.
     pub fn new(keys: impl IntoIterator<Item = KeyCode>, buttons: u8, contacts: u16) -> Self {
-        let mut held = Self { keys: [0; MAX_HELD], count: 0, buttons: buttons & 0x1F, contacts };
+        let mut held = Self { keys: [0; MAX_HELD], count: 0, buttons: buttons & Self::BUTTONS, contacts };
         for (slot, key) in held.keys.iter_mut().zip(keys) {
             *slot = key.get();
             held.count += 1;
@@ -268,7 +292,7 @@ pub enum InputEvent {
         pressed: bool,
     },
     Text(Text),
-    /// In 1/256 pixel; right and down positive.
+    /// In 1/256 pixel, at most [`MAX_MOTION`] either way; right and down positive.
     Motion {
         dx: i32,
         dy: i32,
@@ -282,7 +306,7 @@ pub enum InputEvent {
         button: Button,
         pressed: bool,
     },
-    /// In 1/120 notch.
+    /// In 1/120 notch, at most [`MAX_SCROLL`] either way.
     Scroll {
         axis: Axis,
         amount: i32,

@@ -146,6 +146,8 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
                 secret,
                 media_port: streamer.port(),
                 boot_id: if plan.other_machine { [9; 16] } else { seen.hello.boot_id },
+                audio: None,
+                permissions: lumen_core::Permissions::NONE,
                 host_name: "test host".to_owned(),
             };
             say(&mut send, &HostMessage::Welcome(welcome)).await;

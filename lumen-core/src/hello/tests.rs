@@ -10,6 +10,9 @@ fn hello() -> ClientHello {
         bitrate_kbps: 20_000,
         codecs: CODEC_H264,
         fec_schemes: 6,
+        audio: Some(AudioLayout::Surround51),
+        own_sink: true,
+        input: false,
         name: "büro".into(),
     }
 }
@@ -26,6 +29,8 @@ fn welcome() -> Welcome {
         secret: MediaSecret([5; 32]),
         media_port: 47_801,
         boot_id: [1; 16],
+        audio: Some(AudioLayout::Surround71),
+        permissions: Permissions::POINTER,
         host_name: "host".into(),
     }
 }
@@ -98,6 +103,41 @@ fn a_welcome_out_of_bounds_is_malformed() {
         let mut reader = FrameReader::default();
         reader.push(&bytes(&[HostMessage::Welcome(spoilt)]));
         assert_eq!(reader.poll::<HostMessage>(), Err(HelloError::Malformed));
+    }
+}
+
+#[test]
+fn sound_and_hands_survive_the_wire() {
+    for audio in AudioLayout::ALL.into_iter().map(Some).chain([None]) {
+        for (own_sink, input) in [(false, false), (false, true), (true, false), (true, true)] {
+            let message = ClientMessage::Hello(ClientHello { audio, own_sink, input, ..hello() });
+            assert_eq!(ClientMessage::decode(&bytes(std::slice::from_ref(&message))[4..]), Ok(message));
+        }
+        for permissions in (0..8).filter_map(Permissions::from_bits) {
+            let message = HostMessage::Welcome(Welcome { audio, permissions, ..welcome() });
+            assert_eq!(HostMessage::decode(&bytes(std::slice::from_ref(&message))[4..]), Ok(message));
+        }
+    }
+}
+
+#[test]
+fn sound_and_hands_out_of_bounds_are_malformed() {
+    // Kind, version, boot id, mode, bit rate, codecs, schemes; then channels and flags.
+    const CHANNELS: usize = 1 + 2 + 16 + 8 + 4 + 2;
+    let good = bytes(&[ClientMessage::Hello(hello())])[4..].to_vec();
+    for (at, value) in [(CHANNELS, 1), (CHANNELS, 3), (CHANNELS, 255), (CHANNELS + 1, 4), (CHANNELS + 1, 0x83)] {
+        let mut spoilt = good.clone();
+        spoilt[at] = value;
+        assert_eq!(ClientMessage::decode(&spoilt), Err(HelloError::Malformed), "{value} at {at}");
+    }
+    // Kind, numbers, mode, three bytes, payload size, secret, port, boot id; then channels, streams, coupled, mapping.
+    const LAYOUT: usize = 1 + 8 + 8 + 3 + 2 + 32 + 2 + 16;
+    let good = bytes(&[HostMessage::Welcome(welcome())])[4..].to_vec();
+    assert_eq!(good[LAYOUT..LAYOUT + 11], [8, 5, 3, 0, 1, 6, 7, 2, 3, 4, 5]);
+    for at in LAYOUT..=LAYOUT + 11 {
+        let mut spoilt = good.clone();
+        spoilt[at] += 9;
+        assert_eq!(HostMessage::decode(&spoilt), Err(HelloError::Malformed), "at {at}");
     }
 }
 

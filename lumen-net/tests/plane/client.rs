@@ -67,6 +67,9 @@ pub fn hello() -> ClientHello {
         bitrate_kbps: 20_000,
         codecs: CODEC_H264,
         fec_schemes: 6,
+        audio: None,
+        own_sink: false,
+        input: false,
         name: "test".into(),
     }
 }
