@@ -39,7 +39,17 @@ pub enum Hands<F> {
     None,
     /// A wlroots compositor, over a connected Wayland socket that nobody has spoken on yet. Both names are of globals:
     /// `wl_output.name` and `wl_seat.name`; an empty seat is the compositor's first.
-    Wlroots { socket: F, output: String, seat: String, keymap: Keymap<F> },
+    Wlroots {
+        socket: F,
+        output: String,
+        seat: String,
+        /// The compositor moves every seat's keyboard focus (and cursor) to a window that opens, whoever opened it. A
+        /// key that no keyboard has (an evdev code above KEY_MAX), pressed and released on a virtual keyboard of this
+        /// seat with nothing else held, brings the seat's focus back to its own output: before every key press, and
+        /// before a button press or a scroll. It reaches no window. None where sessions cannot take each other's focus.
+        focus_key: Option<u32>,
+        keymap: Keymap<F>,
+    },
     /// Kernel devices, asked for with `Want`.
     Uinput,
 }
@@ -184,10 +194,11 @@ impl<F> Hands<F> {
         Ok(match self {
             Self::None => Hands::None,
             Self::Uinput => Hands::Uinput,
-            Self::Wlroots { socket, output, seat, keymap } => Hands::Wlroots {
+            Self::Wlroots { socket, output, seat, focus_key, keymap } => Hands::Wlroots {
                 socket: map(socket)?,
                 output,
                 seat,
+                focus_key,
                 keymap: Keymap { memory: map(keymap.memory)?, bytes: keymap.bytes },
             },
         })
