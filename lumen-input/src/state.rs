@@ -1,1 +1,292 @@
 //! What outlives the plane: the layout of the memory that lumend keeps.
+//!
+//! Only one plane writes it at a time, and its heir reads it. The predecessor may have been killed in the middle of a
+//! store, or have been somebody else's by then, so that everything in it is checked like anything from outside: what
+//! makes no sense is as if it had never been noted. Presses are noted before they are injected and releases after, so
+//! that the heir lifts too much rather than too little.
+//!
+//! ```text
+//!    0  u64       MAGIC; anything else: the whole memory is nothing
+//!   64  96 bytes  keys that are down, a bit per evdev code
+//!  160  u8        buttons, a bit each as on the wire
+//!  162  u16       touch contacts, a bit each
+//! 4096  16 × 2048 pads: 0 u8 1 if a gain was told, 2 u16 the gain; from 64 on 16 × 64 bytes of effects
+//! ```
+
+use std::os::fd::BorrowedFd;
+
+use ipc::STATE_BYTES;
+use ipc::shm::{Mapping, ShmError};
+use lumen_core::InputEvent;
+use lumen_core::input::{Button, KeyCode, MAX_CONTACTS, MAX_PADS, PadIndex, TouchPhase};
+
+/// Changes with the layout, so that a plane of another build finds nothing rather than nonsense.
+const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand1");
+const KEYS: usize = 64;
+const KEY_BYTES: usize = 0x300 / 8;
+const BUTTONS: usize = 160;
+const CONTACTS: usize = 162;
+const PADS: usize = 4096;
+const PAD_BYTES: usize = 2048;
+const GAIN_TOLD: usize = 0;
+const GAIN: usize = 2;
+const EFFECTS: usize = 64;
+
+/// Effects that a pad stores.
+pub const MAX_EFFECTS: usize = 16;
+/// Bytes of one effect in the kept memory.
+pub const EFFECT_BYTES: usize = 64;
+
+const _: () = assert!(KEYS + KEY_BYTES <= BUTTONS && PADS + MAX_PADS as usize * PAD_BYTES <= STATE_BYTES);
+const _: () = assert!(EFFECTS + MAX_EFFECTS * EFFECT_BYTES <= PAD_BYTES);
+
+/// The kept memory, mapped and of a known layout.
+#[derive(Debug)]
+struct Memory(Mapping);
+
+impl Memory {
+    fn attach(state: BorrowedFd<'_>) -> Result<Self, ShmError> {
+        let mut memory = Self(Mapping::read_write(state, STATE_BYTES)?);
+        let bytes = memory.bytes();
+        if bytes[..8] != MAGIC.to_le_bytes() {
+            bytes.fill(0);
+            bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        }
+        Ok(memory)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // `attach` has mapped it for writing.
+        self.0.as_mut_slice().unwrap_or_default()
+    }
+
+    fn get<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0.as_slice().get(at..at + N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
+    }
+
+    fn set(&mut self, at: usize, value: &[u8]) {
+        if let Some(bytes) = self.bytes().get_mut(at..at + value.len()) {
+            bytes.copy_from_slice(value);
+        }
+    }
+}
+
+/// What is held down.
+#[derive(Debug)]
+pub struct HeldState(Memory);
+
+impl HeldState {
+    /// Maps the kept memory; fresh memory, and memory of another layout, holds nothing.
+    ///
+    /// # Errors
+    /// The memory is not what lumend makes: [`STATE_BYTES`], sealed.
+    pub fn attach(state: BorrowedFd<'_>) -> Result<Self, ShmError> {
+        Memory::attach(state).map(Self)
+    }
+
+    /// Notes what an event presses. Call it before the event is injected.
+    pub fn before(&mut self, event: &InputEvent) {
+        match *event {
+            InputEvent::Key { code, pressed: true } => self.key(code, true),
+            InputEvent::Button { button, pressed: true } => self.button(button, true),
+            InputEvent::Touch { contact, phase: TouchPhase::Down, .. } => self.contact(contact, true),
+            _ => {}
+        }
+    }
+
+    /// Notes what an event lifts. Call it after the event was injected.
+    pub fn after(&mut self, event: &InputEvent) {
+        match *event {
+            InputEvent::Key { code, pressed: false } => self.key(code, false),
+            InputEvent::Button { button, pressed: false } => self.button(button, false),
+            InputEvent::Touch { contact, phase: TouchPhase::Up | TouchPhase::Cancel, .. } => {
+                self.contact(contact, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that lift everything noted, keys first. Nothing is forgotten by this: inject each, then say so with
+    /// [`HeldState::after`].
+    pub fn lift(&self) -> Vec<InputEvent> {
+        let keys: [u8; KEY_BYTES] = self.0.get(KEYS);
+        let [buttons] = self.0.get(BUTTONS);
+        let contacts = u16::from_le_bytes(self.0.get(CONTACTS));
+        let keys = (0..KEY_BYTES as u16 * 8)
+            .filter(|&code| keys[usize::from(code / 8)] & 1 << (code % 8) != 0)
+            .filter_map(KeyCode::new)
+            .map(|code| InputEvent::Key { code, pressed: false });
+        let buttons = Button::ALL
+            .into_iter()
+            .filter(|&button| buttons & 1 << button as u8 != 0)
+            .map(|button| InputEvent::Button { button, pressed: false });
+        let contacts = (0..MAX_CONTACTS)
+            .filter(|&contact| contacts & 1 << contact != 0)
+            .map(|contact| InputEvent::Touch { contact, phase: TouchPhase::Cancel, x: 0, y: 0, pressure: 0 });
+        keys.chain(buttons).chain(contacts).collect()
+    }
+
+    fn key(&mut self, code: KeyCode, down: bool) {
+        let at = KEYS + usize::from(code.get() / 8);
+        let [byte] = self.0.get(at);
+        self.0.set(at, &[with(byte.into(), (code.get() % 8) as u8, down) as u8]);
+    }
+
+    fn button(&mut self, button: Button, down: bool) {
+        let [byte] = self.0.get(BUTTONS);
+        self.0.set(BUTTONS, &[with(byte.into(), button as u8, down) as u8]);
+    }
+
+    fn contact(&mut self, contact: u8, down: bool) {
+        if contact < MAX_CONTACTS {
+            let bits = u16::from_le_bytes(self.0.get(CONTACTS));
+            self.0.set(CONTACTS, &with(bits, contact, down).to_le_bytes());
+        }
+    }
+}
+
+const fn with(bits: u16, index: u8, set: bool) -> u16 {
+    if set { bits | 1 << index } else { bits & !(1 << index) }
+}
+
+/// Force feedback of the pads: what their readers have uploaded and started.
+#[derive(Debug)]
+pub struct PadsState(Memory);
+
+impl PadsState {
+    /// As [`HeldState::attach`]; both may be had of the same memory.
+    ///
+    /// # Errors
+    /// The memory is not what lumend makes.
+    pub fn attach(state: BorrowedFd<'_>) -> Result<Self, ShmError> {
+        Memory::attach(state).map(Self)
+    }
+
+    /// The gain that was told, if one was.
+    pub fn gain(&self, pad: PadIndex) -> Option<u16> {
+        let [told] = self.0.get(base(pad) + GAIN_TOLD);
+        (told == 1).then(|| u16::from_le_bytes(self.0.get(base(pad) + GAIN)))
+    }
+
+    pub fn set_gain(&mut self, pad: PadIndex, gain: u16) {
+        self.0.set(base(pad) + GAIN, &gain.to_le_bytes());
+        self.0.set(base(pad) + GAIN_TOLD, &[1]);
+    }
+
+    /// The record of an effect; its meaning is [`crate::haptics::effect`]'s.
+    pub fn effect(&self, pad: PadIndex, effect: usize) -> [u8; EFFECT_BYTES] {
+        if effect < MAX_EFFECTS { self.0.get(base(pad) + EFFECTS + effect * EFFECT_BYTES) } else { [0; EFFECT_BYTES] }
+    }
+
+    /// Writes a record so that a plane killed on the way leaves none rather than half a one: its first byte says
+    /// whether it counts.
+    pub fn set_effect(&mut self, pad: PadIndex, effect: usize, record: &[u8; EFFECT_BYTES]) {
+        if effect < MAX_EFFECTS {
+            let at = base(pad) + EFFECTS + effect * EFFECT_BYTES;
+            self.0.set(at, &[0]);
+            order();
+            self.0.set(at + 1, &record[1..]);
+            order();
+            self.0.set(at, &record[..1]);
+        }
+    }
+
+    /// Forgets a pad.
+    pub fn clear(&mut self, pad: PadIndex) {
+        self.0.set(base(pad), &[0; PAD_BYTES]);
+    }
+}
+
+/// The stores before are made before those after: a process that is killed has made all or a first part of them.
+fn order() {
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+fn base(pad: PadIndex) -> usize {
+    PADS + usize::from(pad.get()) * PAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use ipc::shm::sealed_memfd;
+
+    use super::*;
+
+    fn key(code: u16, pressed: bool) -> InputEvent {
+        InputEvent::Key { code: KeyCode::new(code).unwrap(), pressed }
+    }
+
+    fn touch(contact: u8, phase: TouchPhase) -> InputEvent {
+        InputEvent::Touch { contact, phase, x: 1, y: 2, pressure: 3 }
+    }
+
+    #[test]
+    fn an_heir_finds_what_was_pressed_and_not_lifted() {
+        let memory = sealed_memfd("state", STATE_BYTES).unwrap();
+        let mut state = HeldState::attach(memory.as_fd()).unwrap();
+        assert!(state.lift().is_empty());
+        let left = InputEvent::Button { button: Button::Left, pressed: true };
+        for event in [key(1, true), key(30, true), key(0x2FF, true), left, touch(15, TouchPhase::Down)] {
+            state.before(&event);
+        }
+        state.after(&key(30, false));
+        drop(state);
+        let mut heir = HeldState::attach(memory.as_fd()).unwrap();
+        let lifted = heir.lift();
+        let released = InputEvent::Button { button: Button::Left, pressed: false };
+        let cancelled = InputEvent::Touch { contact: 15, phase: TouchPhase::Cancel, x: 0, y: 0, pressure: 0 };
+        assert_eq!(lifted, [key(1, false), key(0x2FF, false), released, cancelled]);
+        for event in &lifted {
+            heir.after(event);
+        }
+        assert!(heir.lift().is_empty());
+    }
+
+    #[test]
+    fn an_event_is_noted_on_the_safe_side_of_its_injection() {
+        let memory = sealed_memfd("state", STATE_BYTES).unwrap();
+        let mut state = HeldState::attach(memory.as_fd()).unwrap();
+        state.after(&key(30, true));
+        assert!(state.lift().is_empty());
+        state.before(&key(30, true));
+        state.before(&key(30, false));
+        assert_eq!(state.lift(), [key(30, false)]);
+    }
+
+    #[test]
+    fn memory_of_another_layout_holds_nothing_and_nonsense_lifts_only_what_exists() {
+        let memory = sealed_memfd("state", STATE_BYTES).unwrap();
+        let mut raw = Mapping::read_write(memory.as_fd(), STATE_BYTES).unwrap();
+        raw.as_mut_slice().unwrap().fill(0xFF);
+        assert!(HeldState::attach(memory.as_fd()).unwrap().lift().is_empty());
+        raw.as_mut_slice().unwrap()[8..].fill(0xFF);
+        let lifted = HeldState::attach(memory.as_fd()).unwrap().lift();
+        // Every key that may be typed at all, five buttons, sixteen contacts.
+        assert_eq!(lifted.len(), 0xFF + (0x300 - 0x160) + 5 + 16);
+    }
+
+    #[test]
+    fn pads_do_not_touch_each_other() {
+        let memory = sealed_memfd("state", STATE_BYTES).unwrap();
+        let mut state = PadsState::attach(memory.as_fd()).unwrap();
+        let pads = || (0..MAX_PADS).filter_map(PadIndex::new);
+        for pad in pads() {
+            assert_eq!(state.gain(pad), None);
+            state.set_gain(pad, pad.get().into());
+            state.set_effect(pad, MAX_EFFECTS - 1, &[pad.get() + 1; EFFECT_BYTES]);
+            state.set_effect(pad, MAX_EFFECTS, &[0xEE; EFFECT_BYTES]);
+        }
+        let heir = PadsState::attach(memory.as_fd()).unwrap();
+        for pad in pads() {
+            assert_eq!(heir.gain(pad), Some(pad.get().into()));
+            assert_eq!(heir.effect(pad, MAX_EFFECTS - 1), [pad.get() + 1; EFFECT_BYTES]);
+            assert_eq!(heir.effect(pad, 0), [0; EFFECT_BYTES]);
+        }
+        state.clear(PadIndex::new(3).unwrap());
+        assert_eq!(heir.gain(PadIndex::new(3).unwrap()), None);
+        assert_eq!(heir.gain(PadIndex::new(4).unwrap()), Some(4));
+        assert!(HeldState::attach(memory.as_fd()).unwrap().lift().is_empty());
+    }
+}
