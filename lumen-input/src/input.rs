@@ -1,23 +1,180 @@
 //! The plane: one loop over the link, the ring of events, the backends and one timer.
+//!
+//! The order of a session is `Wire` → `Wired` → events → `Retire`. A plane is wired once in its life: a wiring's Wayland
+//! connection and what the plane knows of the session end with it, and a fresh plane takes over from the state that
+//! lumend keeps. When the link closes, everything is lifted before the plane ends.
 
-// How the kernel's devices plug in (`uinput.rs`, `state.rs`, `haptics.rs`):
-//
-//   let held = State::attach(wiring.state.as_fd())?;   // Result<State, ShmError>; the route's: held(), set_held(&Held)
-//   let state = State::attach(wiring.state.as_fd())?;  // a second mapping, uinput's own: pads, effects
-//   let uinput = Uinput::new(wiring.kept, state, hands); // hands: bool, keyboard, mouse and touch screen too, not only pads
-//   route: held state's keys, buttons, contacts are lifted through `Inject::inject` before the first event
-//   impl Inject for Uinput                              // fds: non-blocking, all read by dispatch
-//   uinput.wants(&mut self) -> impl Iterator<Item = DeviceId>    // each once: FromInput::Want
-//   uinput.dropped(&mut self) -> impl Iterator<Item = DeviceId>  // each once: FromInput::Dropped
-//   uinput.device(DeviceId, Option<OwnedFd>)            // the answer to Want
-//   uinput.rumbles(&mut self, now_ns) -> impl Iterator<Item = Rumble> // due now, changes and repeats
-//   uinput.pads() -> u32                                // plugged in
-//   State::held(&self) -> Held, State::set_held(&mut self, &Held)
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
+use ipc::event::now_ns;
+use ipc::link::{Link, LinkError};
 use ipc::plane::{Exit, PlaneError, Startup};
+use ipc::{FromInput, Generation, ToInput};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// Runs the plane until its link closes.
+use crate::inject::InjectError;
+use crate::wired::{Wired, WiredError};
+use crate::wlr::Pages;
+
+/// Seals the plane and runs it until its link closes.
+///
+/// # Errors
+/// A peer that broke the rules, or a failure of the plane itself; a backend that fails is reported over the link.
 pub fn run(startup: Startup) -> Result<Exit, PlaneError> {
-    let _link = startup.seal()?;
-    Ok(Exit::Stopped)
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
+        .map_err(io::Error::from)?;
+    let pages = Pages::new()?;
+    let link = startup.seal()?;
+    Plane { link, timer, armed: None, phase: Phase::Fresh(pages) }.run()
+}
+
+struct Plane {
+    link: Link,
+    timer: TimerFd,
+    /// What the timer is set to.
+    armed: Option<u64>,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Not wired yet.
+    Fresh(Pages),
+    Wired(Box<Wired>),
+    /// It was wired, and that has ended.
+    Over,
+}
+
+/// What there may be to do after a wait. The timer and the backends find out by themselves.
+#[derive(Clone, Copy)]
+struct Woken {
+    link: bool,
+    /// The ring of events.
+    ring: bool,
+}
+
+impl Plane {
+    fn run(mut self) -> Result<Exit, PlaneError> {
+        loop {
+            let woken = self.wait()?;
+            let turn = match self.obey(woken.link) {
+                Ok(()) => self.turn(woken.ring),
+                Err(error) => Err(error),
+            };
+            match turn {
+                Ok(()) => {}
+                Err(WiredError::Inject(InjectError::Gone(_))) => return Ok(Exit::Reopen),
+                Err(WiredError::Inject(InjectError::Failed(reason))) => self.give_up(reason)?,
+                Err(WiredError::Plane(error)) => {
+                    self.let_go();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something can be read or is due.
+    fn wait(&mut self) -> Result<Woken, PlaneError> {
+        let wired = match &self.phase {
+            Phase::Wired(wired) => Some(wired),
+            Phase::Fresh(_) | Phase::Over => None,
+        };
+        let due = wired.and_then(|wired| wired.deadline());
+        if due != self.armed {
+            match due {
+                // A time of zero would disarm the timer.
+                Some(at) => {
+                    let at = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
+                    self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+                }
+                None => self.timer.unset(),
+            }
+            .map_err(io::Error::from)?;
+            self.armed = due;
+        }
+        let mut fds = vec![self.link.as_fd(), self.timer.as_fd()];
+        if let Some(wired) = wired {
+            wired.fds(&mut fds);
+        }
+        let mut fds: Vec<_> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Woken { link: false, ring: false }),
+            Err(errno) => return Err(io::Error::from(errno).into()),
+        }
+        let readable = |index: usize| fds.get(index).is_some_and(|fd| fd.any() != Some(false));
+        Ok(Woken { link: readable(0), ring: readable(2) })
+    }
+
+    fn turn(&mut self, rung: bool) -> Result<(), WiredError> {
+        match &mut self.phase {
+            Phase::Wired(wired) => wired.turn(&self.link, rung),
+            Phase::Fresh(_) | Phase::Over => Ok(()),
+        }
+    }
+
+    /// Does what lumend says.
+    fn obey(&mut self, readable: bool) -> Result<(), WiredError> {
+        while let Some(received) =
+            readable.then(|| self.link.recv::<ToInput<OwnedFd>>()).transpose().map_err(plane)?.flatten()
+        {
+            match received.message {
+                ToInput::Ping(cookie) => self.link.send(FromInput::Pong(cookie)).map_err(plane)?,
+                ToInput::Wire(wiring) => match std::mem::replace(&mut self.phase, Phase::Over) {
+                    Phase::Fresh(pages) => {
+                        let generation = wiring.generation;
+                        match Wired::new(wiring, pages, now_ns()) {
+                            Ok(wired) => self.phase = Phase::Wired(Box::new(wired)),
+                            Err(WiredError::Inject(InjectError::Failed(reason))) => self.failed(generation, reason)?,
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Phase::Wired(_) | Phase::Over => return Err(PlaneError::peer("wired a second time").into()),
+                },
+                ToInput::Permit(permissions) => {
+                    if let Phase::Wired(wired) = &mut self.phase {
+                        wired.permit(permissions, now_ns());
+                    }
+                }
+                ToInput::Device { device, fd } => {
+                    if let Phase::Wired(wired) = &mut self.phase {
+                        wired.device(device, fd, now_ns());
+                    }
+                }
+                ToInput::Retire { generation } => {
+                    if matches!(&self.phase, Phase::Wired(wired) if wired.generation() <= generation) {
+                        self.let_go();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The backend is no use any more.
+    fn give_up(&mut self, reason: String) -> Result<(), PlaneError> {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Wired(wired) => self.failed(wired.generation(), reason),
+            Phase::Fresh(_) | Phase::Over => Ok(()),
+        }
+    }
+
+    fn failed(&self, generation: Generation, reason: String) -> Result<(), PlaneError> {
+        Ok(self.link.send(FromInput::Failed { generation, reason })?)
+    }
+
+    /// Lifts everything and forgets the wiring.
+    fn let_go(&mut self) {
+        if let Phase::Wired(mut wired) = std::mem::replace(&mut self.phase, Phase::Over) {
+            wired.let_go(now_ns());
+        }
+    }
+}
+
+fn plane(error: LinkError) -> WiredError {
+    WiredError::Plane(error.into())
 }

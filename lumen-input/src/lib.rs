@@ -12,4 +12,5 @@ pub mod keymap;
 pub mod route;
 pub mod state;
 pub mod uinput;
+pub mod wired;
 pub mod wlr;

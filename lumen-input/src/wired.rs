@@ -1,0 +1,303 @@
+//! One generation's work: events from net's ring to the backends, rumble back, and what is told of it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ipc::event::{Event as Wake, now_ns};
+use ipc::link::Link;
+use ipc::plane::PlaneError;
+use ipc::ring::{RingConsumer, RingProducer};
+use ipc::{
+    DeviceId, FromInput, Generation, Hands, HandsBackend, InputBackends, InputStats, InputWiring, PadsBackend, RingFds,
+    TouchBackend,
+};
+use lumen_core::histogram::WindowedHistogram;
+use lumen_core::input::MAX_EVENT;
+use lumen_core::{InputEvent, Permissions};
+
+use crate::haptics::Haptics;
+use crate::inject::{Inject, InjectError, Injected};
+use crate::route::{Route, Verdict};
+use crate::state::{HeldState, PadsState};
+use crate::uinput::{Request, Uinput};
+use crate::wlr::{Pages, Place, Wlr};
+
+/// Between two `Stats`.
+const STATS_INTERVAL_NS: u64 = 1_000_000_000;
+/// Events injected before they are flushed, should more be waiting.
+const BATCH: usize = 32;
+
+/// Why a generation ends.
+#[derive(Debug, thiserror::Error)]
+pub enum WiredError {
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
+    #[error(transparent)]
+    Inject(#[from] InjectError),
+}
+
+/// A generation and everything that it was given.
+pub struct Wired {
+    generation: Generation,
+    events: RingConsumer,
+    haptics: Haptics,
+    route: Route,
+    held: HeldState,
+    backends: Backends,
+    kinds: InputBackends,
+    /// `Wired` has been said.
+    told: bool,
+    stats: InputStats,
+    stats_at: u64,
+    wait: WindowedHistogram,
+    /// What the route wants injected; empty between events.
+    steps: Vec<InputEvent>,
+    /// When the events of the batch under way came to net.
+    arrivals: Vec<u64>,
+}
+
+/// Where events become real.
+struct Backends {
+    /// Pointer and keyboard of a compositor.
+    desk: Option<Box<dyn Inject>>,
+    /// Pads, and where there is no compositor everything else.
+    kernel: Option<Uinput>,
+}
+
+impl Backends {
+    /// The backend that an event belongs to.
+    fn of(&mut self, event: &InputEvent) -> Option<&mut dyn Inject> {
+        match (event, &mut self.desk, &mut self.kernel) {
+            (
+                InputEvent::PadArrived { .. } | InputEvent::PadRemoved { .. } | InputEvent::PadState { .. },
+                _,
+                kernel,
+            ) => kernel.as_mut().map(|kernel| kernel as &mut dyn Inject),
+            (_, Some(desk), _) => Some(desk.as_mut()),
+            (_, None, kernel) => kernel.as_mut().map(|kernel| kernel as &mut dyn Inject),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn Inject> {
+        let kernel = self.kernel.as_ref().map(|kernel| kernel as &dyn Inject);
+        self.desk.as_deref().into_iter().chain(kernel)
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut dyn Inject) -> Result<(), InjectError>) -> Result<(), InjectError> {
+        if let Some(desk) = &mut self.desk {
+            act(desk.as_mut())?;
+        }
+        self.kernel.as_mut().map_or(Ok(()), |kernel| act(kernel))
+    }
+}
+
+impl Wired {
+    /// Takes a wiring. `pages` are for text.
+    ///
+    /// # Errors
+    /// `Inject` if the backend cannot be used at all; `Plane` for rings that are none.
+    pub fn new(wiring: InputWiring<OwnedFd>, pages: Pages, now_ns: u64) -> Result<Self, WiredError> {
+        let InputWiring { session, generation, permissions, hands, uinput, events, haptics, state, kept } = wiring;
+        let unusable = |error: ipc::shm::ShmError| PlaneError::failed(format!("the wiring cannot be used: {error}"));
+        let RingFds { memory, data, credit, geometry } = events;
+        let events = RingConsumer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+        let RingFds { memory, data, credit, geometry } = haptics;
+        let haptics = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+        let held = HeldState::attach(state.as_fd()).map_err(unusable)?;
+        let pads = PadsState::attach(state.as_fd()).map_err(unusable)?;
+
+        let on_kernel = uinput && matches!(hands, Hands::Uinput);
+        let desk: Option<Box<dyn Inject>> = match hands {
+            Hands::None | Hands::Uinput => None,
+            Hands::Wlroots { socket, output, seat, focus_key, keymap } => {
+                let place = Place { output, seat, focus_key };
+                Some(Box::new(Wlr::open(socket, place, keymap, pages, now_ns)?))
+            }
+        };
+        let kinds = match (&desk, on_kernel) {
+            // A kernel's touch screen would belong to the compositor's first seat, if it looked at the kernel at all.
+            (Some(_), _) => (HandsBackend::Wlroots, TouchBackend::Emulated),
+            (None, true) => (HandsBackend::Uinput, TouchBackend::Native),
+            (None, false) => (HandsBackend::None, TouchBackend::None),
+        };
+        let pads_backend = if uinput { PadsBackend::Uinput } else { PadsBackend::None };
+        let kinds = InputBackends { hands: kinds.0, touch: kinds.1, pads: pads_backend };
+        Ok(Self {
+            generation,
+            events: events.map_err(unusable)?,
+            haptics: Haptics::new(haptics.map_err(unusable)?, generation),
+            route: Route::new(permissions, kinds.touch == TouchBackend::Emulated),
+            held,
+            backends: Backends { desk, kernel: uinput.then(|| Uinput::new(session, kept, pads, on_kernel, now_ns)) },
+            kinds,
+            told: false,
+            stats: InputStats::default(),
+            stats_at: now_ns + STATS_INTERVAL_NS,
+            wait: WindowedHistogram::default(),
+            steps: Vec::with_capacity(64),
+            arrivals: Vec::with_capacity(BATCH),
+        })
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What to wait for: the ring of events, and the backends.
+    pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.push(self.events.data().as_fd());
+        for backend in self.backends.all() {
+            backend.fds(fds);
+        }
+    }
+
+    /// When to take a turn although nothing became readable.
+    pub fn deadline(&self) -> Option<u64> {
+        self.backends.all().filter_map(Inject::deadline).chain([self.stats_at]).min()
+    }
+
+    pub fn permit(&mut self, permissions: Permissions, now_ns: u64) {
+        self.route.permit(permissions, &mut self.steps);
+        self.inject(now_ns);
+        self.flush(now_ns);
+    }
+
+    /// The answer to a `Want`.
+    pub fn device(&mut self, device: DeviceId, fd: Option<OwnedFd>, now_ns: u64) {
+        if let Some(kernel) = &mut self.backends.kernel {
+            kernel.device(device, fd, now_ns);
+        }
+    }
+
+    /// Lifts everything.
+    pub fn let_go(&mut self, now_ns: u64) {
+        self.route.let_go(&mut self.steps);
+        self.inject(now_ns);
+        self.flush(now_ns);
+        if let Some(kernel) = &mut self.backends.kernel {
+            kernel.hush();
+            kernel.rumbles().for_each(|rumble| self.haptics.send(rumble, now_ns));
+        }
+    }
+
+    /// Everything there is to do now; `rung`: the ring's wake-up is to be drained.
+    ///
+    /// # Errors
+    /// The end of a backend; net breaking the rules.
+    pub fn turn(&mut self, link: &Link, rung: bool) -> Result<(), WiredError> {
+        let now = now_ns();
+        if rung {
+            self.events.data().drain();
+        }
+        self.backends.each(|backend| backend.dispatch(now))?;
+        if self.ready() {
+            if !self.told {
+                self.told = true;
+                self.heal(now);
+                let told = FromInput::Wired { generation: self.generation, backends: self.kinds };
+                link.send(told).map_err(PlaneError::from)?;
+            }
+            self.pump()?;
+        }
+        self.tell(link, now)?;
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        self.backends.all().all(Inject::ready)
+    }
+
+    /// Lifts what a dead plane held.
+    fn heal(&mut self, now_ns: u64) {
+        self.steps.extend(self.held.lift());
+        self.stats.healed += self.steps.len() as u64;
+        self.inject(now_ns);
+        self.flush(now_ns);
+    }
+
+    /// Injects what the ring holds, as long as the backends take it.
+    fn pump(&mut self) -> Result<(), WiredError> {
+        let mut bytes = Vec::with_capacity(MAX_EVENT);
+        while self.ready() {
+            let Some(chunk) = self.events.peek().map_err(PlaneError::peer)? else { break };
+            let header = *chunk.header();
+            bytes.clear();
+            let event = chunk.read(&mut bytes).ok().and_then(|()| InputEvent::decode(&bytes));
+            self.events.release();
+            let event = event.ok_or_else(|| PlaneError::peer("a malformed input event"))?;
+            self.event(&event, now_ns());
+            self.arrivals.push(header.captured_ns);
+            if self.arrivals.len() == BATCH {
+                self.finish();
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Sends a batch on its way.
+    fn finish(&mut self) {
+        if self.arrivals.is_empty() {
+            return;
+        }
+        self.flush(now_ns());
+        let now = now_ns();
+        for arrived_ns in self.arrivals.drain(..) {
+            self.wait.record(now, now.saturating_sub(arrived_ns));
+        }
+    }
+
+    fn event(&mut self, event: &InputEvent, now_ns: u64) {
+        match self.route.event(event, &mut self.steps) {
+            Verdict::Passed => self.stats.events += 1,
+            Verdict::Forbidden => self.stats.forbidden += 1,
+            Verdict::TooMany => self.stats.unsupported += 1,
+            Verdict::Healed(lifted) => self.stats.healed += lifted,
+        }
+        self.inject(now_ns);
+    }
+
+    /// Injects what the route wants. An event counts as unsupported once, whatever became of its parts.
+    fn inject(&mut self, now_ns: u64) {
+        let mut unsupported = false;
+        for step in self.steps.drain(..) {
+            self.held.before(&step);
+            let injected = self.backends.of(&step).map_or(Injected::Unsupported, |to| to.inject(&step, now_ns));
+            self.held.after(&step);
+            unsupported |= injected == Injected::Unsupported;
+        }
+        self.stats.unsupported += u64::from(unsupported);
+    }
+
+    fn flush(&mut self, now_ns: u64) {
+        // Flushing has no errors; they come with the next dispatch.
+        let _ = self.backends.each(|backend| {
+            backend.flush(now_ns);
+            Ok(())
+        });
+    }
+
+    /// Says what there is to say: devices, rumble, numbers.
+    fn tell(&mut self, link: &Link, now: u64) -> Result<(), PlaneError> {
+        if let Some(kernel) = &mut self.backends.kernel {
+            for request in kernel.requests() {
+                link.send(match request {
+                    Request::Want(device) => FromInput::Want(device),
+                    Request::Dropped(device) => FromInput::Dropped(device),
+                })?;
+            }
+            for rumble in kernel.rumbles() {
+                self.haptics.send(rumble, now);
+            }
+            self.stats.pads = kernel.pads();
+            self.haptics.check().map_err(PlaneError::peer)?;
+        }
+        if now >= self.stats_at {
+            self.stats_at = now + STATS_INTERVAL_NS;
+            let wait = self.wait.summary(now);
+            self.stats.rumbles = self.haptics.sent();
+            (self.stats.wait_p50_us, self.stats.wait_p99_us) = (wait.p50, wait.p99);
+            link.send(FromInput::Stats { generation: self.generation, stats: self.stats })?;
+        }
+        Ok(())
+    }
+}
