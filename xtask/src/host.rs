@@ -65,9 +65,10 @@ impl<'a> Host<'a> {
         match desktop {
             Some(Desktop::Sway) => command.args(["--desktop", "sway"]),
             Some(Desktop::Pattern) => command.args(["--desktop", "pattern"]),
-            None => command.envs(environment.iter().map(|(key, value)| (key, value))),
+            None => &mut command,
         };
         let child = command
+            .envs(environment.iter().map(|(key, value)| (key, value)))
             .arg("--config")
             .arg(config)
             .arg("--state")
