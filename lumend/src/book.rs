@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ipc::{CaptureStats, EncodeStats, Generation, SessionStats};
+use ipc::{AudioStats, CaptureStats, EncodeStats, Generation, InputBackends, InputStats, SessionStats};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -46,6 +46,38 @@ fn add_encode(a: EncodeStats, b: EncodeStats) -> EncodeStats {
     }
 }
 
+/// What is of the moment, and not a counter, is the newer's.
+fn add_audio(a: AudioStats, b: AudioStats) -> AudioStats {
+    AudioStats {
+        packets: a.packets.saturating_add(b.packets),
+        silent: a.silent.saturating_add(b.silent),
+        dropped: a.dropped.saturating_add(b.dropped),
+        overruns: a.overruns.saturating_add(b.overruns),
+        quantum: b.quantum,
+        wait_us: b.wait_us,
+    }
+}
+
+fn add_input(a: InputStats, b: InputStats) -> InputStats {
+    InputStats {
+        events: a.events.saturating_add(b.events),
+        forbidden: a.forbidden.saturating_add(b.forbidden),
+        unsupported: a.unsupported.saturating_add(b.unsupported),
+        healed: a.healed.saturating_add(b.healed),
+        pads: b.pads,
+        rumbles: a.rumbles.saturating_add(b.rumbles),
+        wait_p50_us: b.wait_p50_us,
+        wait_p99_us: b.wait_p99_us,
+    }
+}
+
+/// Where a session's sound comes from, in words.
+#[derive(Clone, Default, Debug)]
+pub struct SoundSource {
+    pub backend: String,
+    pub sink: String,
+}
+
 /// One session's reports.
 #[derive(Clone, Default, Debug)]
 pub struct Book {
@@ -54,6 +86,11 @@ pub struct Book {
     net: SessionStats,
     /// The encoder's name, once one has answered.
     pub encoder: String,
+    audio: Summed<AudioStats>,
+    input: Summed<InputStats>,
+    /// None until the session's audio plane has answered; the same of its input plane.
+    pub sound: Option<SoundSource>,
+    pub hands: Option<InputBackends>,
     /// Time, frames and bytes of recent reports, oldest first.
     samples: VecDeque<(u64, u64, u64)>,
 }
@@ -65,6 +102,16 @@ impl Book {
 
     pub fn encode_reports(&mut self, generation: Generation, stats: EncodeStats) {
         self.encode.report(generation, stats, add_encode);
+    }
+
+    /// Counted by the branch's own generations.
+    pub fn audio_reports(&mut self, generation: Generation, stats: AudioStats) {
+        self.audio.report(generation, stats, add_audio);
+    }
+
+    /// Counted by the branch's own generations.
+    pub fn input_reports(&mut self, generation: Generation, stats: InputStats) {
+        self.input.report(generation, stats, add_input);
     }
 
     pub fn net_reports(&mut self, now: u64, stats: SessionStats) {
@@ -87,6 +134,16 @@ impl Book {
     /// Since the session began.
     pub fn encode(&self) -> EncodeStats {
         add_encode(self.encode.before, self.encode.now)
+    }
+
+    /// Since the session began.
+    pub fn audio(&self) -> AudioStats {
+        add_audio(self.audio.before, self.audio.now)
+    }
+
+    /// Since the session began.
+    pub fn input(&self) -> InputStats {
+        add_input(self.input.before, self.input.now)
     }
 
     pub fn net(&self) -> &SessionStats {
@@ -122,6 +179,15 @@ mod tests {
         book.capture_reports(Generation(2), stats(30));
         book.capture_reports(Generation(1), stats(7000));
         assert_eq!(book.capture(), CaptureStats { captured: 130, skipped: 13 });
+
+        let stats = |packets, quantum| AudioStats { packets, quantum, ..AudioStats::default() };
+        book.audio_reports(Generation(1), stats(200, 1024));
+        book.audio_reports(Generation(2), stats(50, 256));
+        assert_eq!(book.audio(), stats(250, 256), "what is of the moment is not summed");
+        let stats = |events, pads| InputStats { events, pads, ..InputStats::default() };
+        book.input_reports(Generation(1), stats(9, 2));
+        book.input_reports(Generation(3), stats(1, 1));
+        assert_eq!(book.input(), stats(10, 1));
     }
 
     #[test]

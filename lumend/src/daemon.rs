@@ -3,7 +3,9 @@
 
 mod act;
 mod ctl;
+mod hands;
 mod hear;
+mod sound;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -27,12 +29,14 @@ use crate::door::{Door, VisitorId};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Signer;
+use crate::keep::Keep;
 use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
 use crate::notify::Notify;
 use crate::plumb::Kit;
 use crate::rate::Rate;
 use crate::reach::{Binaries, Reach};
 use crate::sockets::Sockets;
+use crate::sound::Sound;
 use crate::uinput::Supply;
 
 /// Everything that can wake the loop.
@@ -67,6 +71,7 @@ pub struct Parts {
     pub sockets: Sockets,
     pub desktop: Desktop,
     pub supply: Supply,
+    pub sound: Sound,
     pub notify: Notify,
 }
 
@@ -79,6 +84,8 @@ pub struct Daemon {
     planes: BTreeMap<PlaneId, Reach>,
     kits: BTreeMap<SessionId, Kit>,
     books: BTreeMap<SessionId, Book>,
+    /// What outlives a session's input plane.
+    keeps: BTreeMap<SessionId, Keep>,
     counters: NetCounters,
     /// Of log lines that clients can cause.
     news: Rate,
@@ -98,9 +105,13 @@ impl Daemon {
         }
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let limits =
-            Limits { max_sessions: parts.config.sessions.max as usize, bitrate_kbps: parts.config.encode.bitrate_kbps };
-        let machine = Machine::new(limits, parts.clients.iter(), now_ns());
+        let limits = Limits {
+            max_sessions: parts.config.sessions.max as usize,
+            bitrate_kbps: parts.config.encode.bitrate_kbps,
+            audio: parts.config.audio.enabled,
+            input: parts.config.input.enabled,
+        };
+        let machine = Machine::new(limits, parts.clients.iter(), parts.sound.records(), now_ns());
         Ok(Self {
             parts,
             machine,
@@ -109,6 +120,7 @@ impl Daemon {
             planes: BTreeMap::new(),
             kits: BTreeMap::new(),
             books: BTreeMap::new(),
+            keeps: BTreeMap::new(),
             counters: NetCounters::default(),
             news: Rate::new(now_ns(), 50, 2),
             told_of_failure: false,
@@ -250,6 +262,7 @@ impl Daemon {
                 Event::CannotOpen { session, reason, .. } | Event::CannotWire { session, reason } => {
                     warn!("session {session}: {reason}");
                 }
+                Event::CannotWireBranch { session, kind, reason, .. } => self.tell_of_obstacle(*session, *kind, reason),
                 _ => {}
             }
             let now = now_ns();
@@ -266,6 +279,7 @@ impl Daemon {
         let machine = &self.machine;
         self.kits.retain(|id, _| machine.session(*id).is_some());
         self.books.retain(|id, _| machine.session(*id).is_some());
+        self.clear_keeps();
     }
 }
 

@@ -3,8 +3,12 @@
 //!
 //! Time is nanoseconds of CLOCK_MONOTONIC, which never run backwards.
 
+mod branch;
 mod event;
+mod fate;
 mod intake;
+mod janitor;
+mod ledger;
 mod policy;
 mod process;
 #[cfg(test)]
@@ -13,9 +17,12 @@ mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::{EndCode, Fingerprint, PlaneKind, SessionId};
+use ipc::{DefaultSink, EndCode, Fingerprint, PlaneKind, SessionId};
 
-pub use event::{Action, Attempt, Event, Exit, PlaneId};
+pub use branch::{Branch, Demand, Stage};
+pub use event::{Action, Attempt, Ends, Event, Exit, PlaneId};
+use janitor::Janitor;
+use ledger::Ledger;
 pub use policy::Crashes;
 use process::Due;
 pub use process::{Phase, Process, Slot};
@@ -31,12 +38,17 @@ pub struct Limits {
     pub max_sessions: usize,
     /// For clients that do not ask for a bitrate; 0: by mode.
     pub bitrate_kbps: u32,
+    /// Whether sessions may have sound, and hands.
+    pub audio: bool,
+    pub input: bool,
 }
 
 pub struct Machine {
     limits: Limits,
     allowed: BTreeSet<Fingerprint>,
     net: Slot,
+    janitor: Janitor,
+    ledger: Ledger,
     sessions: BTreeMap<SessionId, Session>,
     /// Every process that has not been reaped, also those that no slot holds any more.
     processes: BTreeMap<PlaneId, Process>,
@@ -52,12 +64,19 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine whose desktop is not up yet.
-    pub fn new(limits: Limits, allowed: impl IntoIterator<Item = Fingerprint>, now: u64) -> Self {
+    /// A machine whose desktop is not up yet. `undo` is what an earlier lumend's audio planes have left changed.
+    pub fn new(
+        limits: Limits,
+        allowed: impl IntoIterator<Item = Fingerprint>,
+        undo: impl IntoIterator<Item = DefaultSink>,
+        now: u64,
+    ) -> Self {
         Self {
             limits,
             allowed: allowed.into_iter().collect(),
             net: Slot::new(PlaneKind::Net),
+            janitor: Janitor::new(),
+            ledger: Ledger::new(undo, now),
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
@@ -90,6 +109,9 @@ impl Machine {
             Event::Broken { plane, reason } => self.kill(plane, reason, now),
             Event::Exited { plane, exit } => {
                 if let Some(process) = self.processes.remove(&plane) {
+                    if self.ledger.exited(plane, exit == Exit::Stopped) {
+                        self.out.push(Action::KeepRecords(self.ledger.records()));
+                    }
                     self.lost(plane, &process, &exit, now);
                 }
             }
@@ -118,6 +140,10 @@ impl Machine {
                 {
                     session.output = Output::Ready;
                     session.mode = mode;
+                    // Its hands need not wait any longer for a compositor to connect to.
+                    if let Some(input) = &mut session.input {
+                        input.wire_at = None;
+                    }
                 }
             }
             Event::OutputFailed { session, attempt, reason } => {
@@ -131,6 +157,17 @@ impl Machine {
                 }
             }
             Event::CannotWire { session, reason } => self.end(session, EndCode::Unavailable, reason, now),
+            Event::CannotWireBranch { session, kind, generation, reason } => {
+                self.cannot_wire_branch(session, kind, generation, reason, now);
+            }
+            Event::BranchBroken { plane, session, kind, generation, reason } if self.is_net(plane) => {
+                self.branch_broken(session, kind, generation, reason, now);
+            }
+            Event::Record { plane, record } => self.record(plane, record, now),
+            Event::CannotRecord { plane, reason } => self.cannot_record(plane, reason, now),
+            Event::Undone { plane, ours } => self.undone(plane, &ours),
+            Event::CannotUndo { plane } => self.cannot_undo(plane, now),
+            Event::Permissions { client, permissions } => self.permissions(client, permissions),
             Event::DesktopUp => self.desktop = Ok(()),
             Event::DesktopDown { reason } => self.desktop_down(reason, now),
             Event::Permit { client, allowed } => self.permit(client, allowed, now),
@@ -146,7 +183,7 @@ impl Machine {
             }
             Event::Shutdown => self.shutdown(now),
             // Late words of a network plane that has been replaced.
-            Event::Ask { .. } | Event::Withdrawn { .. } | Event::Gone { .. } => {}
+            Event::Ask { .. } | Event::Withdrawn { .. } | Event::Gone { .. } | Event::BranchBroken { .. } => {}
             Event::Tick => self.tick(now),
         }
         self.settle(now);
@@ -158,7 +195,8 @@ impl Machine {
         let processes = self.processes.values().filter_map(Process::deadline);
         let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
         let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at]).flatten();
-        processes.chain(slots).chain(sessions).min()
+        let branches = self.sessions.values().flat_map(|s| s.audio.iter().chain(&s.input)).filter_map(|b| b.wire_at);
+        processes.chain(slots).chain(sessions).chain(branches).chain(self.janitor_deadline()).min()
     }
 
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
@@ -173,12 +211,17 @@ impl Machine {
         &self.net
     }
 
+    /// The slot of the audio plane that serves no session.
+    pub fn janitor(&self) -> &Slot {
+        &self.janitor.slot
+    }
+
     pub fn process(&self, id: PlaneId) -> Option<&Process> {
         self.processes.get(&id)
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        std::iter::once(&self.net).chain(self.sessions.values().flat_map(|s| [&s.capture, &s.encode]))
+        std::iter::once(&self.net).chain(self.sessions.values().flat_map(Session::slots))
     }
 
     fn is_ready(&self, plane: PlaneId) -> bool {
@@ -232,6 +275,7 @@ impl Machine {
                 // The outputs went with the desktop: there is nothing to release.
                 session.output = Output::Wanted;
             }
+            self.hands_lost(id, now);
         }
     }
 
@@ -251,118 +295,6 @@ impl Machine {
         }
     }
 
-    fn restart(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) {
-        let slot = match session {
-            None if kind == PlaneKind::Net => Some(&mut self.net),
-            None => None,
-            Some(id) => self.sessions.get_mut(&id).and_then(|s| s.slot_mut(kind)),
-        };
-        let Some(slot) = slot else { return };
-        let old = slot.current;
-        slot.renew(now);
-        if let Some(plane) = old {
-            self.vacated(session, now);
-            self.close(plane, now);
-        }
-    }
-
-    /// A process that sat in a slot does so no more: what it took part in begins anew without it.
-    fn vacated(&mut self, session: Option<SessionId>, now: u64) {
-        match session {
-            Some(id) => {
-                let ready = self.ready(id);
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.retire(ready, now, &mut self.out);
-                }
-            }
-            // Nobody is left to tell the clients, and their open requests died with it.
-            None => {
-                let ids: Vec<_> = self.sessions.keys().copied().collect();
-                for id in ids {
-                    self.drop_session(id, now);
-                }
-            }
-        }
-    }
-
-    fn lost(&mut self, plane: PlaneId, process: &Process, exit: &Exit, now: u64) {
-        let slot = match process.session {
-            None => Some(&mut self.net),
-            Some(id) => self.sessions.get_mut(&id).and_then(|s| s.slot_mut(process.kind)),
-        };
-        let Some(slot) = slot.filter(|slot| slot.current == Some(plane)) else { return };
-        let unasked;
-        let exit = match exit {
-            Exit::Stopped => {
-                unasked = Exit::Crashed("it stopped without being told to".into());
-                &unasked
-            }
-            other => other,
-        };
-        let verdict = slot.lost(exit, now);
-        if let Some(session) = process.session.and_then(|id| self.sessions.get_mut(&id)) {
-            session.obstacle = format!("the {} plane: {exit}", process.kind);
-        }
-        self.vacated(process.session, now);
-        if let (Err(reason), Some(id)) = (verdict, process.session) {
-            self.end(id, EndCode::Unavailable, reason, now);
-        }
-    }
-
-    /// SIGKILL now, and its slot is free at once: a heir need not wait for the body.
-    fn kill(&mut self, plane: PlaneId, reason: String, now: u64) {
-        let Some(process) = self.processes.get_mut(&plane).filter(|p| p.phase != Phase::Killed) else { return };
-        process.phase = Phase::Killed;
-        self.out.push(Action::Kill { plane, reason: reason.clone() });
-        let process = process.clone();
-        self.lost(plane, &process, &Exit::Crashed(reason), now);
-    }
-
-    fn close(&mut self, plane: PlaneId, now: u64) {
-        if let Some(process) = self.processes.get_mut(&plane)
-            && !process.is_leaving()
-        {
-            process.close(now);
-            self.out.push(Action::Close(plane));
-        }
-    }
-
-    /// Ends a session and tells its client why.
-    fn end(&mut self, id: SessionId, code: EndCode, reason: String, now: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let ask = session.ask.take();
-        if let Some(plane) = self.ready_net() {
-            self.out.push(match ask {
-                Some(ask) => Action::Refuse { plane, ask, code, reason },
-                None => Action::End { plane, session: id, code, reason },
-            });
-        }
-        self.drop_session(id, now);
-    }
-
-    /// Takes a session apart; its client knows already, or cannot be told.
-    fn drop_session(&mut self, id: SessionId, now: u64) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        for plane in [session.capture.current, session.encode.current].into_iter().flatten() {
-            self.close(plane, now);
-        }
-        if session.output != Output::Wanted {
-            self.out.push(Action::ReleaseOutput(id));
-        }
-    }
-
-    fn shutdown(&mut self, now: u64) {
-        self.stopping = true;
-        let ids: Vec<_> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.end(id, EndCode::Shutdown, "the host is shutting down".into(), now);
-        }
-        self.net.retry_at = None;
-        if let Some(plane) = self.net.current.take() {
-            self.close(plane, now);
-        }
-    }
-
     fn tick(&mut self, now: u64) {
         let planes: Vec<_> = self.processes.keys().copied().collect();
         for plane in planes {
@@ -372,6 +304,7 @@ impl Machine {
                 None => {}
             }
         }
+        self.tick_janitor(now);
         let overdue: Vec<_> =
             self.sessions.values().filter(|s| s.patience.is_some_and(|at| now >= at)).map(|s| s.id).collect();
         for id in overdue {
@@ -399,7 +332,7 @@ impl Machine {
         }
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
-            for kind in [PlaneKind::Capture, PlaneKind::Encode] {
+            for kind in [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input] {
                 let due = self.sessions.get(&id).and_then(|s| s.slot(kind)).is_some_and(|slot| slot.is_due(now));
                 if due {
                     let plane = self.start(kind, Some(id), now);
@@ -417,7 +350,9 @@ impl Machine {
                 self.out.push(Action::AcquireOutput { session: id, attempt, mode: session.mode });
             }
             session.advance(ready, now, &mut self.out);
+            self.settle_branches(id, now);
         }
+        self.settle_janitor(now);
     }
 
     fn start(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) -> PlaneId {

@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat, geteuid, setgroups, s
 use crate::durable;
 
 /// What a run of `lumend` as root may leave behind.
-const FILES: [&str; 3] = [crate::identity::KEY_FILE, crate::identity::CERTIFICATE_FILE, crate::clients::FILE];
+const FILES: [&str; 4] =
+    [crate::identity::KEY_FILE, crate::identity::CERTIFICATE_FILE, crate::clients::FILE, crate::sound::FILE];
 
 /// A directory lumend cannot have. The text says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use ipc::shm::sealed_memfd;
 use ipc::{
     AskId, EncodeSettings, EncodeWiring, FrameFormat, Generation, NetWiring, Pool, RingFds, RingGeometry, SessionId,
 };
-use lumen_core::Mode;
+use lumen_core::{AudioLayout, Mode, Permissions};
 
 /// One with capture, one in the mailbox, one with encode, and one for capture to draw on while it hands the last over.
 const BUFFERS: usize = 4;
@@ -23,6 +23,9 @@ pub struct Share {
     pub ask: Option<AskId>,
     pub mode: Mode,
     pub bitrate_kbps: u32,
+    /// What the client is told of its sound, and of what its hands may do.
+    pub audio: Option<AudioLayout>,
+    pub permissions: Permissions,
 }
 
 /// A generation on its way to its planes: each end leaves once.
@@ -36,7 +39,7 @@ pub struct Kit {
 impl Kit {
     /// Makes a generation's memory and returns net's ends.
     pub fn make(share: Share, format: FrameFormat) -> io::Result<(Self, NetWiring<OwnedFd>)> {
-        let Share { session, generation, ask, mode, bitrate_kbps } = share;
+        let Share { session, generation, ask, mode, bitrate_kbps, audio, permissions } = share;
         let (video, video_producer) = ring("lumen-video", RingGeometry::video(mode, bitrate_kbps))?;
         let (feedback, feedback_consumer) = ring("lumen-feedback", RingGeometry::FEEDBACK)?;
         let writer = Pool {
@@ -53,20 +56,7 @@ impl Kit {
         };
         let encode = Some((reader, video_producer, feedback_consumer));
         let kit = Self { generation, encode, capture: Some(writer) };
-        Ok((
-            kit,
-            NetWiring {
-                session,
-                generation,
-                ask,
-                mode,
-                bitrate_kbps,
-                audio: None,
-                permissions: lumen_core::Permissions::NONE,
-                video,
-                feedback,
-            },
-        ))
+        Ok((kit, NetWiring { session, generation, ask, mode, bitrate_kbps, audio, permissions, video, feedback }))
     }
 
     pub fn encode(
@@ -85,7 +75,7 @@ impl Kit {
 }
 
 /// Both ends of a ring.
-fn ring(name: &str, geometry: RingGeometry) -> io::Result<(RingFds<OwnedFd>, RingFds<OwnedFd>)> {
+pub fn ring(name: &str, geometry: RingGeometry) -> io::Result<(RingFds<OwnedFd>, RingFds<OwnedFd>)> {
     let memory = sealed_memfd(name, Ring::memory_size(&geometry))?;
     let (data, credit) = (Event::new()?.into_fd(), Event::new()?.into_fd());
     let other = RingFds { memory: memory.try_clone()?, data: data.try_clone()?, credit: credit.try_clone()?, geometry };
@@ -105,7 +95,15 @@ mod tests {
     fn both_ends_of_a_generation_meet() {
         let mode = Mode::new(320, 240, 60_000).unwrap();
         let format = FrameFormat { pixels: PixelFormat::Bgrx, width: 320, height: 240, stride: 1280 };
-        let share = Share { session: SessionId(1), generation: Generation(3), ask: None, mode, bitrate_kbps: 5_000 };
+        let share = Share {
+            session: SessionId(1),
+            generation: Generation(3),
+            ask: None,
+            mode,
+            bitrate_kbps: 5_000,
+            audio: None,
+            permissions: Permissions::NONE,
+        };
         let (mut kit, net) = Kit::make(share, format).unwrap();
         let settings = EncodeSettings { backend: Backend::Auto, bitrate_kbps: 5_000, full_range: false };
         let encode = kit.encode(SessionId(1), mode, settings).unwrap();

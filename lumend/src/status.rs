@@ -1,14 +1,18 @@
 //! What `lumend status` tells: the same facts as JSON for scripts and as a table for people.
 
+mod branches;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 
-use ipc::{Fingerprint, NetCounters, Quantiles, SessionId};
+use ipc::{Fingerprint, NetCounters, PlaneKind, Quantiles, SessionId};
 use serde_json::{Value, json};
 
 use crate::book::Book;
+use crate::clients::Clients;
+use crate::keep::Keep;
 use crate::machine::{Machine, Phase, PlaneId, Session, Slot, Wiring};
 use crate::reach::Reach;
 
@@ -19,11 +23,14 @@ pub struct View<'a> {
     pub listen: SocketAddr,
     pub media: SocketAddr,
     pub desktop: String,
-    pub clients: usize,
+    /// Where capture gets its pictures: "wlroots" or "pattern".
+    pub pictures: &'static str,
+    pub clients: &'a Clients,
     pub turned_away: u64,
     pub machine: &'a Machine,
     pub planes: &'a BTreeMap<PlaneId, Reach>,
     pub books: &'a BTreeMap<SessionId, Book>,
+    pub keeps: &'a BTreeMap<SessionId, Keep>,
     pub counters: NetCounters,
 }
 
@@ -33,9 +40,11 @@ impl View<'_> {
         let mut planes = vec![self.plane(self.machine.net(), None)];
         let mut sessions = Vec::new();
         for session in self.machine.sessions() {
-            planes.push(self.plane(&session.capture, Some(session)));
-            planes.push(self.plane(&session.encode, Some(session)));
+            planes.extend(session.slots().map(|slot| self.plane(slot, Some(session))));
             sessions.push(self.session(session));
+        }
+        if self.machine.janitor().current.is_some() {
+            planes.push(self.plane(self.machine.janitor(), None));
         }
         let counters = &self.counters;
         json!({
@@ -43,7 +52,7 @@ impl View<'_> {
             "fingerprint": self.fingerprint.to_string(),
             "listen": { "lumen": self.listen.to_string(), "media": self.media.to_string() },
             "desktop": self.desktop,
-            "clients": self.clients,
+            "clients": self.clients.iter().count(),
             "planes": planes,
             "sessions": sessions,
             "net": {
@@ -72,12 +81,14 @@ impl View<'_> {
             None => "waiting",
         };
         let uptime = process.map_or(0.0, |process| self.now.saturating_sub(process.started_at) as f64 / 1e9);
+        let generation = session.map(|session| session.branch(slot.kind).map_or(session.generation, |b| b.generation));
         json!({
             "plane": slot.kind.name(),
+            "backend": self.backend(slot.kind, session),
             "session": session.map(|session| session.id.0),
             "pid": reach.map(Reach::pid),
             "state": state,
-            "generation": session.map(|session| session.generation.0),
+            "generation": generation.map(|generation| generation.0),
             "restarts": slot.restarts,
             "reopens": slot.reopens,
             "last_exit": slot.last_exit,
@@ -86,9 +97,23 @@ impl View<'_> {
         })
     }
 
+    /// What a plane works with; none until it is known.
+    fn backend(&self, kind: PlaneKind, session: Option<&Session>) -> Option<&str> {
+        let book = session.and_then(|session| self.books.get(&session.id));
+        match kind {
+            PlaneKind::Net => Some("quic"),
+            PlaneKind::Capture => Some(self.pictures),
+            PlaneKind::Encode => book.map(|book| book.encoder.as_str()).filter(|encoder| !encoder.is_empty()),
+            PlaneKind::Audio => Some("pipewire"),
+            PlaneKind::Input => book?.hands.map(|hands| branches::hands(hands.hands)),
+        }
+    }
+
     fn session(&self, session: &Session) -> Value {
         let nothing = Book::default();
         let book = self.books.get(&session.id).unwrap_or(&nothing);
+        let permissions = self.clients.permissions(session.client);
+        let devices = self.keeps.get(&session.id).into_iter().flat_map(Keep::devices).map(|device| device.to_string());
         let (fps, kbps) = book.rates(self.now);
         let (capture, encode, net) = (book.capture(), book.encode(), book.net());
         json!({
@@ -120,6 +145,8 @@ impl View<'_> {
             },
             "packets": { "sent": net.packets, "parity": net.parity_packets, "rejected": net.rejected },
             "bytes": net.bytes,
+            "audio": session.audio.as_ref().map(|branch| branches::audio(branch, book)),
+            "input": session.input.as_ref().map(|branch| branches::input(branch, book, permissions, devices)),
             "latency_us": {
                 "capture_wait": quantiles(&net.capture_wait),
                 "convert": quantiles(&net.convert),
@@ -161,8 +188,8 @@ pub fn table(status: &Value) -> String {
     let _ = writeln!(out, "desktop {}   {} allowed clients", text(&status["desktop"]), text(&status["clients"]));
     let _ = writeln!(
         out,
-        "\n{:<8} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>9}  {:<12} last exit",
-        "PLANE", "SESSION", "PID", "STATE", "GEN", "RESTARTS", "UPTIME", "WALLS"
+        "\n{:<8} {:<9} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>9}  {:<12} last exit",
+        "PLANE", "BACKEND", "SESSION", "PID", "STATE", "GEN", "RESTARTS", "UPTIME", "WALLS"
     );
     for plane in status["planes"].as_array().into_iter().flatten() {
         let sandbox = &plane["sandbox"];
@@ -175,8 +202,9 @@ pub fn table(status: &Value) -> String {
         let walls: Vec<_> = walls.iter().filter(|(up, _)| *up).map(|(_, name)| *name).collect();
         let _ = writeln!(
             out,
-            "{:<8} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>8.0}s  {:<12} {}",
+            "{:<8} {:<9} {:>7} {:>7}  {:<9} {:>4} {:>8} {:>8.0}s  {:<12} {}",
             text(&plane["plane"]),
+            text(&plane["backend"]),
             text(&plane["session"]),
             text(&plane["pid"]),
             text(&plane["state"]),
@@ -217,6 +245,7 @@ pub fn table(status: &Value) -> String {
             frames["encoded"],
             frames["sent"],
         );
+        branches::lines(session, &mut out);
         let _ = writeln!(out, "  {:<14} {:>8} {:>8} {:>8}", "latency (us)", "p50", "p95", "p99");
         for stage in ["capture_wait", "convert", "encode", "send", "total"] {
             let q = &session["latency_us"][stage];

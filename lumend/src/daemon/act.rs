@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use ipc::codec::Message;
 use ipc::link::{Link, LinkError};
 use ipc::{EncodeSettings, Listen, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
+use lumen_core::Permissions;
 use tracing::{debug, info, warn};
 
 use super::{Daemon, label};
@@ -67,8 +68,10 @@ impl Daemon {
                 Ok(source) => self.tell(plane, ToCapture::Open { session, generation, mode, source }),
                 Err(reason) => self.queue.push_back(Event::CannotOpen { session, generation, reason }),
             },
-            Action::WireNet { plane, session, generation, ask, mode, bitrate_kbps, format } => {
-                let share = Share { session, generation, ask, mode, bitrate_kbps };
+            Action::WireNet { plane, session, generation, ask, mode, bitrate_kbps, audio, input, format } => {
+                let client = self.machine.session(session).filter(|_| input).map(|session| session.client);
+                let permissions = client.map_or(Permissions::NONE, |client| self.parts.clients.permissions(client));
+                let share = Share { session, generation, ask, mode, bitrate_kbps, audio, permissions };
                 match Kit::make(share, format) {
                     Ok((kit, wiring)) => {
                         info!("session {session}: {mode} at {bitrate_kbps} kbit/s, generation {generation}");
@@ -106,6 +109,18 @@ impl Daemon {
                     None => {}
                 }
             }
+            Action::WireAudio { ends, layout, own_sink, undo } => self.wire_audio(ends, layout, own_sink, undo),
+            Action::WireInput(ends) => self.wire_input(now, ends),
+            Action::RetireBranch { net, kind: PlaneKind::Audio, session, generation } => {
+                self.tell(net, ToNet::<OwnedFd>::RetireAudio { session, generation });
+            }
+            Action::RetireBranch { net, session, generation, .. } => {
+                self.tell(net, ToNet::<OwnedFd>::RetireInput { session, generation });
+            }
+            Action::PermitInput { plane, permissions } => self.tell(plane, ToInput::<OwnedFd>::Permit(permissions)),
+            Action::Record { plane, records } => self.record(plane, &records),
+            Action::KeepRecords(records) => self.keep_records(&records),
+            Action::Undo { plane, records } => self.undo(plane, records),
             Action::Refuse { plane, ask, code, reason } => {
                 if self.news.take(now) {
                     info!("a request is refused: {reason}");

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use crate::commands::NOT_ALLOWED;
-use crate::config::Address;
+use crate::config::{Address, DesktopKind};
 use crate::machine::Event;
 use crate::status::View;
 
@@ -53,11 +53,13 @@ impl Daemon {
             listen: self.parts.sockets.quic_address,
             media: self.parts.sockets.media_address,
             desktop: self.parts.desktop.name(),
-            clients: self.parts.clients.iter().count(),
+            pictures: if self.parts.config.desktop.kind == DesktopKind::Pattern { "pattern" } else { "wlroots" },
+            clients: &self.parts.clients,
             turned_away: self.parts.door.turned_away,
             machine: &self.machine,
             planes: &self.planes,
             books: &self.books,
+            keeps: &self.keeps,
             counters: self.counters,
         }
     }
@@ -68,12 +70,21 @@ impl Daemon {
             (PlaneKind::Net, Some(_)) => {
                 return CtlReply::error(2, "net serves all sessions: leave --session out");
             }
-            (_, Some(id)) if self.machine.session(id).is_none() => return no_session(id),
-            (_, Some(id)) => vec![Some(id)],
-            (_, None) => self.machine.sessions().map(|session| Some(session.id)).collect(),
+            (_, Some(id)) => match self.machine.session(id).map(|session| session.slot(kind).is_some()) {
+                None => return no_session(id),
+                Some(false) => return CtlReply::error(REFUSED, format!("session {id} has no {kind} plane")),
+                Some(true) => vec![Some(id)],
+            },
+            (_, None) => {
+                let with = self.machine.sessions().filter(|session| session.slot(kind).is_some());
+                with.map(|session| Some(session.id)).collect()
+            }
         };
         if sessions.is_empty() {
-            return CtlReply::error(REFUSED, format!("no session runs, so there is no {kind} plane to restart"));
+            return CtlReply::error(
+                REFUSED,
+                format!("there is no {kind} plane to restart: no session runs that has one"),
+            );
         }
         let count = sessions.len();
         self.queue.extend(sessions.into_iter().map(|session| Event::Restart { kind, session }));

@@ -12,7 +12,7 @@ use crate::machine::{Event, PlaneId};
 /// Messages taken from one plane before the others get their turn.
 const TURN: usize = 64;
 /// Most characters of a plane's reason that reach logs and clients.
-const REASON: usize = 200;
+pub(super) const REASON: usize = 200;
 
 impl Daemon {
     pub(super) fn hear(&mut self, plane: PlaneId) {
@@ -23,8 +23,8 @@ impl Daemon {
                 PlaneKind::Capture => reach.recv(now).map(|word| word.map(|word| self.capture_says(plane, word))),
                 PlaneKind::Encode => reach.recv(now).map(|word| word.map(|word| self.encode_says(plane, word))),
                 PlaneKind::Net => reach.recv(now).map(|word| word.map(|word| self.net_says(plane, word))),
-                // None is started yet.
-                PlaneKind::Input | PlaneKind::Audio => return,
+                PlaneKind::Input => reach.recv(now).map(|word| word.map(|word| self.input_says(plane, word))),
+                PlaneKind::Audio => reach.recv(now).map(|word| word.map(|word| self.audio_says(plane, word))),
             };
             match more {
                 Ok(Some(Ok(()))) => {}
@@ -58,7 +58,7 @@ impl Daemon {
         self.queue.push_back(Event::Broken { plane, reason });
     }
 
-    fn greeted(&mut self, plane: PlaneId, hello: Hello) -> Result<(), String> {
+    pub(super) fn greeted(&mut self, plane: PlaneId, hello: Hello) -> Result<(), String> {
         if let Some(reach) = self.planes.get_mut(&plane) {
             reach.greet(hello)?;
             debug!("{} is ready", super::label(reach));
@@ -68,7 +68,7 @@ impl Daemon {
     }
 
     /// Nothing may come before `Hello`: a plane that speaks earlier is not locked down.
-    fn has_greeted(&self, plane: PlaneId) -> Result<(), String> {
+    pub(super) fn has_greeted(&self, plane: PlaneId) -> Result<(), String> {
         let greeted = self.planes.get(&plane).is_some_and(|reach| reach.hello.is_some());
         if greeted { Ok(()) } else { Err("it spoke before its Hello".into()) }
     }
@@ -152,6 +152,9 @@ impl Daemon {
                     self.books.entry(session).or_default().net_reports(now_ns(), stats);
                 }
                 return Ok(());
+            }
+            FromNet::BranchBroken { session, kind, generation, reason } => {
+                Event::BranchBroken { plane, session, kind, generation, reason: printable(&reason, REASON) }
             }
             FromNet::Counters(counters) => {
                 self.counters = counters;

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use ipc::{AskId, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
-use lumen_core::Mode;
+use ipc::{AskId, DefaultSink, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
+use lumen_core::{AudioLayout, Mode, Permissions};
 
 /// One process of a plane. Never reused, so that late news of a dead process cannot be taken for its heir's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -33,6 +33,16 @@ impl std::fmt::Display for Exit {
 /// One try to get a session its output, so that a late answer to an earlier try is known for what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attempt(pub u32);
+
+/// Who holds the ends of a branch's generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ends {
+    pub net: PlaneId,
+    /// Audio or input.
+    pub plane: PlaneId,
+    pub session: SessionId,
+    pub generation: Generation,
+}
 
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -76,11 +86,12 @@ pub enum Event {
         generation: Generation,
         format: FrameFormat,
     },
+    /// Encode's encoder runs; or the plane of a branch does what it is there for.
     Wired {
         plane: PlaneId,
         generation: Generation,
     },
-    /// Capture or encode cannot do what a generation asks of it.
+    /// A plane cannot do what a generation asks of it.
     Failed {
         plane: PlaneId,
         generation: Generation,
@@ -108,6 +119,39 @@ pub enum Event {
         session: SessionId,
         reason: String,
     },
+    /// lumend could not get what a branch is to be wired with; neither net nor the plane has heard of the generation.
+    CannotWireBranch {
+        session: SessionId,
+        kind: PlaneKind,
+        generation: Generation,
+        reason: String,
+    },
+    /// Net has let go of a branch's ends: the plane at the other end of its rings broke the rules.
+    BranchBroken {
+        plane: PlaneId,
+        session: SessionId,
+        kind: PlaneKind,
+        generation: Generation,
+        reason: String,
+    },
+    /// An audio plane waits to make its sink the default until this is on disk.
+    Record {
+        plane: PlaneId,
+        record: DefaultSink,
+    },
+    CannotRecord {
+        plane: PlaneId,
+        reason: String,
+    },
+    /// The sink of this name is the default no more.
+    Undone {
+        plane: PlaneId,
+        ours: String,
+    },
+    /// lumend could not get the PipeWire connection that an `Undo` needs; the plane has heard nothing.
+    CannotUndo {
+        plane: PlaneId,
+    },
     DesktopUp,
     DesktopDown {
         reason: String,
@@ -116,6 +160,11 @@ pub enum Event {
     Permit {
         client: Fingerprint,
         allowed: bool,
+    },
+    /// A person changed what an allowed client's hands may do.
+    Permissions {
+        client: Fingerprint,
+        permissions: Permissions,
     },
     /// A person ended a session.
     Stop(SessionId),
@@ -175,6 +224,9 @@ pub enum Action {
         ask: Option<AskId>,
         mode: Mode,
         bitrate_kbps: u32,
+        /// What the client is told of its branches.
+        audio: Option<AudioLayout>,
+        input: bool,
         format: FrameFormat,
     },
     WireEncode {
@@ -193,6 +245,38 @@ pub enum Action {
         plane: PlaneId,
         session: SessionId,
         generation: Generation,
+    },
+    /// Connect to PipeWire, make the ring, tell net first and then the plane.
+    WireAudio {
+        ends: Ends,
+        layout: AudioLayout,
+        own_sink: bool,
+        undo: Vec<DefaultSink>,
+    },
+    /// Connect to where the hands act, make the rings, tell net first and then the plane.
+    WireInput(Ends),
+    /// Tell net that nothing more comes of a branch's generation.
+    RetireBranch {
+        net: PlaneId,
+        kind: PlaneKind,
+        session: SessionId,
+        generation: Generation,
+    },
+    PermitInput {
+        plane: PlaneId,
+        permissions: Permissions,
+    },
+    /// Write these records, the plane's among them; only when they are on disk, tell it to go ahead.
+    Record {
+        plane: PlaneId,
+        records: Vec<DefaultSink>,
+    },
+    /// Write these records: some are struck.
+    KeepRecords(Vec<DefaultSink>),
+    /// The janitor's one order: connect to PipeWire for it.
+    Undo {
+        plane: PlaneId,
+        records: Vec<DefaultSink>,
     },
     Refuse {
         plane: PlaneId,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use ipc::{AskId, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
 use lumen_core::Mode;
 
+use super::branch::{Branch, Demand};
 use super::event::{Action, PlaneId};
 use super::session::{Session, Wiring};
 use super::{Machine, policy};
@@ -43,6 +44,10 @@ impl Machine {
                 session.bitrate_kbps = policy::bitrate_kbps(wished, mode);
                 session.capture.retry_at = Some(now);
                 session.encode.retry_at = Some(now);
+                let sound = wish.audio.filter(|_| self.limits.audio);
+                let sound = sound.map(|layout| Demand::Sound { layout, own_sink: wish.own_sink });
+                session.audio = sound.map(|demand| Branch::new(demand, now));
+                session.input = (wish.input && self.limits.input).then(|| Branch::new(Demand::Hands, now));
                 self.sessions.insert(id, session);
             }
         }
@@ -74,6 +79,9 @@ impl Machine {
     }
 
     pub(super) fn wired(&mut self, plane: PlaneId, generation: Generation, now: u64) {
+        if let Some(kind) = self.branch_kind(plane) {
+            return self.branch_wired(plane, kind, generation, now);
+        }
         let Some(id) = self.session_of(plane, PlaneKind::Encode) else { return };
         let ready = self.ready(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -86,7 +94,16 @@ impl Machine {
         session.wired(ready, &mut self.out);
     }
 
+    /// Audio or input, if it is a branch's plane.
+    fn branch_kind(&self, plane: PlaneId) -> Option<PlaneKind> {
+        let kind = self.processes.get(&plane)?.kind;
+        matches!(kind, PlaneKind::Audio | PlaneKind::Input).then_some(kind)
+    }
+
     pub(super) fn failed(&mut self, plane: PlaneId, generation: Generation, reason: String, now: u64) {
+        if let Some(kind) = self.branch_kind(plane) {
+            return self.branch_failed(plane, kind, generation, reason, now);
+        }
         let kind = self.processes.get(&plane).map(|p| p.kind);
         let Some(id) = kind.and_then(|kind| self.session_of(plane, kind)) else { return };
         let Some(session) = self.sessions.get(&id) else { return };

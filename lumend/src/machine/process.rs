@@ -162,6 +162,15 @@ impl Slot {
         self.retry_at = Some(now);
     }
 
+    /// It is sent away through no fault of its own; the next comes at `again_at`, or as after a `Reopen`.
+    pub fn replace(&mut self, reason: &str, again_at: Option<u64>, now: u64) {
+        self.current = None;
+        self.last_exit = Some(reason.to_owned());
+        self.reopens += 1;
+        let pace = self.reopening.pace(now);
+        self.retry_at = Some(again_at.unwrap_or(pace));
+    }
+
     pub fn is_due(&self, now: u64) -> bool {
         self.current.is_none() && self.retry_at.is_some_and(|at| now >= at)
     }

@@ -1,10 +1,11 @@
-//! One client's stream: its output, its two planes and the generation that wires them.
+//! One client's stream: its output, the two planes of its picture and the generation that wires them; and its branches.
 
 use std::net::SocketAddr;
 
 use ipc::{AskId, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId};
 use lumen_core::Mode;
 
+use super::branch::Branch;
 use super::event::{Action, Attempt, PlaneId};
 use super::policy::PATIENCE;
 use super::process::Slot;
@@ -56,6 +57,10 @@ pub struct Session {
     pub open_at: Option<u64>,
     pub capture: Slot,
     pub encode: Slot,
+    /// Its sound; none if the client or the configuration wants none.
+    pub audio: Option<Branch>,
+    /// Its hands.
+    pub input: Option<Branch>,
     /// It ends if it is not whole by then.
     pub patience: Option<u64>,
     /// Has streamed before: a failure may pass, so it is worth a restart.
@@ -79,6 +84,8 @@ impl Session {
             open_at: None,
             capture: Slot::new(PlaneKind::Capture),
             encode: Slot::new(PlaneKind::Encode),
+            audio: None,
+            input: None,
             patience: Some(now + PATIENCE),
             was_whole: false,
             obstacle: String::new(),
@@ -89,7 +96,8 @@ impl Session {
         match kind {
             PlaneKind::Capture => Some(&self.capture),
             PlaneKind::Encode => Some(&self.encode),
-            PlaneKind::Net | PlaneKind::Input | PlaneKind::Audio => None,
+            PlaneKind::Input | PlaneKind::Audio => self.branch(kind).map(|branch| &branch.slot),
+            PlaneKind::Net => None,
         }
     }
 
@@ -97,7 +105,31 @@ impl Session {
         match kind {
             PlaneKind::Capture => Some(&mut self.capture),
             PlaneKind::Encode => Some(&mut self.encode),
-            PlaneKind::Net | PlaneKind::Input | PlaneKind::Audio => None,
+            PlaneKind::Input | PlaneKind::Audio => self.branch_mut(kind).map(|branch| &mut branch.slot),
+            PlaneKind::Net => None,
+        }
+    }
+
+    /// Every slot that the session has.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let branches = self.audio.iter().chain(&self.input).map(|branch| &branch.slot);
+        [&self.capture, &self.encode].into_iter().chain(branches)
+    }
+
+    /// None of a plane of the picture's, and of a branch that is not wanted.
+    pub fn branch(&self, kind: PlaneKind) -> Option<&Branch> {
+        match kind {
+            PlaneKind::Audio => self.audio.as_ref(),
+            PlaneKind::Input => self.input.as_ref(),
+            PlaneKind::Capture | PlaneKind::Encode | PlaneKind::Net => None,
+        }
+    }
+
+    pub fn branch_mut(&mut self, kind: PlaneKind) -> Option<&mut Branch> {
+        match kind {
+            PlaneKind::Audio => self.audio.as_mut(),
+            PlaneKind::Input => self.input.as_mut(),
+            PlaneKind::Capture | PlaneKind::Encode | PlaneKind::Net => None,
         }
     }
 
@@ -150,7 +182,18 @@ impl Session {
             && let (Some(net), Some(encode)) = (ready.net, ready.encode)
         {
             let (ask, bitrate_kbps) = (self.ask.take(), self.bitrate_kbps);
-            out.push(Action::WireNet { plane: net, session, generation, ask, mode, bitrate_kbps, format });
+            let (audio, input) = (self.layout(), self.input.is_some());
+            out.push(Action::WireNet {
+                plane: net,
+                session,
+                generation,
+                ask,
+                mode,
+                bitrate_kbps,
+                audio,
+                input,
+                format,
+            });
             out.push(Action::WireEncode { plane: encode, session, generation, mode, bitrate_kbps });
             self.wiring = Wiring::Consumers;
         }

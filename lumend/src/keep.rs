@@ -1,0 +1,132 @@
+//! What outlives a session's input plane: the devices that it has made, so that a game's pad does not vanish when the
+//! plane dies, and the memory that tells its heir what is pressed. Nothing of it outlives the session.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use ipc::shm::sealed_memfd;
+use ipc::{DeviceId, Kept, STATE_BYTES};
+
+use crate::rate::Rate;
+
+/// Devices that a plane may want at once, which is more than there are, and in the long run.
+const BURST: u32 = 64;
+const PER_SECOND: u32 = 4;
+
+#[derive(Debug)]
+pub struct Keep {
+    state: OwnedFd,
+    /// As many as there are kinds of device and pads.
+    devices: BTreeMap<DeviceId, OwnedFd>,
+    /// Their devices are destroyed: used for the next that are wanted, as there may be no more where they came from.
+    spare: Vec<OwnedFd>,
+    rate: Rate,
+}
+
+impl Keep {
+    pub fn new(now: u64) -> io::Result<Self> {
+        let state = sealed_memfd("lumen-hands", STATE_BYTES)?;
+        Ok(Self { state, devices: BTreeMap::new(), spare: Vec::new(), rate: Rate::new(now, BURST, PER_SECOND) })
+    }
+
+    /// For a plane to map.
+    pub fn state(&self) -> io::Result<OwnedFd> {
+        self.state.try_clone()
+    }
+
+    /// For the heir of the plane that made them.
+    pub fn kept(&self) -> io::Result<Vec<Kept<OwnedFd>>> {
+        self.devices.iter().map(|(&device, fd)| Ok(Kept { device, fd: fd.try_clone()? })).collect()
+    }
+
+    /// A descriptor for `device`, from `supply` if there is none left over. One that is kept already is handed out
+    /// again: that a device is wanted twice makes no second one.
+    pub fn grant(
+        &mut self,
+        now: u64,
+        device: DeviceId,
+        supply: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> io::Result<OwnedFd> {
+        if !self.rate.take(now) {
+            return Err(io::Error::other("devices are wanted faster than anybody could plug them in"));
+        }
+        if let Some(fd) = self.devices.get(&device) {
+            return fd.try_clone();
+        }
+        let fd = self.spare.pop().map_or_else(supply, Ok)?;
+        let theirs = fd.try_clone();
+        self.devices.insert(device, fd);
+        theirs
+    }
+
+    /// The plane has destroyed the device.
+    pub fn dropped(&mut self, device: DeviceId) {
+        self.spare.extend(self.devices.remove(&device));
+    }
+
+    /// The devices that are there, for people.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + '_ {
+        self.devices.keys().copied()
+    }
+
+    /// Everything that came from the supply, once no plane has it any more.
+    pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
+        self.devices.into_values().chain(self.spare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use lumen_core::input::PadIndex;
+
+    use super::*;
+
+    fn null() -> io::Result<OwnedFd> {
+        Ok(File::open("/dev/null")?.into())
+    }
+
+    fn none() -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    #[test]
+    fn a_device_is_kept_for_the_heir_and_its_descriptor_used_again() {
+        let mut keep = Keep::new(0).unwrap();
+        let pad = DeviceId::Pad(PadIndex::new(3).unwrap());
+        assert!(keep.grant(0, pad, none).is_err() && keep.kept().unwrap().is_empty());
+        let theirs = keep.grant(0, pad, null).unwrap();
+        let kept = keep.kept().unwrap();
+        assert!(kept.len() == 1 && kept[0].device == pad && kept[0].fd.as_raw_fd() != theirs.as_raw_fd());
+        keep.grant(0, pad, none).expect("wanted twice, opened once");
+        keep.dropped(pad);
+        keep.dropped(DeviceId::Mouse);
+        assert!(keep.kept().unwrap().is_empty());
+        keep.grant(0, DeviceId::Mouse, none).expect("what the pad has left");
+        assert_eq!(keep.into_fds().count(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_wants_opens_no_more_than_there_are_devices() {
+        let mut keep = Keep::new(0).unwrap();
+        let mut opened = 0;
+        let pads = (0..16).filter_map(PadIndex::new).map(DeviceId::Pad);
+        let devices: Vec<_> = pads.chain([DeviceId::Keyboard, DeviceId::Mouse, DeviceId::Touch]).collect();
+        let mut granted = 0;
+        for device in devices.iter().cycle().take(1000) {
+            let grant = keep.grant(0, *device, || {
+                opened += 1;
+                null()
+            });
+            granted += u32::from(grant.is_ok());
+            if granted % 3 == 0 {
+                keep.dropped(*device);
+            }
+        }
+        assert_eq!(granted, BURST);
+        assert!(opened <= devices.len());
+    }
+}

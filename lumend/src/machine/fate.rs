@@ -1,0 +1,136 @@
+//! How processes and sessions end, and what follows from it: who takes a plane's place, and who ends with it.
+
+use ipc::{EndCode, PlaneKind, SessionId};
+
+use super::Machine;
+use super::event::{Action, Exit, PlaneId};
+use super::process::{Phase, Process, Slot};
+use super::session::Output;
+
+impl Machine {
+    /// Where a process of this kind serves: net the host, an audio plane of no session as the janitor, every other its
+    /// session.
+    fn slot_mut(&mut self, kind: PlaneKind, session: Option<SessionId>) -> Option<&mut Slot> {
+        match (kind, session) {
+            (PlaneKind::Net, None) => Some(&mut self.net),
+            (PlaneKind::Audio, None) => Some(&mut self.janitor.slot),
+            (PlaneKind::Capture | PlaneKind::Encode | PlaneKind::Input, None) => None,
+            (_, Some(id)) => self.sessions.get_mut(&id)?.slot_mut(kind),
+        }
+    }
+
+    pub(super) fn restart(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) {
+        let Some(slot) = self.slot_mut(kind, session).filter(|_| kind == PlaneKind::Net || session.is_some()) else {
+            return;
+        };
+        let old = slot.current;
+        slot.renew(now);
+        if let Some(plane) = old {
+            self.vacated(kind, session, now);
+            self.close(plane, now);
+        }
+    }
+
+    /// A process that sat in a slot does so no more: what it took part in begins anew without it.
+    pub(super) fn vacated(&mut self, kind: PlaneKind, session: Option<SessionId>, now: u64) {
+        match session {
+            Some(id) => {
+                let ready = self.ready(id);
+                let Some(session) = self.sessions.get_mut(&id) else { return };
+                match session.branch_mut(kind) {
+                    Some(branch) => branch.retire(id, ready.net, &mut self.out),
+                    None => session.retire(ready, now, &mut self.out),
+                }
+            }
+            None if kind == PlaneKind::Audio => self.janitor.until = None,
+            // Nobody is left to tell the clients, and their open requests died with it.
+            None => {
+                let ids: Vec<_> = self.sessions.keys().copied().collect();
+                for id in ids {
+                    self.drop_session(id, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn lost(&mut self, plane: PlaneId, process: &Process, exit: &Exit, now: u64) {
+        let slot = self.slot_mut(process.kind, process.session).filter(|slot| slot.current == Some(plane));
+        let Some(slot) = slot else { return };
+        let unasked;
+        let exit = match exit {
+            Exit::Stopped => {
+                unasked = Exit::Crashed("it stopped without being told to".into());
+                &unasked
+            }
+            other => other,
+        };
+        let verdict = slot.lost(exit, now);
+        if let Some(session) = process.session.and_then(|id| self.sessions.get_mut(&id)) {
+            let obstacle = format!("the {} plane: {exit}", process.kind);
+            match session.branch_mut(process.kind) {
+                Some(branch) => branch.obstacle = Some(obstacle),
+                None => session.obstacle = obstacle,
+            }
+        }
+        self.vacated(process.kind, process.session, now);
+        if let (Err(reason), Some(id)) = (verdict, process.session) {
+            self.end(id, EndCode::Unavailable, reason, now);
+        }
+    }
+
+    /// SIGKILL now, and its slot is free at once: a heir need not wait for the body.
+    pub(super) fn kill(&mut self, plane: PlaneId, reason: String, now: u64) {
+        let Some(process) = self.processes.get_mut(&plane).filter(|p| p.phase != Phase::Killed) else { return };
+        process.phase = Phase::Killed;
+        self.out.push(Action::Kill { plane, reason: reason.clone() });
+        let process = process.clone();
+        self.lost(plane, &process, &Exit::Crashed(reason), now);
+    }
+
+    pub(super) fn close(&mut self, plane: PlaneId, now: u64) {
+        if let Some(process) = self.processes.get_mut(&plane)
+            && !process.is_leaving()
+        {
+            process.close(now);
+            self.out.push(Action::Close(plane));
+        }
+    }
+
+    /// Ends a session and tells its client why.
+    pub(super) fn end(&mut self, id: SessionId, code: EndCode, reason: String, now: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let ask = session.ask.take();
+        if let Some(plane) = self.ready_net() {
+            self.out.push(match ask {
+                Some(ask) => Action::Refuse { plane, ask, code, reason },
+                None => Action::End { plane, session: id, code, reason },
+            });
+        }
+        self.drop_session(id, now);
+    }
+
+    /// Takes a session apart; its client knows already, or cannot be told.
+    pub(super) fn drop_session(&mut self, id: SessionId, now: u64) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let planes: Vec<_> = session.slots().filter_map(|slot| slot.current).collect();
+        for plane in planes {
+            self.close(plane, now);
+        }
+        if session.output != Output::Wanted {
+            self.out.push(Action::ReleaseOutput(id));
+        }
+    }
+
+    pub(super) fn shutdown(&mut self, now: u64) {
+        self.stopping = true;
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.end(id, EndCode::Shutdown, "the host is shutting down".into(), now);
+        }
+        self.dismiss_janitor(now);
+        self.net.retry_at = None;
+        if let Some(plane) = self.net.current.take() {
+            self.close(plane, now);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The janitor: an audio plane of no session, started to put back a default sink that dead planes have left changed.
+//! It lives only while there is such work and no session's audio plane is about to be given it.
+
+use ipc::PlaneKind;
+
+use super::branch::Stage;
+use super::event::{Action, PlaneId};
+use super::process::Slot;
+use super::{Machine, policy};
+
+#[derive(Debug)]
+pub struct Janitor {
+    pub slot: Slot,
+    /// It has its order, and is to be done by then.
+    pub until: Option<u64>,
+    /// Not to be given its order before then: there was no PipeWire.
+    pub order_at: Option<u64>,
+}
+
+impl Janitor {
+    pub fn new() -> Self {
+        Self { slot: Slot::new(PlaneKind::Audio), until: None, order_at: None }
+    }
+}
+
+impl Machine {
+    /// There is work that nobody is going to do otherwise.
+    fn janitor_is_wanted(&self) -> bool {
+        let heirs = self.sessions.values().filter_map(|session| session.audio.as_ref());
+        self.ledger.has_orphans() && !heirs.into_iter().any(|branch| branch.stage == Stage::New)
+    }
+
+    /// When the janitor next needs a tick, beside those of its process.
+    pub(super) fn janitor_deadline(&self) -> Option<u64> {
+        let Janitor { slot, until, order_at } = &self.janitor;
+        match slot.current {
+            Some(_) => until.or(*order_at),
+            None => slot.retry_at.filter(|_| self.janitor_is_wanted()),
+        }
+    }
+
+    pub(super) fn settle_janitor(&mut self, now: u64) {
+        let wanted = self.janitor_is_wanted();
+        self.janitor.order_at = self.janitor.order_at.filter(|&at| now < at);
+        match self.janitor.slot.current {
+            None if wanted && !self.janitor.slot.failed && self.janitor.slot.retry_at.is_none_or(|at| now >= at) => {
+                let plane = self.start(PlaneKind::Audio, None, now);
+                self.janitor.slot.current = Some(plane);
+            }
+            Some(plane) if self.janitor.until.is_some() => {
+                if !self.ledger.holders().any(|holder| holder == plane) {
+                    self.dismiss_janitor(now);
+                }
+            }
+            Some(_) if !wanted => self.dismiss_janitor(now),
+            Some(plane) if self.is_ready(plane) && self.janitor.order_at.is_none() => {
+                let records = self.ledger.hand_over(plane);
+                self.janitor.until = Some(now + policy::UNDO_WITHIN);
+                self.out.push(Action::Undo { plane, records });
+            }
+            _ => {}
+        }
+    }
+
+    /// Its work is done, or somebody else's.
+    pub(super) fn dismiss_janitor(&mut self, now: u64) {
+        self.janitor.until = None;
+        self.janitor.slot.retry_at = None;
+        if let Some(plane) = self.janitor.slot.current.take() {
+            self.ledger.release(plane);
+            self.close(plane, now);
+        }
+    }
+
+    /// Its order was not carried out; it has heard nothing.
+    pub(super) fn cannot_undo(&mut self, plane: PlaneId, now: u64) {
+        if self.janitor.slot.current == Some(plane) {
+            self.ledger.release(plane);
+            self.janitor.until = None;
+            self.janitor.order_at = Some(now + policy::UNDO_AGAIN);
+        }
+    }
+
+    pub(super) fn tick_janitor(&mut self, now: u64) {
+        if let (Some(plane), Some(until)) = (self.janitor.slot.current, self.janitor.until)
+            && now >= until
+        {
+            self.kill(plane, "it did not put the default sink back within 5 s".into(), now);
+        }
+    }
+}
