@@ -88,6 +88,20 @@ const FCNTL: &[u32] = &[
     libc::F_DUPFD_CLOEXEC as u32,
     libc::F_GET_SEALS as u32,
 ];
+/// UI_SET_EVBIT, _KEYBIT, _RELBIT, _ABSBIT, _FFBIT, _PHYS and _PROPBIT, UI_DEV_SETUP and UI_ABS_SETUP of linux/uinput.h.
+const UINPUT_DECLARE: &[u32] = &[
+    0x4004_5564,
+    0x4004_5565,
+    0x4004_5566,
+    0x4004_5567,
+    0x4004_556b,
+    0x4008_556c,
+    0x4004_556e,
+    0x405c_5503,
+    0x401c_5504,
+];
+/// UI_BEGIN_FF_UPLOAD, UI_END_FF_UPLOAD, UI_BEGIN_FF_ERASE and UI_END_FF_ERASE.
+const UINPUT_FORCE: &[u32] = &[0xc068_55c8, 0x4068_55c9, 0xc00c_55ca, 0x400c_55cb];
 /// What the UDP libraries set on a socket they are given. Filters, encapsulation and multicast are not among it.
 const OPTIONS: &[(i32, i32)] = &[
     (libc::SOL_SOCKET, libc::SO_PASSCRED),
@@ -176,6 +190,12 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
     // The compositor's socket that capture was handed.
     some(CAPTURE, libc::SYS_sendto, Only::Without(3, URGENT), "requests to the compositor that carry no descriptor"),
+    // Devices of the kernel's, on descriptors of /dev/uinput that input was handed. Other ioctls stay shut.
+    some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_DECLARE), "what a new keyboard, mouse, touch screen or pad can do"),
+    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x5501]), "UI_DEV_CREATE: the device appears"),
+    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x5502]), "UI_DEV_DESTROY: a pad is unplugged although lumend has it"),
+    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x8040_552c]), "UI_GET_SYSNAME: has a dead plane made the device yet?"),
+    some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_FORCE), "answers to games that upload and erase force feedback"),
     // Sockets that net was handed.
     any(NET, libc::SYS_sendto, "datagrams"),
     any(NET, libc::SYS_recvfrom, "datagrams"),
@@ -212,6 +232,20 @@ pub const KILL: &[(c_long, &str)] = &[
     (libc::SYS_io_uring_enter, "system calls that a filter does not see"),
     (libc::SYS_io_uring_register, "system calls that a filter does not see"),
 ];
+
+/// Where shared libraries are, on distributions of every kind, and the list of them that the loader keeps.
+const LIBRARIES: &[&str] =
+    &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store", "/etc/ld.so.cache"];
+
+/// What a plane may read between the two halves of its lockdown: files in these directories. After the second half no
+/// plane can open anything.
+pub const fn readable(kind: PlaneKind) -> &'static [&'static str] {
+    match kind {
+        // PipeWire's library is modules and plugins, found and loaded by itself.
+        PlaneKind::Audio => LIBRARIES,
+        PlaneKind::Capture | PlaneKind::Encode | PlaneKind::Net | PlaneKind::Input => &[],
+    }
+}
 
 /// Soft and hard limits of a plane. Address space, processes and file size are left alone: the first would break
 /// large mappings, the second counts the whole user, the third would kill on a memfd.
