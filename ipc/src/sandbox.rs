@@ -51,7 +51,7 @@ pub fn restrict(kind: PlaneKind) -> Result<Restricted, SandboxError> {
     ] {
         lower(resource, wanted).map_err(kernel("resource limits"))?;
     }
-    Ok(Restricted { landlock_abi: landlock::restrict()? })
+    Ok(Restricted { landlock_abi: landlock::restrict(table::readable(kind))? })
 }
 
 /// The last half, for all threads at once: the system call filters of [`table`].
