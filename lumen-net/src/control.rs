@@ -15,6 +15,7 @@ use quinn::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::branches::BranchOrder;
 use crate::counters::Counters;
 use crate::media::{MediaCommand, MediaEvent};
 use crate::native::{Acceptor, ClientId, EndpointKeys, FromClient, Limits};
@@ -22,6 +23,7 @@ use crate::queue::{Receiver, Sender};
 use crate::readable::Readable;
 use crate::tls;
 
+mod branches;
 mod clients;
 
 use clients::{Client, Session};
@@ -163,9 +165,18 @@ impl Control {
             ToNet::Retire { session, generation } => {
                 self.tell_media(MediaCommand::Retire { session, generation: generation.0 })
             }
-            // Not wired by this lumend yet: the descriptors close here.
-            ToNet::WireAudio { .. } | ToNet::RetireAudio { .. } => Ok(()),
-            ToNet::WireInput { .. } | ToNet::RetireInput { .. } => Ok(()),
+            ToNet::WireAudio { session, generation, ring } => self.wire_audio(session, generation, ring),
+            ToNet::RetireAudio { session, generation } => {
+                self.order(session, BranchOrder::RetireAudio(generation));
+                Ok(())
+            }
+            ToNet::WireInput { session, generation, events, haptics } => {
+                self.wire_input(session, generation, events, haptics)
+            }
+            ToNet::RetireInput { session, generation } => {
+                self.order(session, BranchOrder::RetireInput(generation));
+                Ok(())
+            }
             ToNet::Refuse { ask, code, reason } => {
                 self.refuse(ask, code, reason);
                 Ok(())
@@ -205,9 +216,10 @@ impl Control {
             };
             let Some(event) = event else { return Ok(()) };
             match event {
-                MediaEvent::Stats { session, stats } => {
+                MediaEvent::Stats { session, mut stats } => {
                     // A session that has just ended may still be in the queue.
-                    if self.sessions.contains_key(&session) {
+                    if let Some(tally) = self.tally(session) {
+                        tally.fill(&mut stats);
                         self.tell_lumend(FromNet::Stats { session, stats })?;
                     }
                 }

@@ -18,10 +18,13 @@ use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::branches::{BranchOrder, Broken, Tally};
 use crate::counters::{Counter, Counters};
 
 mod addresses;
+mod attend;
 mod connection;
+mod ending;
 mod stream;
 
 use addresses::Addresses;
@@ -55,7 +58,13 @@ const IDLE_MS: u32 = 4_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Messages to one client that may wait. A client that lets more pile up is closed.
-const TO_CLIENT: usize = 8;
+const TO_CLIENT: usize = 16;
+
+/// Bytes of a client's datagrams that may wait for its task, which takes them at once; the oldest are dropped.
+const DATAGRAMS_IN: usize = 64 << 10;
+/// Bytes of datagrams that may wait to be sent, because the path is congested: 50 ms of surround sound, or 150 ms of
+/// stereo. The oldest are dropped, because a client that lags behind is worse off than one that misses something.
+const DATAGRAMS_OUT: usize = 4 << 10;
 
 /// One connection, for as long as net lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -65,21 +74,32 @@ pub struct ClientId(pub u64);
 #[derive(Debug)]
 pub enum FromClient {
     /// A well-formed `Hello` of our version, from a client whose key matches its certificate.
-    Hello { client: ClientId, peer: SocketAddr, fingerprint: Fingerprint, hello: ClientHello, to: ClientSender },
+    Hello {
+        client: ClientId,
+        peer: SocketAddr,
+        fingerprint: Fingerprint,
+        hello: ClientHello,
+        to: ClientSender,
+        /// What its session's branches will have done.
+        tally: Arc<Tally>,
+    },
     /// The client is ready for media.
     Start { client: ClientId },
+    /// A plane of its session broke the protocol.
+    BranchBroken { client: ClientId, broken: Broken },
     /// The task has ended. Sent once for each client whose `Hello` was sent, and last.
     Gone { client: ClientId, reason: String },
 }
 
 /// What the control loop tells a client's task.
-#[derive(Debug)]
 pub enum ToClient {
     Welcome(Box<Welcome>),
     Reconfigure {
         generation: u32,
         mode: Mode,
     },
+    /// Rings of sound, input and rumble come and go.
+    Branch(Box<BranchOrder>),
     /// Before `Welcome`; the last message.
     Refused {
         code: Code,
@@ -212,13 +232,15 @@ fn transport() -> TransportConfig {
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
         .keep_alive_interval(Some(KEEP_ALIVE))
+        // Sound, input and rumble.
+        .datagram_receive_buffer_size(Some(DATAGRAMS_IN))
+        .datagram_send_buffer_size(DATAGRAMS_OUT)
         // One stream carries the whole conversation; messages are at most 16 KiB.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(32 << 10))
         .receive_window(VarInt::from_u32(32 << 10))
         .send_window(64 << 10)
-        .datagram_receive_buffer_size(None)
         // Control traffic is a few packets: offload would gain nothing. quinn-udp looks for it all the same, by
         // opening a socket, which the sandbox denies; it takes that for a kernel without offload.
         .enable_segmentation_offload(false);

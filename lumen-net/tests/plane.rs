@@ -3,9 +3,17 @@
 
 #[path = "plane/client.rs"]
 mod client;
+#[path = "plane/flood.rs"]
+mod flood;
+#[path = "plane/hands.rs"]
+mod hands;
 #[path = "plane/host.rs"]
 mod host;
 #[path = "plane/media.rs"]
 mod media;
 #[path = "plane/refusals.rs"]
 mod refusals;
+#[path = "plane/session.rs"]
+mod session;
+#[path = "plane/sound.rs"]
+mod sound;

@@ -1,14 +1,15 @@
 //! Clients and sessions as the control thread sees them: a client asks, lumend answers, a session runs, either ends it.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use ipc::plane::PlaneError;
 use ipc::{AskId, EndCode, Fingerprint, FromNet, NetWiring, SessionId, Wish};
-use lumen_core::Mode;
 use lumen_core::fec::Scheme;
 use lumen_core::hello::{CODEC_H264, ClientHello, Code, Codec, Welcome};
 
 use super::Control;
+use crate::branches::Tally;
 use crate::counters::Counter;
 use crate::media::{MediaCommand, Wiring};
 use crate::native::{ClientId, ClientSender, FromClient, ToClient};
@@ -24,6 +25,7 @@ const FEC_SCHEMES: u8 = Scheme::Cauchy.bit() | Scheme::Leopard.bit();
 pub struct Client {
     fingerprint: Fingerprint,
     to: ClientSender,
+    tally: Arc<Tally>,
     stage: Stage,
 }
 
@@ -41,7 +43,7 @@ pub struct Session {
 impl Control {
     pub(super) fn on_client(&mut self, event: FromClient) -> Result<(), PlaneError> {
         match event {
-            FromClient::Hello { client, peer, fingerprint, hello, to } => {
+            FromClient::Hello { client, peer, fingerprint, hello, to, tally } => {
                 if let Err((code, reason)) = self.check(fingerprint, &hello) {
                     self.counters.add(if code == Code::Full { Counter::AsksRefused } else { Counter::HellosRefused });
                     // The task's queue is still empty.
@@ -51,13 +53,13 @@ impl Control {
                 self.next_ask = self.next_ask.wrapping_add(1);
                 let ask = AskId(self.next_ask);
                 self.asks.insert(ask, client);
-                self.clients.insert(client, Client { fingerprint, to, stage: Stage::Asking(ask) });
+                self.clients.insert(client, Client { fingerprint, to, tally, stage: Stage::Asking(ask) });
                 let wish = Wish {
                     mode: hello.mode,
                     bitrate_kbps: hello.bitrate_kbps,
-                    audio: None,
-                    own_sink: false,
-                    input: false,
+                    audio: hello.audio,
+                    own_sink: hello.own_sink,
+                    input: hello.input,
                 };
                 self.tell_lumend(FromNet::Ask { ask, peer, client: fingerprint, wish })
             }
@@ -65,6 +67,12 @@ impl Control {
                 Some(&Stage::Live(session)) => self.tell_media(MediaCommand::Start { session }),
                 _ => Ok(()),
             },
+            FromClient::BranchBroken { client, broken } => {
+                match self.clients.get(&client).map(|client| &client.stage) {
+                    Some(&Stage::Live(session)) => self.branch_broken(session, broken),
+                    _ => Ok(()),
+                }
+            }
             FromClient::Gone { client, reason } => match self.clients.remove(&client).map(|client| client.stage) {
                 Some(Stage::Asking(ask)) => {
                     self.asks.remove(&ask);
@@ -129,8 +137,7 @@ impl Control {
                 let Some(client) = self.asks.remove(&ask) else {
                     return self.tell_lumend(gone(id, "the client went away while its session was being made"));
                 };
-                let wired = Wiring::attach(wiring);
-                self.welcome(client, id, generation, mode, wired)
+                self.welcome(client, wiring)
             }
             None => {
                 let Some(session) = self.sessions.get_mut(&id) else {
@@ -153,18 +160,13 @@ impl Control {
     }
 
     /// Turns a client that waits into a session.
-    fn welcome(
-        &mut self,
-        id: ClientId,
-        session: SessionId,
-        generation: u32,
-        mode: Mode,
-        wiring: Result<Wiring, String>,
-    ) -> Result<(), PlaneError> {
+    fn welcome(&mut self, id: ClientId, wiring: NetWiring<OwnedFd>) -> Result<(), PlaneError> {
+        let (session, generation, mode) = (wiring.session, wiring.generation.0, wiring.mode);
+        let (audio, permissions) = (wiring.audio, wiring.permissions);
         let (Some(client), Some(listening)) = (self.clients.get_mut(&id), &self.listening) else {
             return self.tell_lumend(gone(session, "the client went away while its session was being made"));
         };
-        let wiring = match wiring {
+        let wiring = match Wiring::attach(wiring) {
             Ok(wiring) => wiring,
             Err(reason) => {
                 self.drop_client(id, ToClient::Refused { code: Code::Unavailable, reason: "internal error".into() });
@@ -181,6 +183,8 @@ impl Control {
             parity_floor_percent: session::PARITY_FLOOR_PERCENT,
             shard_size: session::SHARD_SIZE,
             secret: secret.clone(),
+            audio,
+            permissions,
             media_port: listening.media_port,
             boot_id: listening.boot_id,
             host_name: listening.host_name.clone(),
@@ -228,6 +232,15 @@ impl Control {
         self.tell_lumend(FromNet::Gone { session, reason })
     }
 
+    /// The client that a session belongs to.
+    pub(super) fn client_of(&self, session: SessionId) -> Option<ClientId> {
+        self.sessions.get(&session).map(|session| session.client)
+    }
+
+    pub(super) fn tally(&self, session: SessionId) -> Option<&Tally> {
+        self.clients.get(&self.client_of(session)?).map(|client| &*client.tally)
+    }
+
     /// Says the last word to a client and forgets it; its task closes the connection.
     fn drop_client(&mut self, id: ClientId, last: ToClient) {
         self.tell_client(id, last);
@@ -235,7 +248,7 @@ impl Control {
     }
 
     /// A client whose task is that far behind does not read: its sender is dropped, and with it the connection.
-    fn tell_client(&mut self, id: ClientId, message: ToClient) {
+    pub(super) fn tell_client(&mut self, id: ClientId, message: ToClient) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.to.try_send(message).is_err() {
             self.counters.add(Counter::QueueFull);

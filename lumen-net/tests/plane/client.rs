@@ -2,17 +2,18 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc::Fingerprint;
 use ipc::event::now_ns;
-use lumen_core::RawMode;
 use lumen_core::hello::{
     ALPN, CODEC_H264, ClientHello, ClientMessage, ControlMessage, FrameReader, HostMessage, VERSION, Welcome,
 };
 use lumen_core::packet::{Flags, HEADER_BYTES, Header, Kind, PROBE_BYTES, Probe, TAG_BYTES};
 use lumen_core::reassemble::{Event, Frame, Pushed, Reassembler, ReassemblerConfig};
 use lumen_core::seal::{Direction, MediaSecret, Sealer};
+use lumen_core::{AudioLayout, RawMode};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -67,9 +68,9 @@ pub fn hello() -> ClientHello {
         bitrate_kbps: 20_000,
         codecs: CODEC_H264,
         fec_schemes: 6,
-        audio: None,
-        own_sink: false,
-        input: false,
+        audio: Some(AudioLayout::Surround51),
+        own_sink: true,
+        input: true,
         name: "test".into(),
     }
 }
@@ -137,6 +138,42 @@ impl Client {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, read).await }).unwrap()
     }
 
+    /// Sends a datagram on the connection; false if QUIC will not take it.
+    pub fn send_datagram(&self, datagram: &[u8]) -> bool {
+        self.connection.send_datagram(datagram.to_vec().into()).is_ok()
+    }
+
+    /// Sends datagrams as fast as QUIC takes them, until told to stop or none is left; how many it took.
+    pub fn flood(&self, stop: &AtomicBool, datagrams: impl Iterator<Item = Vec<u8>>) -> u64 {
+        self.runtime.block_on(async {
+            let mut sent = 0;
+            for datagram in datagrams.take_while(|_| !stop.load(Ordering::Relaxed)) {
+                if self.connection.send_datagram_wait(datagram.into()).await.is_err() {
+                    break;
+                }
+                sent += 1;
+            }
+            sent
+        })
+    }
+
+    /// The host's next datagram that begins with this byte; others are passed over. None if none comes in this time.
+    pub fn datagram_within(&self, kind: u8, patience: Duration) -> Option<Vec<u8>> {
+        let read = async {
+            loop {
+                let datagram = self.connection.read_datagram().await.ok()?;
+                if datagram.first() == Some(&kind) {
+                    return Some(datagram.to_vec());
+                }
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(patience, read).await.ok().flatten() })
+    }
+
+    pub fn datagram(&self, kind: u8) -> Vec<u8> {
+        self.datagram_within(kind, PATIENCE).expect("no datagram of this kind came")
+    }
+
     /// Falls silent without a word: the runtime goes first, and nothing is left that could send the close.
     pub fn vanish(self) {
         let Self { runtime, _endpoint, connection } = self;
@@ -166,6 +203,7 @@ impl Client {
         let mut stream = self.open(&bytes(&ClientMessage::Hello(hello())));
         let (ask, _, wish) = host.expect_ask();
         assert_eq!((wish.mode, wish.bitrate_kbps), (hello().mode, 20_000));
+        assert_eq!((wish.audio, wish.own_sink, wish.input), (Some(AudioLayout::Surround51), true, true));
         let encoder = host.wire(session, 1, Some(ask));
         match self.hear(&mut stream) {
             HostMessage::Welcome(welcome) => (stream, Box::new(welcome), encoder),

@@ -1,5 +1,6 @@
 //! The test's lumend: it starts the plane, signs for it, answers it, and holds the encoder's ends of the rings.
 
+use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -15,10 +16,10 @@ use ipc::plane::{Exit, PlaneError};
 use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
 use ipc::shm::sealed_memfd;
 use ipc::{
-    AskId, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, RingFds, RingGeometry, SessionId,
-    SignReply, SignRequest, ToNet,
+    AskId, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingFds, RingGeometry,
+    SessionId, SignReply, SignRequest, ToNet,
 };
-use lumen_core::Mode;
+use lumen_core::{AudioLayout, Mode, Permissions};
 use lumen_net::native::Limits;
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -50,6 +51,14 @@ pub struct Encoder {
     pub video: RingProducer,
     pub feedback: RingConsumer,
     next_frame: u32,
+}
+
+/// One generation's ends of input: the input plane's.
+pub struct InputPlane {
+    pub events: RingConsumer,
+    pub haptics: RingProducer,
+    /// Of the events' ring, for a plane that scribbles over it.
+    pub memory: File,
 }
 
 pub fn mode() -> Mode {
@@ -193,16 +202,37 @@ impl Host {
             ask,
             mode: mode(),
             bitrate_kbps,
-            audio: None,
-            permissions: lumen_core::Permissions::NONE,
+            audio: Some(AudioLayout::Stereo),
+            permissions: Permissions::POINTER,
             video,
             feedback,
         }));
-        let RingFds { memory, data, credit, geometry } = for_encoder;
-        let video = RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry);
-        let RingFds { memory, data, credit, geometry } = for_feedback;
-        let feedback = RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry);
-        Encoder { generation, video: video.unwrap(), feedback: feedback.unwrap(), next_frame: 0 }
+        Encoder { generation, video: producer(for_encoder), feedback: consumer(for_feedback), next_frame: 0 }
+    }
+
+    /// Wires sound, and keeps the audio plane's end.
+    pub fn wire_audio(&self, session: SessionId, generation: u32) -> RingProducer {
+        let (ring, ours) = ring(RingGeometry::AUDIO);
+        self.tell(ToNet::WireAudio { session, generation: Generation(generation), ring });
+        producer(ours)
+    }
+
+    /// Wires input and rumble, and keeps the input plane's ends.
+    pub fn wire_input(&self, session: SessionId, generation: u32) -> InputPlane {
+        let ((events, our_events), (haptics, our_haptics)) = (ring(RingGeometry::INPUT), ring(RingGeometry::HAPTICS));
+        let memory = File::from(events.memory.try_clone().unwrap());
+        self.tell(ToNet::WireInput { session, generation: Generation(generation), events, haptics });
+        InputPlane { events: consumer(our_events), haptics: producer(our_haptics), memory }
+    }
+
+    /// Waits until the branches of `kind` of this session are reported broken.
+    pub fn expect_branch_broken(&mut self, id: SessionId, broken: PlaneKind) -> (Generation, String) {
+        self.expect(|message| match message {
+            FromNet::BranchBroken { session, kind, generation, reason } if (session, kind) == (id, broken) => {
+                Some((generation, reason))
+            }
+            _ => None,
+        })
     }
 
     /// Closes the link, which is the order to stop, and returns how the plane ended.
@@ -240,6 +270,14 @@ fn ring(geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {
         geometry,
     };
     (RingFds { memory, data, credit, geometry }, twin)
+}
+
+fn producer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingProducer {
+    RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
+}
+
+fn consumer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingConsumer {
+    RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
 }
 
 /// Signs as lumend does: it is told a hash, and puts the prefix of RFC 8446 §4.4.3 before it itself.

@@ -6,74 +6,16 @@ use std::time::Duration;
 
 use ipc::feedback::Feedback;
 use ipc::ring::{ChunkFlags, ChunkHeader};
-use ipc::{EndCode, FromNet, SessionId, SessionStats, ToNet};
+use ipc::{EndCode, FromNet, SessionId, ToNet};
 use lumen_core::hello::{ClientMessage, Code, HostMessage};
 use lumen_core::packet::{Kind, Probe};
 use lumen_core::reassemble::Pushed;
 
-use super::client::{Client, Identity, Media, Stream};
-use super::host::{Encoder, Host, PATIENCE, mode};
+use super::host::{Host, PATIENCE, mode};
+use super::session::Session;
 
 /// Ten times what the largest frame takes.
 const ONE_FRAME: Duration = Duration::from_millis(300);
-
-/// A client in a session, with everything it holds.
-struct Session {
-    id: SessionId,
-    identity: Identity,
-    client: Client,
-    stream: Stream,
-    media: Media,
-    encoder: Encoder,
-}
-
-impl Session {
-    /// Connects and is welcomed; has said nothing since.
-    fn welcomed(host: &mut Host, number: u32) -> Self {
-        let identity = Identity::new();
-        host.permit(identity.fingerprint());
-        let client = Client::connect(host, Some(&identity)).unwrap();
-        let (stream, welcome, encoder) = client.begin(host, number);
-        assert_eq!((welcome.session, welcome.generation, welcome.mode), (number, 1, mode()));
-        assert_eq!((welcome.boot_id, welcome.host_name.as_str()), ([9; 16], "test host"));
-        let media = Media::new(host, &welcome);
-        Self { id: SessionId(number), identity, client, stream, media, encoder }
-    }
-
-    /// Streams: has started, and its address is known.
-    fn started(host: &mut Host, number: u32) -> Self {
-        let mut session = Self::welcomed(host, number);
-        session.start();
-        session.media.send_probe();
-        session.media.expect(Kind::Pong);
-        session
-    }
-
-    fn start(&mut self) {
-        self.client.say(&mut self.stream, &ClientMessage::Start);
-    }
-
-    fn frame(&mut self, number: u32, bytes: usize, idr: bool) {
-        let payload = self.encoder.frame(bytes, idr);
-        let frame = self.media.expect_frame(number, &payload);
-        assert_eq!((frame.generation, frame.idr), (self.encoder.generation, idr));
-    }
-
-    fn expect_stats(&self, host: &mut Host, enough: impl Fn(&SessionStats) -> bool) -> SessionStats {
-        host.expect(|message| match message {
-            FromNet::Stats { session, stats } if session == self.id && enough(&stats) => Some(stats),
-            _ => None,
-        })
-    }
-
-    /// What the encoder is told next, if anything has been.
-    fn feedback(&mut self) -> Option<Feedback> {
-        let mut bytes = Vec::with_capacity(64);
-        self.encoder.feedback.peek().unwrap()?.read(&mut bytes).unwrap();
-        self.encoder.feedback.release();
-        Some(Feedback::decode(&bytes).expect("feedback is well-formed"))
-    }
-}
 
 #[test]
 fn every_frame_arrives_intact_and_the_ledger_knows_its_times() {

@@ -1,0 +1,202 @@
+//! The branches of one session that the control thread carries over the client's QUIC connection: sound and rumble out,
+//! input in.
+//!
+//! They belong to the client's own task, not to the control loop, and are handed to it with its other orders. A
+//! datagram then goes from QUIC into the input ring, and a packet from the audio ring into QUIC, without a queue
+//! between two tasks, which costs neither a wake-up nor a bound that a flood could fill for everybody. All tasks share
+//! the control thread, so each ring end still belongs to that one thread; and as the tasks take turns, each with a
+//! bound on what it does in one turn, a client that floods delays others by some tens of microseconds.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ipc::event::{Event, now_ns};
+use ipc::shm::Violation;
+use ipc::{Generation, PlaneKind};
+use quinn::Connection;
+use tokio::time::sleep;
+
+mod ends;
+mod hands;
+mod haptics;
+mod pending;
+mod rate;
+mod sound;
+mod tally;
+
+pub use ends::{Inflow, Outflow};
+use hands::Hands;
+use haptics::Haptics;
+use sound::Sound;
+pub use tally::Tally;
+
+use crate::readable::Readable;
+
+/// Datagrams of a client, or chunks of a ring, that are taken in one turn of the client's task.
+const TURN: usize = 32;
+
+/// What lumend has said of the branches.
+pub enum BranchOrder {
+    WireAudio(Inflow),
+    RetireAudio(Generation),
+    /// The input ring and the haptics ring of one generation.
+    WireInput(Outflow, Inflow),
+    RetireInput(Generation),
+}
+
+/// What a session's branches can be woken by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// The audio ring has packets.
+    Sound,
+    /// The haptics ring has states.
+    Rumble,
+    /// The input ring has room again.
+    Room,
+    /// An acknowledgement or a rumble has waited for long enough.
+    Due,
+}
+
+/// A branch whose plane broke the protocol. Its rings have been let go of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    pub kind: PlaneKind,
+    pub generation: Generation,
+    pub reason: String,
+}
+
+/// One session's branches.
+pub struct Branches {
+    sound: Sound,
+    hands: Hands,
+    haptics: Haptics,
+    tally: Arc<Tally>,
+}
+
+impl Branches {
+    pub fn new(tally: Arc<Tally>) -> Self {
+        Self { sound: Sound::default(), hands: Hands::default(), haptics: Haptics::default(), tally }
+    }
+
+    /// Takes or gives back rings. A generation that is not newer than the one before is stale and ignored.
+    pub fn obey(&mut self, order: BranchOrder) -> Option<Broken> {
+        match order {
+            BranchOrder::WireAudio(ring) => self.sound.wire(ring),
+            BranchOrder::RetireAudio(generation) => self.sound.retire(generation),
+            BranchOrder::WireInput(events, haptics) => {
+                if self.hands.wire(events) {
+                    self.haptics.wire(haptics);
+                }
+                return self.checked_hands(now_ns());
+            }
+            BranchOrder::RetireInput(generation) => {
+                if self.hands.retire(generation) {
+                    self.haptics.retire();
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for anything but the client's datagrams. Cancelling it loses nothing.
+    pub fn woken(&self) -> impl Future<Output = Woken> + Send {
+        // The rings themselves belong to this thread alone; what is waited for does not.
+        let (sound, haptics) = (self.sound.ring().map(Inflow::wake), self.haptics.ring().map(Inflow::wake));
+        let room = self.hands.ring().map(Outflow::wake);
+        let due_ns = [self.hands.due_ns(), self.haptics.due_ns()].into_iter().flatten().min();
+        async move {
+            tokio::select! {
+                () = signalled(sound) => Woken::Sound,
+                () = signalled(haptics) => Woken::Rumble,
+                () = signalled(room) => Woken::Room,
+                () = passed(due_ns) => Woken::Due,
+            }
+        }
+    }
+
+    /// Does what `woken` calls for. Before the client is `live` it is sent nothing.
+    pub fn on_woken(&mut self, woken: Woken, connection: &Connection, live: bool) -> Option<Broken> {
+        let now = now_ns();
+        match woken {
+            Woken::Sound => {
+                let done = self.sound.pump(connection, live, now, &self.tally);
+                self.checked_sound(done)
+            }
+            Woken::Rumble => {
+                let done = self.haptics.take();
+                self.haptics.send(connection, live, now, &self.tally);
+                done.err().and_then(|violation| self.break_input(violation))
+            }
+            Woken::Room => self.checked_hands(now),
+            Woken::Due => {
+                self.hands.acknowledge(connection, now);
+                self.haptics.send(connection, live, now, &self.tally);
+                None
+            }
+        }
+    }
+
+    /// Takes a datagram that has just come, and those that came with it, and acknowledges them. True if there may be
+    /// more: the others have their turn first.
+    pub fn on_datagram(&mut self, first: &[u8], connection: &Connection) -> (bool, Option<Broken>) {
+        let now = now_ns();
+        self.hands.on_datagram(first, now, &self.tally);
+        let mut more = true;
+        for _ in 1..TURN {
+            let Some(next) = arrived(connection) else {
+                more = false;
+                break;
+            };
+            self.hands.on_datagram(next.as_ref(), now, &self.tally);
+        }
+        self.hands.acknowledge(connection, now);
+        (more, self.hands.check().err().and_then(|violation| self.break_input(violation)))
+    }
+
+    /// Puts what waits into the input ring.
+    fn checked_hands(&mut self, now_ns: u64) -> Option<Broken> {
+        self.hands.flush(now_ns, &self.tally);
+        self.hands.check().err().and_then(|violation| self.break_input(violation))
+    }
+
+    fn checked_sound(&mut self, done: Result<(), Violation>) -> Option<Broken> {
+        let reason = format!("the audio ring: {}", done.err()?);
+        let generation = self.sound.let_go()?;
+        Some(Broken { kind: PlaneKind::Audio, generation, reason })
+    }
+
+    /// The two rings of input come from one plane: they go together.
+    fn break_input(&mut self, violation: Violation) -> Option<Broken> {
+        self.haptics.retire();
+        let generation = self.hands.let_go()?;
+        Some(Broken { kind: PlaneKind::Input, generation, reason: format!("the input plane's rings: {violation}") })
+    }
+}
+
+/// Waits for the event of a ring that may not be there. The runtime fails a wait only when it ends itself.
+async fn signalled(wake: Option<&Readable<Event>>) {
+    match wake {
+        Some(wake) if wake.find(|wake| wake.drain().then_some(())).await.is_ok() => {}
+        _ => pending().await,
+    }
+}
+
+/// Waits for a time that may not be set.
+async fn passed(due_ns: Option<u64>) {
+    match due_ns {
+        Some(due_ns) => sleep(Duration::from_nanos(due_ns.saturating_sub(now_ns()))).await,
+        None => pending().await,
+    }
+}
+
+/// A datagram that is here already.
+fn arrived(connection: &Connection) -> Option<impl AsRef<[u8]> + use<>> {
+    let read = pin!(connection.read_datagram());
+    match read.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(datagram)) => Some(datagram),
+        Poll::Ready(Err(_)) | Poll::Pending => None,
+    }
+}
