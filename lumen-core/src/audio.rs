@@ -1,5 +1,7 @@
 //! Sound on the wire: channel layouts, how Opus carries them, and the datagram of one packet. PROTOCOL.md §15.
 
+pub mod tracker;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cursor::Reader;
@@ -94,6 +96,49 @@ impl AudioLayout {
             Self::Stereo => 128,
             Self::Surround51 => 320,
             Self::Surround71 => 448,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vector_of_the_protocol() {
+        let mut datagram = Vec::new();
+        encode_header(5, 0x0102_0304_0506_0708, &mut datagram);
+        datagram.extend_from_slice(&[0xFC, 0xFF, 0xFE]);
+        assert_eq!(datagram, [0xC9, 5, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xFC, 0xFF, 0xFE]);
+        assert_eq!(parse(&datagram), Some((5, 0x0102_0304_0506_0708, &[0xFC, 0xFF, 0xFE][..])));
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused() {
+        let mut datagram = Vec::new();
+        encode_header(1, 2, &mut datagram);
+        for end in 0..=HEADER_BYTES {
+            assert_eq!(parse(&datagram[..end]), None);
+        }
+        datagram.resize(HEADER_BYTES + MAX_PACKET, 0);
+        assert!(parse(&datagram).is_some());
+        datagram.push(0);
+        assert_eq!(parse(&datagram), None);
+        datagram.truncate(100);
+        datagram[0] = 0xCA;
+        assert_eq!(parse(&datagram), None);
+    }
+
+    #[test]
+    fn every_channel_is_carried_once() {
+        for layout in AudioLayout::ALL {
+            let mut mapping = layout.mapping().to_vec();
+            assert_eq!(mapping.len(), usize::from(layout.streams() + layout.coupled()));
+            mapping.sort_unstable();
+            assert!(mapping.iter().copied().eq(0..layout.channels() as u8));
+            assert_eq!(AudioLayout::from_channels(layout.channels() as u8), Some(layout));
+            let packet = layout.bitrate_kbps() as usize * 1000 / 8 / 200;
+            assert!(packet <= MAX_PACKET);
         }
     }
 }
