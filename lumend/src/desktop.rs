@@ -10,13 +10,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ipc::{Hands, SessionId, Source};
+use ipc::{Hands, PlaneKind, SessionId, Source};
 use lumen_core::Mode;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-use crate::config::DisplaySource;
 use crate::machine::{Attempt, Event};
-use crate::outputs::{OutputEvent, Outputs};
+use crate::outputs::{OutputEvent, Outputs, Seat, Terms};
 pub use hands::Means;
 use own::News;
 pub use own::{Own, Program};
@@ -29,7 +28,7 @@ const RETRY: u64 = 500_000_000;
 pub struct Sway {
     pub control: PathBuf,
     pub wayland: PathBuf,
-    pub source: DisplaySource,
+    pub terms: Terms,
 }
 
 /// No desktop to show. The text says what to do.
@@ -56,14 +55,21 @@ enum Kind {
     Own(Sway, Own),
 }
 
+/// Where on a sway a session is.
+#[derive(Debug)]
+struct Place {
+    output: String,
+    seat: Option<Seat>,
+}
+
 #[derive(Debug)]
 pub struct Desktop {
     kind: Kind,
     means: Means,
     outputs: Option<Outputs>,
     retry_at: Option<u64>,
-    /// The try that waits for its output, and the name of the output once it is there.
-    sessions: BTreeMap<SessionId, (Attempt, Option<String>)>,
+    /// The try that waits for its output, and where the session is shown once it is there.
+    sessions: BTreeMap<SessionId, (Attempt, Option<Place>)>,
     news: Vec<Event>,
     /// Why there will never be a desktop.
     hopeless: Option<String>,
@@ -77,21 +83,21 @@ impl Desktop {
     }
 
     /// The session lumend was started in, as SWAYSOCK, WAYLAND_DISPLAY and XDG_RUNTIME_DIR name it.
-    pub fn found(now: u64, source: DisplaySource, means: Means) -> Result<Self, NoDesktop> {
+    pub fn found(now: u64, terms: Terms, means: Means) -> Result<Self, NoDesktop> {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let control = path("SWAYSOCK").ok_or(NoDesktop::NotFound)?;
         // An absolute WAYLAND_DISPLAY replaces the directory, as it does for every Wayland client.
         let display = path("WAYLAND_DISPLAY").ok_or(NoDesktop::NotFound)?;
         let wayland = path("XDG_RUNTIME_DIR").unwrap_or_default().join(display);
-        let mut desktop = Self::of(Kind::Found(Sway { control, wayland, source }), means);
+        let mut desktop = Self::of(Kind::Found(Sway { control, wayland, terms }), means);
         desktop.connect(now)?;
         Ok(desktop)
     }
 
     /// A headless sway of lumend's own: it is being started.
-    pub fn own(program: Program, source: DisplaySource, means: Means) -> io::Result<Self> {
+    pub fn own(program: Program, terms: Terms, means: Means) -> io::Result<Self> {
         let paths = program.paths();
-        let sway = Sway { control: paths.control, wayland: paths.wayland, source };
+        let sway = Sway { control: paths.control, wayland: paths.wayland, terms };
         Ok(Self::of(Kind::Own(sway, Own::start(program)?), means))
     }
 
@@ -140,7 +146,7 @@ impl Desktop {
 
     fn connect(&mut self, now: u64) -> Result<(), NoDesktop> {
         let Some(sway) = self.sway() else { return Ok(()) };
-        match Outputs::connect(now, &sway.control, sway.source.clone(), matches!(self.kind, Kind::Own(..))) {
+        match Outputs::connect(now, &sway.control, &sway.terms) {
             Ok(outputs) => {
                 self.outputs = Some(outputs);
                 self.retry_at = None;
@@ -176,8 +182,7 @@ impl Desktop {
     /// What capture opens for this session: always a fresh connection.
     pub fn source(&self, session: SessionId) -> Result<Source<OwnedFd>, String> {
         let Some(sway) = self.sway() else { return Ok(Source::Pattern) };
-        let output = self.sessions.get(&session).and_then(|(_, name)| name.clone());
-        let output = output.ok_or("its output is gone")?;
+        let output = self.place(session)?.output.clone();
         let socket = dial(&sway.wayland)
             .map_err(|error| format!("cannot reach the compositor at {}: {error}", sway.wayland.display()))?;
         Ok(Source::Wlroots { socket, output })
@@ -187,8 +192,11 @@ impl Desktop {
     /// [`Event::OutputReady`], which is when the seat exists. The error is for people.
     pub fn hands(&self, session: SessionId) -> Result<Hands<OwnedFd>, String> {
         let Some(sway) = self.sway() else { return self.means.bare() };
-        let output = self.sessions.get(&session).and_then(|(_, name)| name.clone());
-        self.means.on_sway(&sway.wayland, output.ok_or("its output is gone")?, String::new())
+        self.means.on_sway(&sway.wayland, self.place(session)?)
+    }
+
+    fn place(&self, session: SessionId) -> Result<&Place, &'static str> {
+        self.sessions.get(&session).and_then(|(_, place)| place.as_ref()).ok_or("its output is gone")
     }
 
     /// What to poll, and whether for writing too.
@@ -220,9 +228,9 @@ impl Desktop {
         let events = self.outputs.as_mut().map(|outputs| outputs.dispatch(now)).unwrap_or_default();
         for event in events {
             match event {
-                OutputEvent::Ready { session, name, mode } => {
+                OutputEvent::Ready { session, name: output, mode, seat } => {
                     if let Some((attempt, slot)) = self.sessions.get_mut(&session) {
-                        *slot = Some(name);
+                        *slot = Some(Place { output, seat });
                         self.news.push(Event::OutputReady { session, attempt: *attempt, mode });
                     }
                 }
@@ -230,6 +238,9 @@ impl Desktop {
                     if let Some((attempt, _)) = self.sessions.remove(&session) {
                         self.news.push(Event::OutputFailed { session, attempt, reason });
                     }
+                }
+                OutputEvent::Disturbed { session } => {
+                    self.news.push(Event::Restart { kind: PlaneKind::Input, session: Some(session) });
                 }
                 OutputEvent::Gone { reason } => self.lost(now, reason),
             }
@@ -267,8 +278,8 @@ impl Desktop {
     }
 }
 
-/// A connected Wayland socket, without waiting for a compositor that does not accept.
-fn dial(path: &Path) -> io::Result<OwnedFd> {
+/// A connected socket, without waiting for a server that does not accept.
+pub fn dial(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ipc::event::now_ns;
 
 use crate::clients::Clients;
-use crate::config::{Config, DesktopKind};
+use crate::config::{Config, DesktopKind, HandsChoice};
 use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
 use crate::door::Door;
@@ -15,9 +15,11 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::{Identity, Signer};
 use crate::notify::Notify;
+use crate::outputs::Terms;
 use crate::places;
 use crate::reach::{Binaries, above_link};
 use crate::sockets::Sockets;
+use crate::sound::Sound;
 use crate::uinput::Supply;
 
 /// Runs until told to stop.
@@ -39,18 +41,25 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
     let now = now_ns();
     let means = Means::new(&config.input, supply.available());
+    let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
+    let terms = Terms {
+        display: config.display.clone(),
+        seats: if config.input.enabled && wlroots { config.sessions.max } else { 0 },
+        own: config.desktop.kind == DesktopKind::Sway,
+    };
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(means),
-        DesktopKind::Auto => Desktop::found(now, config.display.source.clone(), means)?,
+        DesktopKind::Auto => Desktop::found(now, terms, means)?,
         DesktopKind::Sway => {
             let program = Program::new(own, runtime, &config.desktop.exec);
-            Desktop::own(program, config.display.source.clone(), means)?
+            Desktop::own(program, terms, means)?
         }
     };
     let host = Host::new()?;
     let signer = Signer::new(identity, now);
     let notify = Notify::from_environment();
-    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop, supply, notify };
+    let sound = Sound::new(state, config.audio.socket.clone());
+    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop, supply, sound, notify };
     Daemon::new(parts)?.run()
 }
 

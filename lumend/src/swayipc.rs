@@ -12,6 +12,8 @@ const MAX_PAYLOAD: usize = 1 << 20;
 const RUN_COMMAND: u32 = 0;
 const SUBSCRIBE: u32 = 2;
 const GET_OUTPUTS: u32 = 3;
+const GET_SEATS: u32 = 101;
+const EVENT_WORKSPACE: u32 = 0x8000_0000;
 const EVENT_OUTPUT: u32 = 0x8000_0001;
 
 /// What is asked of sway.
@@ -20,8 +22,11 @@ pub enum Request {
     /// One command, as in its configuration file.
     Run(String),
     ListOutputs,
-    /// Tell of every change to an output.
+    ListSeats,
+    /// Tell of every change to an output. Sway 1.7 cannot.
     WatchOutputs,
+    /// Tell when the configuration is read again.
+    WatchReloads,
 }
 
 /// What sway says.
@@ -30,9 +35,12 @@ pub enum Reply {
     /// The outcome of [`Request::Run`]; the error is sway's text.
     Ran(Result<(), String>),
     Outputs(Vec<Output>),
+    Seats(Vec<Seat>),
     Watching,
     /// An output changed. Not an answer: comes at any time.
     OutputsChanged,
+    /// Sway has read its configuration again, and forgotten what it was told since the last time. Not an answer.
+    Reloaded,
 }
 
 /// An output as `get_outputs` shows it.
@@ -43,6 +51,34 @@ pub struct Output {
     pub active: bool,
     #[serde(default)]
     pub current_mode: Option<CurrentMode>,
+    #[serde(default)]
+    pub rect: Rect,
+}
+
+/// Of an output in the layout of all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(default)]
+pub struct Rect {
+    pub x: i64,
+    pub y: i64,
+    pub width: i64,
+    pub height: i64,
+}
+
+/// A seat as `get_seats` shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Seat {
+    pub name: String,
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// The container or workspace that has its keyboard, 0 for none.
+    #[serde(default)]
+    pub focus: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Device {
+    pub identifier: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -66,7 +102,9 @@ impl Request {
         let (kind, payload) = match self {
             Self::Run(command) => (RUN_COMMAND, command.as_str()),
             Self::ListOutputs => (GET_OUTPUTS, ""),
+            Self::ListSeats => (GET_SEATS, ""),
             Self::WatchOutputs => (SUBSCRIBE, "[\"output\"]"),
+            Self::WatchReloads => (SUBSCRIBE, "[\"workspace\"]"),
         };
         frame(kind, payload.as_bytes(), out);
     }
@@ -128,9 +166,23 @@ fn parse(kind: u32, payload: &[u8]) -> Result<Option<Reply>, Malformed> {
             .map(|outputs| Some(Reply::Outputs(outputs)))
             .map_err(|_| Malformed("the list of outputs")),
         SUBSCRIBE => Ok(Some(Reply::Watching)),
+        GET_SEATS => serde_json::from_slice(payload)
+            .map(|seats| Some(Reply::Seats(seats)))
+            .map_err(|_| Malformed("the list of seats")),
         EVENT_OUTPUT => Ok(Some(Reply::OutputsChanged)),
+        EVENT_WORKSPACE => changed(payload),
         _ => Ok(None),
     }
+}
+
+/// Of all that can happen to workspaces, only that sway starts over.
+fn changed(payload: &[u8]) -> Result<Option<Reply>, Malformed> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        change: &'a str,
+    }
+    let event: Event = serde_json::from_slice(payload).map_err(|_| Malformed("an event"))?;
+    Ok((event.change == "reload").then_some(Reply::Reloaded))
 }
 
 /// One outcome per command of a request; the first failure stands for all.
@@ -161,22 +213,33 @@ mod tests {
     #[test]
     fn replies_are_read_however_they_are_cut() {
         let list = r#"[{"name":"HEADLESS-1","make":"headless","active":true,
-            "current_mode":{"width":1280,"height":720,"refresh":59940},"modes":[]},{"name":"DP-1"}]"#;
+            "current_mode":{"width":1280,"height":720,"refresh":59940},"modes":[],
+            "rect":{"x":1920,"y":0,"width":1280,"height":720}},{"name":"DP-1"}]"#;
         let bytes = [
             framed(RUN_COMMAND, r#"[{"success":true}]"#),
             framed(7, "{}"),
             framed(EVENT_OUTPUT, r#"{"change":"unspecified"}"#),
+            framed(EVENT_WORKSPACE, r#"{"change":"focus","old":null,"current":{"id":3}}"#),
+            framed(EVENT_WORKSPACE, r#"{"change":"reload","old":null,"current":null}"#),
+            framed(GET_SEATS, r#"[{"name":"seat0","capabilities":3,"focus":7,"devices":[{"identifier":"0:0:k"}]}]"#),
             framed(GET_OUTPUTS, list),
             framed(RUN_COMMAND, "[{\"success\":false,\"parse_error\":true,\"error\":\"Bad\\nthing\"}]"),
         ]
         .concat();
         let mode = CurrentMode { width: 1280, height: 720, refresh: 59940 };
+        let rect = Rect { x: 1920, y: 0, width: 1280, height: 720 };
         let expected = [
             Reply::Ran(Ok(())),
             Reply::OutputsChanged,
+            Reply::Reloaded,
+            Reply::Seats(vec![Seat {
+                name: "seat0".to_owned(),
+                devices: vec![Device { identifier: "0:0:k".to_owned() }],
+                focus: 7,
+            }]),
             Reply::Outputs(vec![
-                Output { name: "HEADLESS-1".to_owned(), active: true, current_mode: Some(mode) },
-                Output { name: "DP-1".to_owned(), active: false, current_mode: None },
+                Output { name: "HEADLESS-1".to_owned(), active: true, current_mode: Some(mode), rect },
+                Output { name: "DP-1".to_owned(), active: false, current_mode: None, rect: Rect::default() },
             ]),
             Reply::Ran(Err("Bad thing".to_owned())),
         ];

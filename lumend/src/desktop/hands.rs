@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipc::Hands;
 
-use super::dial;
+use super::{Place, dial};
 use crate::config::{HandsChoice, Input};
 use crate::keymap::{self, Keymap};
 
@@ -39,16 +39,18 @@ impl Means {
     }
 
     /// On a sway: its virtual devices over a fresh connection, unless something else was asked for.
-    pub(super) fn on_sway(&self, wayland: &Path, output: String, seat: String) -> Result<Hands<OwnedFd>, String> {
+    pub(super) fn on_sway(&self, wayland: &Path, place: &Place) -> Result<Hands<OwnedFd>, String> {
         match self.choice {
             HandsChoice::None => Ok(Hands::None),
             HandsChoice::Uinput => self.kernel(),
             HandsChoice::Auto | HandsChoice::Wlroots => {
+                let seat = place.seat.as_ref().ok_or("sway made no seat for it")?;
                 let keymap = self.keymap.as_ref().map_err(Clone::clone)?;
                 let keymap = keymap.hand_over().map_err(|error| format!("cannot hand the keymap over: {error}"))?;
                 let socket = dial(wayland)
                     .map_err(|error| format!("cannot reach the compositor at {}: {error}", wayland.display()))?;
-                Ok(Hands::Wlroots { socket, output, seat, keymap })
+                let (output, focus_key) = (place.output.clone(), Some(seat.focus_key));
+                Ok(Hands::Wlroots { socket, output, seat: seat.name.clone(), focus_key, keymap })
             }
         }
     }
@@ -67,6 +69,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::outputs::Seat;
 
     fn means(backend: HandsChoice, uinput: bool) -> Means {
         Means::new(&Input { backend, ..Input::default() }, uinput)
@@ -83,10 +86,12 @@ mod tests {
         let path = std::env::temp_dir().join(format!("lumen-hands-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let _compositor = UnixListener::bind(&path).unwrap();
-        let on = |choice, uinput| means(choice, uinput).on_sway(&path, "HEADLESS-2".into(), "lumen-1".into());
+        let seat = Seat { name: "lumen-1".into(), focus_key: 0x301 };
+        let mut place = Place { output: "HEADLESS-2".into(), seat: Some(seat) };
+        let on = |choice, uinput| means(choice, uinput).on_sway(&path, &place);
         match on(HandsChoice::Auto, true).unwrap() {
-            Hands::Wlroots { output, seat, keymap, .. } => {
-                assert_eq!((output.as_str(), seat.as_str()), ("HEADLESS-2", "lumen-1"));
+            Hands::Wlroots { output, seat, focus_key, keymap, .. } => {
+                assert_eq!((output.as_str(), seat.as_str(), focus_key), ("HEADLESS-2", "lumen-1", Some(0x301)));
                 assert!(keymap.bytes > 1000);
             }
             other => panic!("{other:?}"),
@@ -95,5 +100,7 @@ mod tests {
         assert!(matches!(on(HandsChoice::None, true), Ok(Hands::None)));
         std::fs::remove_file(&path).unwrap();
         assert!(on(HandsChoice::Wlroots, true).unwrap_err().contains("cannot reach"));
+        place.seat = None;
+        assert!(means(HandsChoice::Auto, true).on_sway(&path, &place).unwrap_err().contains("seat"));
     }
 }

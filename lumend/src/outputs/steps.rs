@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use ipc::SessionId;
 use lumen_core::Mode;
 
-use super::OutputEvent;
-use crate::config::DisplaySource;
+use super::{OutputEvent, is_plain};
+use crate::config::{Display, DisplaySource};
 use crate::swayipc::{Output, Reply, Request};
 
 /// A job that takes longer has failed.
@@ -21,6 +21,9 @@ const UNSTATED_MHZ: u32 = 60_000;
 
 /// Rate of an output that nobody watches and that cannot be switched off.
 const PARKED_HZ: u32 = 10;
+
+/// The headless backend's refresh is a timer of whole milliseconds: a faster output would never be drawn.
+const FASTEST_MHZ: u32 = 1_000_000;
 
 /// An output that lumend may give to a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,7 +82,7 @@ enum Unplug {
 
 #[derive(Debug)]
 pub struct Steps {
-    source: DisplaySource,
+    display: Display,
     unplug: Unplug,
     wanted: BTreeMap<SessionId, Mode>,
     held: BTreeMap<SessionId, Virtual>,
@@ -92,9 +95,9 @@ pub struct Steps {
 
 impl Steps {
     /// `own` says that the desktop is lumend's, and so are the outputs it was started with.
-    pub fn new(now: u64, source: DisplaySource, own: bool) -> Self {
+    pub fn new(now: u64, display: Display, own: bool) -> Self {
         let mut steps = Self {
-            source,
+            display,
             unplug: Unplug::Untried,
             wanted: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -104,7 +107,7 @@ impl Steps {
             requests: VecDeque::from([Request::WatchOutputs]),
             events: VecDeque::new(),
         };
-        if own && steps.source == DisplaySource::Virtual {
+        if own && steps.display.source == DisplaySource::Virtual {
             steps.queue.push_back(Job::Survey);
             steps.advance(now);
         }
@@ -177,6 +180,7 @@ impl Steps {
                 return Ok(());
             }
             Reply::Ran(_) | Reply::Outputs(_) => {}
+            Reply::Seats(_) | Reply::Reloaded => return Err("sway answers what nobody asked"),
         }
         let Some(running) = self.running.take() else { return Err("sway answers what nobody asked") };
         if !running.asked {
@@ -185,7 +189,7 @@ impl Steps {
         match reply {
             Reply::Ran(outcome) => self.on_ran(now, running, outcome)?,
             Reply::Outputs(outputs) => self.on_list(now, running, &outputs)?,
-            Reply::Watching | Reply::OutputsChanged => {}
+            Reply::Seats(_) | Reply::Reloaded | Reply::Watching | Reply::OutputsChanged => {}
         }
         self.advance(now);
         Ok(())
@@ -237,7 +241,9 @@ impl Steps {
             Step::Verify(acquire, output) => match find(&output.name) {
                 // It was unplugged while it was spare.
                 None => self.queue.push_front(Job::Acquire(acquire.session)),
-                Some(now_is) if is_in_mode(now_is, acquire.mode) => self.ready(acquire, output),
+                Some(now_is) if is_in_mode(now_is, acquire.mode, self.rate(acquire.mode)) => {
+                    self.ready(acquire, output)
+                }
                 Some(_) => self.wait(running.deadline, Step::Verify(acquire, output), stale),
             },
             Step::Existing(acquire, name) => match find(&name).map(mode_of) {
@@ -282,7 +288,7 @@ impl Steps {
     }
 
     fn begin(&mut self, now: u64, acquire: Acquire) {
-        if let DisplaySource::Output(name) = &self.source {
+        if let DisplaySource::Output(name) = &self.display.source {
             let step = Step::Existing(acquire, name.clone());
             self.list(now, step);
         } else if let Some(output) = self.held.remove(&acquire.session) {
@@ -298,10 +304,17 @@ impl Steps {
 
     fn configure(&mut self, now: u64, acquire: Acquire, output: Virtual) {
         let mode = acquire.mode;
-        let (hertz, thousandths) = (mode.refresh_mhz() / 1000, mode.refresh_mhz() % 1000);
+        let rate = self.rate(mode);
+        let (hertz, thousandths) = (rate / 1000, rate % 1000);
         let size = format!("{}x{}", mode.width(), mode.height());
         let command = format!("output {} enable mode --custom {size}@{hertz}.{thousandths:03}Hz scale 1", output.name);
         self.run(now, command, Step::Configure(acquire, output));
+    }
+
+    /// Thousandths of a hertz at which an output refreshes for a stream in this mode.
+    fn rate(&self, mode: Mode) -> u32 {
+        let most = (FASTEST_MHZ / mode.refresh_mhz()).max(1);
+        mode.refresh_mhz() * self.display.refresh_multiple.clamp(1, most)
     }
 
     fn disable(&mut self, now: u64, output: Virtual) {
@@ -328,7 +341,7 @@ impl Steps {
             Some(&mode) => {
                 self.held.insert(acquire.session, output);
                 if mode == acquire.mode {
-                    self.events.push_back(OutputEvent::Ready { session: acquire.session, name, mode });
+                    self.events.push_back(OutputEvent::Ready { session: acquire.session, name, mode, seat: None });
                 } else {
                     self.queue.push_back(Job::Acquire(acquire.session));
                 }
@@ -338,7 +351,7 @@ impl Steps {
 
     fn found(&mut self, acquire: Acquire, name: String, mode: Mode) {
         if self.wanted.contains_key(&acquire.session) {
-            self.events.push_back(OutputEvent::Ready { session: acquire.session, name, mode });
+            self.events.push_back(OutputEvent::Ready { session: acquire.session, name, mode, seat: None });
         }
     }
 
@@ -411,12 +424,6 @@ impl Steps {
     }
 }
 
-/// The name becomes part of a command, so it must not be able to end it.
-fn is_plain(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=64).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(plain)
-}
-
 /// By its name, because sway tells no make of such an output any more (1.7: "headless", 1.10: "Unknown").
 fn is_headless(name: &str) -> bool {
     name.starts_with("HEADLESS-")
@@ -430,11 +437,11 @@ fn newest(outputs: &[Output], before: &[String]) -> Option<String> {
 }
 
 /// Sway takes the rate as a decimal fraction and may round it.
-fn is_in_mode(output: &Output, mode: Mode) -> bool {
+fn is_in_mode(output: &Output, mode: Mode, rate_mhz: u32) -> bool {
     output.active
         && output.current_mode.is_some_and(|current| {
             let size = (current.width, current.height) == (mode.width().into(), mode.height().into());
-            size && (current.refresh - i64::from(mode.refresh_mhz())).abs() <= 10
+            size && (current.refresh - i64::from(rate_mhz)).abs() <= 10
         })
 }
 

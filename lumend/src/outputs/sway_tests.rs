@@ -13,21 +13,22 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat;
 
 use super::*;
+use crate::config::DisplaySource;
 use crate::swayipc::{Output, Reply, Request};
 
 /// Sway refuses to run as root; any other number will do.
-const USER: u32 = 64555;
+pub(super) const USER: u32 = 64555;
 
 /// A bound on hanging, not on speed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Sway {
+pub(super) struct Sway {
     child: Child,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 impl Sway {
-    fn start(name: &str) -> Self {
+    pub(super) fn start(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("lumen-outputs-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
@@ -54,25 +55,30 @@ impl Sway {
         sway
     }
 
-    fn control(&self) -> PathBuf {
+    pub(super) fn control(&self) -> PathBuf {
         self.directory.join("sway.sock")
     }
 
     /// What sway itself says, over a connection of its own.
-    fn outputs(&self) -> Vec<Output> {
+    pub(super) fn ask(&self, request: &Request) -> Reply {
         let mut socket = UnixStream::connect(self.control()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut request = Vec::new();
-        Request::ListOutputs.encode(&mut request);
-        socket.write_all(&request).unwrap();
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes);
+        socket.write_all(&bytes).unwrap();
         let (mut decoder, mut buffer) = (Decoder::default(), [0; 4096]);
         loop {
-            if let Some(Reply::Outputs(outputs)) = decoder.next().unwrap() {
-                return outputs;
+            if let Some(reply) = decoder.next().unwrap() {
+                return reply;
             }
             let length = socket.read(&mut buffer).unwrap();
             decoder.push(&buffer[..length]);
         }
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let Reply::Outputs(outputs) = self.ask(&Request::ListOutputs) else { panic!("another answer") };
+        outputs
     }
 
     fn refresh_of(&self, name: &str) -> Option<i64> {
@@ -90,13 +96,13 @@ impl Drop for Sway {
     }
 }
 
-fn wait(fd: BorrowedFd<'_>, longest: Duration) {
+pub(super) fn wait(fd: BorrowedFd<'_>, longest: Duration) {
     let timeout = PollTimeout::try_from(longest).unwrap();
     poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).unwrap();
 }
 
 /// Runs until nothing is under way. The machine's own deadlines are honoured, so that a hang is an error here.
-fn settle(outputs: &mut Outputs) -> Vec<OutputEvent> {
+pub(super) fn settle(outputs: &mut Outputs) -> Vec<OutputEvent> {
     let end = Instant::now() + PATIENCE;
     let mut events = outputs.dispatch(now_ns());
     while let Some(deadline) = outputs.deadline() {
@@ -107,16 +113,21 @@ fn settle(outputs: &mut Outputs) -> Vec<OutputEvent> {
     events
 }
 
-fn mode(text: &str) -> Mode {
+pub(super) fn mode(text: &str) -> Mode {
     text.parse::<lumen_core::RawMode>().unwrap().try_into().unwrap()
 }
 
-const ONE: SessionId = SessionId(1);
-const TWO: SessionId = SessionId(2);
+fn connect(sway: &Sway, source: DisplaySource, own: bool) -> io::Result<Outputs> {
+    let display = Display { source, ..Display::default() };
+    Outputs::connect(now_ns(), &sway.control(), &Terms { display, seats: 0, own })
+}
+
+pub(super) const ONE: SessionId = SessionId(1);
+pub(super) const TWO: SessionId = SessionId(2);
 
 fn name_of(events: &[OutputEvent], wanted: SessionId, in_mode: Mode) -> String {
     match events {
-        [OutputEvent::Ready { session, name, mode }] if *session == wanted && *mode == in_mode => name.clone(),
+        [OutputEvent::Ready { session, name, mode, .. }] if *session == wanted && *mode == in_mode => name.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -124,7 +135,7 @@ fn name_of(events: &[OutputEvent], wanted: SessionId, in_mode: Mode) -> String {
 #[test]
 fn outputs_come_in_the_mode_asked_for_and_go() {
     let sway = Sway::start("come-and-go");
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), DisplaySource::Virtual, false).unwrap();
+    let mut outputs = connect(&sway, DisplaySource::Virtual, false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("1280x720@59.94"));
     let first = name_of(&settle(&mut outputs), ONE, mode("1280x720@59.94"));
     assert!((sway.refresh_of(&first).unwrap() - 59_940).abs() <= 10);
@@ -150,7 +161,7 @@ fn outputs_come_in_the_mode_asked_for_and_go() {
 #[test]
 fn our_own_desktop_lends_its_first_output() {
     let sway = Sway::start("own");
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), DisplaySource::Virtual, true).unwrap();
+    let mut outputs = connect(&sway, DisplaySource::Virtual, true).unwrap();
     outputs.acquire(now_ns(), ONE, mode("1280x720@60"));
     assert_eq!(name_of(&settle(&mut outputs), ONE, mode("1280x720@60")), "HEADLESS-1");
     outputs.release(now_ns(), ONE);
@@ -162,7 +173,7 @@ fn our_own_desktop_lends_its_first_output() {
 #[test]
 fn a_wish_withdrawn_in_the_middle_leaves_nothing_behind() {
     let sway = Sway::start("withdrawn");
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), DisplaySource::Virtual, false).unwrap();
+    let mut outputs = connect(&sway, DisplaySource::Virtual, false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("1280x720@60"));
     outputs.release(now_ns(), ONE);
     assert_eq!(settle(&mut outputs), []);
@@ -175,14 +186,14 @@ fn a_wish_withdrawn_in_the_middle_leaves_nothing_behind() {
 fn an_existing_output_is_found_and_a_missing_one_is_a_reason() {
     let sway = Sway::start("existing");
     let source = |name: &str| DisplaySource::Output(name.to_owned());
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), source("HEADLESS-1"), false).unwrap();
+    let mut outputs = connect(&sway, source("HEADLESS-1"), false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("640x480@30"));
     let had = sway.outputs()[0].current_mode.unwrap();
     let refresh_mhz = if had.refresh == 0 { 60_000 } else { had.refresh as u32 };
     let had = Mode::new(had.width as u16, had.height as u16, refresh_mhz).unwrap();
     assert_eq!(name_of(&settle(&mut outputs), ONE, had), "HEADLESS-1");
 
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), source("DP-9"), false).unwrap();
+    let mut outputs = connect(&sway, source("DP-9"), false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("640x480@30"));
     let events = settle(&mut outputs);
     assert!(matches!(&events[..], [OutputEvent::Failed { reason, .. }] if reason.contains("DP-9")), "{events:?}");
@@ -191,12 +202,12 @@ fn an_existing_output_is_found_and_a_missing_one_is_a_reason() {
 #[test]
 fn the_end_of_sway_is_told_once() {
     let mut sway = Sway::start("end");
-    let mut outputs = Outputs::connect(now_ns(), &sway.control(), DisplaySource::Virtual, false).unwrap();
+    let mut outputs = connect(&sway, DisplaySource::Virtual, false).unwrap();
     outputs.acquire(now_ns(), ONE, mode("1280x720@60"));
     settle(&mut outputs);
     sway.child.kill().unwrap();
     sway.child.wait().unwrap();
     wait(outputs.as_fd(), PATIENCE);
     assert!(matches!(outputs.dispatch(now_ns())[..], [OutputEvent::Gone { .. }]));
-    assert!(Outputs::connect(now_ns(), &sway.control(), DisplaySource::Virtual, false).is_err());
+    assert!(connect(&sway, DisplaySource::Virtual, false).is_err());
 }

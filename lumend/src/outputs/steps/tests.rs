@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::swayipc::CurrentMode;
+use crate::swayipc::{CurrentMode, Rect};
 
 /// A sway that answers in order, of an old or a new kind.
 #[derive(Clone, Debug)]
@@ -40,14 +40,15 @@ impl World {
 
     fn with_output(mut self, name: &str) -> Self {
         let current_mode = Some(CurrentMode { width: 1920, height: 1080, refresh: 60_000 });
-        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode });
+        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode, rect: Rect::default() });
         self.made += 1;
         self
     }
 
     fn answer(&mut self, request: &Request) -> Reply {
         match request {
-            Request::WatchOutputs => Reply::Watching,
+            Request::WatchOutputs | Request::WatchReloads => Reply::Watching,
+            Request::ListSeats => Reply::Seats(Vec::new()),
             Request::ListOutputs => Reply::Outputs(self.outputs.clone()),
             Request::Run(command) => {
                 self.commands.push(command.clone());
@@ -123,15 +124,19 @@ fn mode(width: u16, hz: u32) -> Mode {
     Mode::new(width, 720, hz * 1000).unwrap()
 }
 
+fn shown(output: &str) -> Display {
+    Display { source: DisplaySource::Output(output.to_owned()), ..Display::default() }
+}
+
 fn virtual_steps() -> Steps {
-    Steps::new(0, DisplaySource::Virtual, false)
+    Steps::new(0, Display::default(), false)
 }
 
 const ONE: SessionId = SessionId(1);
 const TWO: SessionId = SessionId(2);
 
 fn ready(session: SessionId, name: &str, mode: Mode) -> OutputEvent {
-    OutputEvent::Ready { session, name: name.to_owned(), mode }
+    OutputEvent::Ready { session, name: name.to_owned(), mode, seat: None }
 }
 
 #[test]
@@ -196,7 +201,7 @@ fn what_an_earlier_lumend_has_parked_is_taken_again() {
 #[test]
 fn our_own_desktop_lends_the_output_it_was_started_with_and_never_removes_it() {
     let mut world = World::new().with_output("HEADLESS-1");
-    let mut steps = Steps::new(0, DisplaySource::Virtual, true);
+    let mut steps = Steps::new(0, Display::default(), true);
     steps.acquire(0, ONE, mode(1280, 60));
     steps.acquire(0, TWO, mode(1920, 60));
     let events = world.settle(&mut steps);
@@ -258,10 +263,21 @@ fn a_spare_output_that_was_unplugged_by_someone_is_replaced() {
 }
 
 #[test]
+fn an_output_may_refresh_more_often_than_it_is_streamed() {
+    for (multiple, hz, expected) in [(1, 60, 60), (2, 60, 120), (4, 120, 480), (4, 240, 960)] {
+        let display = Display { refresh_multiple: multiple, ..Display::default() };
+        let (mut world, mut steps) = (World::new().with_output("DP-1"), Steps::new(0, display, false));
+        steps.acquire(0, ONE, mode(1280, hz));
+        assert_eq!(world.settle(&mut steps), [ready(ONE, "HEADLESS-2", mode(1280, hz))], "the stream's own rate");
+        assert_eq!(world.outputs[1].current_mode.unwrap().refresh, expected * 1000);
+    }
+}
+
+#[test]
 fn an_existing_output_is_used_as_it_is() {
     let mut world = World::new().with_output("DP-1");
     let commands = |source: &str, world: &mut World| {
-        let mut steps = Steps::new(0, DisplaySource::Output(source.to_owned()), false);
+        let mut steps = Steps::new(0, shown(source), false);
         steps.acquire(0, ONE, mode(1280, 60));
         let events = world.settle(&mut steps);
         steps.release(0, ONE);
@@ -313,12 +329,12 @@ proptest! {
         if own {
             world = world.with_output("HEADLESS-1");
         }
-        let mut steps = Steps::new(0, DisplaySource::Virtual, own);
+        let mut steps = Steps::new(0, Display::default(), own);
         let mut wanted = BTreeMap::new();
         let mut told = BTreeMap::new();
         let hear = |events: Vec<OutputEvent>, told: &mut BTreeMap<_, _>, wanted: &BTreeMap<SessionId, Mode>| {
             for event in events {
-                let OutputEvent::Ready { session, name, mode } = event else { panic!("{event:?}") };
+                let OutputEvent::Ready { session, name, mode, .. } = event else { panic!("{event:?}") };
                 assert_eq!(wanted.get(&session), Some(&mode), "an event of an earlier wish");
                 told.insert(session, (name, mode));
             }
@@ -347,7 +363,7 @@ proptest! {
         prop_assert_eq!(used.len(), told.len());
         for (name, mode) in told.values() {
             let output = world.outputs.iter().find(|output| output.name == *name).unwrap();
-            prop_assert!(is_in_mode(output, *mode));
+            prop_assert!(is_in_mode(output, *mode, mode.refresh_mhz()));
         }
         for output in world.outputs.iter().filter(|output| !used.contains(&output.name) && output.active) {
             let parked = output.current_mode.is_some_and(|current| current.refresh == 10_000);
