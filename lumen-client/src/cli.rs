@@ -1,11 +1,15 @@
 //! The command line.
 
+mod hands;
+mod sound;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use lumen_core::RawMode;
+use lumen_core::{Fingerprint, RawMode};
 
-use lumen_core::Fingerprint;
+pub use hands::HandsArgs;
+pub use sound::SoundArgs;
 
 /// Reference client of lumen/1: receives, recovers, decrypts, decodes and measures.
 ///
@@ -19,11 +23,27 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Receive a session from a host
+    /// Receive a session from a host: its picture and sound; with --input-test or --input-script, drive it
+    #[command(after_help = EXAMPLES)]
     Connect(Box<Connect>),
     /// Print the SHA-256 of this client's certificate, for `lumend allow`
     Fingerprint(ConfigDir),
 }
+
+const EXAMPLES: &str = concat!(
+    "\
+Examples:
+  lumen-client connect den --decode --seconds 10
+      receive ten seconds, decode every frame, and say how long it all took
+  lumen-client connect den --audio 5.1 --audio-out den.wav --seconds 30
+      record what the desktop plays, in six channels
+  lumen-client connect den --input-test --input-log sent.jsonl
+      let every kind of input event happen once, and log what was sent when
+  lumen-client connect den --input-script play.txt
+      do what the file says, one event a line, at milliseconds since the start:
+",
+    include_str!("cli/example.txt")
+);
 
 #[derive(Args, Debug)]
 pub struct ConfigDir {
@@ -68,6 +88,10 @@ pub struct Connect {
     #[arg(long, value_name = "HOST:PORT")]
     pub media: Option<String>,
     #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub hands: HandsArgs,
+    #[command(flatten)]
     pub config: ConfigDir,
     /// Nothing on standard error but errors
     #[arg(long)]
@@ -94,6 +118,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_a_script_is_one() {
+        assert!(EXAMPLES.contains("pad 0 remove"));
+        assert_eq!(lumen_core::input::script::parse(include_str!("cli/example.txt")).unwrap().len(), 13);
+    }
+
+    #[test]
     fn refuses_malformed_values() {
         for arguments in [
             &["--pin", "abc"][..],
@@ -101,10 +131,28 @@ mod tests {
             &["--seconds", "0"],
             &["--seconds", "nan"],
             &["--bitrate", "5"],
+            &["--audio", "7"],
         ] {
             let line = ["lumen-client", "connect", "localhost"].iter().chain(arguments);
             let error = Cli::try_parse_from(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ValueValidation, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn refuses_what_contradicts_itself() {
+        for arguments in [
+            &["--no-audio", "--audio", "5.1"][..],
+            &["--no-audio", "--own-sink"],
+            &["--no-audio", "--audio-out", "x.wav"],
+            &["--no-audio", "--audio-trace", "x.jsonl"],
+            &["--input-test", "--input-script", "x"],
+        ] {
+            let line = ["lumen-client", "connect", "localhost"].iter().chain(arguments);
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{arguments:?}");
+        }
+        let error = Cli::try_parse_from(["lumen-client", "connect", "localhost", "--input-log", "x"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument, "there is nothing to log");
     }
 }

@@ -263,9 +263,6 @@ async fn ask(connection: &Connection, options: &Options, client: Fingerprint) ->
         audio: options.sound,
         own_sink: options.own_sink,
         input: options.input,
-        audio: None,
-        own_sink: false,
-        input: false,
         name: options.name.clone(),
     };
     let mut bytes = Vec::new();

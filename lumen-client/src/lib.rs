@@ -1,18 +1,22 @@
 //! The reference client of lumen/1.
 //!
-//! [`Client::connect`] asks a host for a session; [`Session::play`] delivers its frames to a [`FrameSink`]. The command
-//! `lumen-client` is a thin layer over that, and the project's measuring instrument.
+//! [`Client::connect`] asks a host for a session; [`Session::play`] delivers its frames to a [`FrameSink`] and its sound to
+//! a [`SoundSink`], and [`Session::input`] takes what hands do. The command `lumen-client` is a thin layer over that, and
+//! the project's measuring instrument.
 
 #![forbid(unsafe_code)]
 
+mod audio;
 pub mod cli;
 mod config_dir;
 mod connect;
+mod datagrams;
 mod decode;
 mod error;
 mod frame;
 mod gaps;
 mod identity;
+mod input;
 mod known_hosts;
 mod live;
 mod media;
@@ -32,17 +36,20 @@ use std::path::Path;
 
 use connect::Expected;
 
+pub use audio::{JitterBuffer, PlayCounts, SoundPacket, SoundSink};
 pub use config_dir::{ConfigError, default_dir};
 pub use connect::{Options, resolve};
+pub use datagrams::{DatagramReport, PadRumble, RumbleSink};
 pub use error::{ConnectError, Ending, Refusal};
 pub use frame::{ClockReading, FrameSink, LateLedger, Ledger, ReceivedFrame};
 pub use gaps::Gap;
 pub use identity::Identity;
+pub use input::{InputCounts, InputSender, NotSent, Sent};
 pub use known_hosts::KnownHosts;
 pub use live::Live;
 pub use lumen_core::{Fingerprint, MalformedFingerprint};
 pub use media::MediaReport;
-pub use session::{Control, Playing, Session};
+pub use session::{Control, Finished, Playing, Session, Sinks};
 pub use stamps::StampCounts;
 
 /// Who this client is, and whom it knows.
@@ -73,7 +80,7 @@ impl Client {
         };
         let connected = connect::connect(&self.identity, options, &expected)?;
         self.known.set(&host, connected.fingerprint)?;
-        Session::new(connected, options.media, matches!(expected, Expected::Any))
+        Session::new(connected, options.media, matches!(expected, Expected::Any), options.input)
     }
 }
 

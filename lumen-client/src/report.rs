@@ -6,7 +6,10 @@ use lumen_core::Mode;
 use lumen_core::histogram::{Histogram, Summary};
 use serde::Serialize;
 
+use crate::audio::SoundReport;
+use crate::datagrams::DatagramReport;
 use crate::gaps::Gap;
+use crate::input::InputCounts;
 use crate::media::MediaReport;
 use crate::recorder::Recorder;
 use crate::stamps::StampCounts;
@@ -45,6 +48,38 @@ pub struct Report {
     pub clock: Clock,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamps: Option<StampCounts>,
+    /// Null without sound.
+    pub audio: Option<SoundReport>,
+    /// Null if no input was asked for.
+    pub input: Option<Input>,
+    pub rumble: Rumble,
+}
+
+/// Events, each once but for `retransmitted`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Input {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub retransmitted: u64,
+    pub datagrams: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Rumble {
+    pub received: u64,
+    pub pads: Vec<PadRumble>,
+}
+
+/// The motors of one pad, 0 to 65535.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PadRumble {
+    pub pad: u8,
+    /// As last told.
+    pub low: u16,
+    pub high: u16,
+    /// The most that was ever told.
+    pub low_max: u16,
+    pub high_max: u16,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,10 +152,12 @@ pub struct Subject {
     pub ended: String,
     pub decoding: bool,
     pub overrun: u64,
+    pub sound: Option<SoundReport>,
+    pub input: Option<InputCounts>,
 }
 
 impl Report {
-    pub fn new(subject: Subject, media: &MediaReport, recorder: &Recorder) -> Self {
+    pub fn new(subject: Subject, media: &MediaReport, datagrams: &DatagramReport, recorder: &Recorder) -> Self {
         let seconds = recorder.gaps.span_ns() as f64 / 1e9;
         let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
         let good = if subject.decoding { recorder.decoded } else { recorder.frames };
@@ -173,6 +210,9 @@ impl Report {
                 error_us: media.clock.map(|clock| clock.error_ns as f64 / 1e3),
             },
             stamps: subject.decoding.then(|| recorder.stamps.counts()),
+            audio: subject.sound,
+            input: subject.input.map(Input::from),
+            rumble: Rumble::from(datagrams),
         }
     }
 
@@ -220,11 +260,40 @@ impl Report {
             (Some(offset), Some(error)) => writeln!(text, "; clock offset {offset:.0} µs, known to {error:.0} µs"),
             _ => writeln!(text, "; the host's clock is not known"),
         };
+        if let Some(sound) = &self.audio {
+            let _ = writeln!(text, "sound    {}", sound.line());
+        }
+        if let Some(Input { sent, acknowledged, retransmitted, .. }) = self.input {
+            let _ = writeln!(text, "input    {sent} sent, {acknowledged} acknowledged, {retransmitted} retransmitted");
+        }
+        if self.rumble.received > 0 {
+            let _ = writeln!(text, "rumble   {} received", self.rumble.received);
+        }
         text
     }
 }
 
-fn quantiles(histogram: &Histogram) -> Option<Quantiles> {
+impl From<InputCounts> for Input {
+    fn from(counts: InputCounts) -> Self {
+        let InputCounts { sent, acknowledged, retransmitted, datagrams } = counts;
+        Self { sent, acknowledged, retransmitted, datagrams }
+    }
+}
+
+impl From<&DatagramReport> for Rumble {
+    fn from(report: &DatagramReport) -> Self {
+        let pads = report.pads.iter().flatten().map(|pad| PadRumble {
+            pad: pad.last.pad.get(),
+            low: pad.last.low,
+            high: pad.last.high,
+            low_max: pad.low_max,
+            high_max: pad.high_max,
+        });
+        Self { received: report.rumbles, pads: pads.collect() }
+    }
+}
+
+pub(crate) fn quantiles(histogram: &Histogram) -> Option<Quantiles> {
     let Summary { count, p50, p95, p99, max } = histogram.summary();
     let [p50, p95, p99, max] = [p50, p95, p99, max].map(u64::from);
     (count > 0).then_some(Quantiles { p50, p95, p99, max, count })

@@ -1,5 +1,8 @@
 //! What the command does: connect, play until something ends it, report.
 
+mod hands;
+mod sound;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
@@ -7,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use lumen_core::Permissions;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{AccessFlags, access};
@@ -17,7 +21,7 @@ use crate::connect::{Options, resolve};
 use crate::error::{ConnectError, Ending};
 use crate::progress::{PERIOD, Progress};
 use crate::report::{Report, Subject};
-use crate::session::{Playing, first_readable};
+use crate::session::{Finished, Playing, Session, Sinks, first_readable};
 use crate::worker::{Outputs, Worker};
 use crate::{Client, Identity};
 
@@ -28,8 +32,15 @@ pub enum Failure {
     Config(#[from] ConfigError),
     #[error("cannot write {}: {source}", path.display())]
     Output { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    Script { path: PathBuf, source: io::Error },
+    #[error("{}: {error}", path.display())]
+    Malformed { path: PathBuf, error: lumen_core::input::script::ScriptError },
     #[error("{0}")]
     Written(String),
+    #[cfg(feature = "play")]
+    #[error(transparent)]
+    Play(#[from] crate::audio::PlayError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("{0}")]
@@ -42,7 +53,11 @@ impl Failure {
     /// 2 usage, 3 could not connect, 4 refused, 5 lost.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Output { .. } | Self::Written(_) => 2,
+            Self::Config(_) | Self::Output { .. } | Self::Script { .. } | Self::Malformed { .. } | Self::Written(_) => {
+                2
+            }
+            #[cfg(feature = "play")]
+            Self::Play(_) => 3,
             Self::Connect(ConnectError::Config(_)) => 2,
             Self::Connect(
                 ConnectError::Refused(_) | ConnectError::PinMismatch { .. } | ConnectError::HostKeyChanged { .. },
@@ -68,7 +83,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 fn connect(arguments: &Connect) -> Result<(), Failure> {
     let dir = arguments.config.config.clone().map_or_else(default_dir, Ok)?;
     // Before the connection: a path that cannot be written should not cost the host a session.
+    let hands = hands::Ready::new(&arguments.hands)?;
     let outputs = outputs(arguments)?;
+    let sound = sound::Ready::new(&arguments.sound)?;
     let client = Client::open(&dir)?;
     let media = match &arguments.media {
         Some(address) => resolve(address)?.first().copied(),
@@ -80,38 +97,65 @@ fn connect(arguments: &Connect) -> Result<(), Failure> {
         bitrate_kbps: arguments.bitrate.unwrap_or(0),
         pin: arguments.pin,
         media,
+        sound: arguments.sound.layout(),
+        own_sink: arguments.sound.own_sink,
+        input: arguments.hands.wanted(),
         // Only for the host's lists, so that a machine without a name is no error.
         name: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
     };
     let session = client.connect(&options)?;
     if !arguments.quiet {
-        let trust = if session.first_use() { "first use, now remembered" } else { "as expected" };
-        eprintln!("host {} ({trust}): {}", session.fingerprint(), session.host_name());
-        eprintln!("mode {}", session.mode());
+        introduce(&session, &options);
     }
     let (mode, fingerprint) = (session.mode(), session.fingerprint().to_string());
     // Threads inherit the mask, so it is set before there are any; from here on signals are read, not taken.
     let signals = signals()?;
-    let (worker, sink) = Worker::start(outputs, session.control())?;
-    let playing = session.play(sink)?;
+    let (worker, frames) = Worker::start(outputs, session.control())?;
+    let (sound, heard) = sound.start(&session)?;
+    let hands = hands.map(|hands| hands.start(&session)).transpose()?.flatten();
+    let playing = session.play(Sinks { frames, sound: heard, rumble: None })?;
     play(&playing, &signals, arguments)?;
-    let (ending, media) = playing.finish();
+    let done = hands.map(hands::Running::finish).unwrap_or_default();
+    let Finished { ending, media, datagrams } = playing.finish();
     let worked = worker.finish();
+    let heard = sound.finish();
+    if let Some(silence) = heard.silence {
+        eprintln!("lumen-client: {silence}");
+    }
 
-    let decoding = arguments.decode || arguments.png.is_some();
-    let mode = media.mode.unwrap_or(mode);
-    let subject = Subject { mode, fingerprint, ended: ending.to_string(), decoding, overrun: worked.overrun };
-    let report = Report::new(subject, &media, &worked.recorder);
+    let subject = Subject {
+        mode: media.mode.unwrap_or(mode),
+        fingerprint,
+        ended: ending.to_string(),
+        decoding: arguments.decode || arguments.png.is_some(),
+        overrun: worked.overrun,
+        sound: heard.report,
+        input: done.counts,
+    };
+    let report = Report::new(subject, &media, &datagrams, &worked.recorder);
     if !arguments.quiet {
         eprint!("{}", report.table());
     }
     if let Some(path) = &arguments.json {
         write_json(path, &report).map_err(|source| Failure::Output { path: path.clone(), source })?;
     }
-    match (worked.failure, ending) {
+    match (worked.failure.or(heard.failure).or(done.failure), ending) {
         (Some(failure), _) => Err(Failure::Written(failure)),
         (None, Ending::Stopped) => Ok(()),
         (None, ending) => Err(Failure::Ended(ending)),
+    }
+}
+
+/// A few words on the session, before it begins.
+fn introduce(session: &Session, options: &Options) {
+    let trust = if session.first_use() { "first use, now remembered" } else { "as expected" };
+    eprintln!("host {} ({trust}): {}", session.fingerprint(), session.host_name());
+    eprintln!("mode {}", session.mode());
+    if options.sound.is_some() && session.sound().is_none() {
+        eprintln!("sound: the host has none to give; see `lumend status` there");
+    }
+    if options.input && session.permissions() == Permissions::NONE {
+        eprintln!("input: the host lets this client do nothing; there, see lumend permit --help");
     }
 }
 
@@ -142,12 +186,17 @@ fn signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
+/// Makes the file an option names, if it names one.
+fn created(path: &Option<PathBuf>) -> Result<Option<File>, Failure> {
+    let create = |path: &PathBuf| File::create(path).map_err(|source| Failure::Output { path: path.clone(), source });
+    path.as_ref().map(create).transpose()
+}
+
+fn buffered(path: &Option<PathBuf>) -> Result<Option<BufWriter<File>>, Failure> {
+    Ok(created(path)?.map(BufWriter::new))
+}
+
 fn outputs(arguments: &Connect) -> Result<Outputs, Failure> {
-    let create = |path: &Path| match File::create(path) {
-        Ok(file) => Ok(file),
-        Err(source) => Err(Failure::Output { path: path.to_owned(), source }),
-    };
-    let buffered = |path: &Option<PathBuf>| path.as_deref().map(|path| create(path).map(BufWriter::new)).transpose();
     // Written in the end, and not made before: a file without a report would be taken for one.
     for path in [&arguments.png, &arguments.json].into_iter().flatten().filter(|path| path.as_os_str() != "-") {
         writable(path).map_err(|source| Failure::Output { path: path.clone(), source })?;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use lumen_core::Mode;
 use lumen_core::hello::{ClientMessage, Code, ControlMessage, FrameReader, HostMessage};
+use lumen_core::{AudioLayout, Fingerprint, Mode, Permissions};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
@@ -17,12 +17,15 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::audio::SoundSink;
+use crate::boot_id;
 use crate::connect::{Connected, next_message};
+use crate::datagrams::{DatagramReport, Receivers, RumbleSink};
 use crate::error::{ConnectError, Ending, refusal_in};
 use crate::frame::FrameSink;
+use crate::input::{self, InputSender};
 use crate::live::Live;
 use crate::media::{Media, MediaReport};
-use lumen_core::Fingerprint;
 
 /// How long the farewell may take before the connection is dropped all the same.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -92,10 +95,23 @@ pub struct Session {
     first_use: bool,
     media: Media,
     control: Control,
+    input: Option<InputSender>,
+}
+
+/// Who takes what a session delivers. What nobody takes is received and counted all the same, but for sound.
+pub struct Sinks {
+    pub frames: Box<dyn FrameSink>,
+    pub sound: Option<Box<dyn SoundSink>>,
+    pub rumble: Option<Box<dyn RumbleSink>>,
 }
 
 impl Session {
-    pub(crate) fn new(connected: Connected, media: Option<SocketAddr>, first_use: bool) -> Result<Self, ConnectError> {
+    pub(crate) fn new(
+        connected: Connected,
+        media: Option<SocketAddr>,
+        first_use: bool,
+        input: bool,
+    ) -> Result<Self, ConnectError> {
         let (commands, received) = channel();
         let wake =
             Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?);
@@ -103,7 +119,29 @@ impl Session {
         let address = media.unwrap_or(SocketAddr::new(connected.remote.ip(), welcome.media_port));
         let media = Media::new(welcome, address, received, wake.clone())?;
         let control = Control { commands, wake, stop: Arc::new(Notify::new()) };
-        Ok(Self { connected, first_use, media, control })
+        let input = input.then(|| InputSender::new(connected.connection.clone()));
+        Ok(Self { connected, first_use, media, control, input })
+    }
+
+    /// The sound that comes; none if none was asked for, or the host has none to give.
+    pub fn sound(&self) -> Option<AudioLayout> {
+        self.connected.welcome.audio
+    }
+
+    /// Where input goes in; none if it was not asked for.
+    pub fn input(&self) -> Option<InputSender> {
+        self.input.clone()
+    }
+
+    /// What the host lets this client's hands do at first; its user may change that at any time.
+    pub fn permissions(&self) -> Permissions {
+        self.connected.welcome.permissions
+    }
+
+    /// Host and client run on one machine, and so read one clock.
+    pub fn same_clock(&self) -> bool {
+        let host = self.connected.welcome.boot_id;
+        host == boot_id() && host != [0; 16]
     }
 
     /// The mode the host has made.
@@ -130,15 +168,20 @@ impl Session {
         self.control.clone()
     }
 
-    /// Tells the host to start, and delivers to `sink` from a thread of its own.
-    pub fn play(self, sink: Box<dyn FrameSink>) -> io::Result<Playing> {
+    /// Tells the host to start, and delivers frames from a thread of its own, everything else from another.
+    pub fn play(self, sinks: Sinks) -> io::Result<Playing> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let over = Arc::new(Over { ending: Mutex::new(None), event, control: self.control.clone() });
         let live = Arc::new(Live::default());
+        let Sinks { frames, sound, rumble } = sinks;
         let (media, media_over, media_live) = (self.media, over.clone(), live.clone());
-        let media = Builder::new().name("media".to_owned()).spawn(move || media.run(sink, &media_over, &media_live))?;
+        let media =
+            Builder::new().name("media".to_owned()).spawn(move || media.run(frames, &media_over, &media_live))?;
         let (connected, control_over) = (self.connected, over.clone());
-        let control = Builder::new().name("control".to_owned()).spawn(move || run_control(connected, &control_over))?;
+        let receivers = Receivers { sound, rumble, input: self.input, report: DatagramReport::default() };
+        let control = Builder::new()
+            .name("control".to_owned())
+            .spawn(move || run_control(connected, receivers, &control_over))?;
         Ok(Playing { over, live, media, control })
     }
 }
@@ -148,7 +191,14 @@ pub struct Playing {
     over: Arc<Over>,
     live: Arc<Live>,
     media: JoinHandle<MediaReport>,
-    control: JoinHandle<()>,
+    control: JoinHandle<DatagramReport>,
+}
+
+/// What is left of a session.
+pub struct Finished {
+    pub ending: Ending,
+    pub media: MediaReport,
+    pub datagrams: DatagramReport,
 }
 
 impl Playing {
@@ -165,15 +215,15 @@ impl Playing {
         self.over.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the session if it still runs, and collects both threads. The sink is dropped before this returns.
-    pub fn finish(self) -> (Ending, MediaReport) {
+    /// Ends the session if it still runs, and collects both threads. The sinks are dropped before this returns.
+    pub fn finish(self) -> Finished {
         self.over.control.stop();
         // Panics abort, so a thread that has ended has returned.
-        let _ = self.control.join();
+        let datagrams = self.control.join().unwrap_or_default();
         self.over.control.send(Command::Stop);
-        let report = self.media.join().unwrap_or_default();
+        let media = self.media.join().unwrap_or_default();
         let ending = self.over.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        (ending.unwrap_or(Ending::Stopped), report)
+        Finished { ending: ending.unwrap_or(Ending::Stopped), media, datagrams }
     }
 }
 
@@ -193,11 +243,17 @@ pub(crate) fn first_readable(fds: &[BorrowedFd<'_>], wait: Duration) -> io::Resu
     Ok(polled.iter().position(|fd| fd.revents().is_some_and(|events| !events.is_empty())))
 }
 
-/// The control thread: says `Start`, listens to the host, says `Bye`.
-fn run_control(connected: Connected, over: &Over) {
+/// The control thread: says `Start`, listens to the host, carries datagrams both ways, says `Bye`.
+fn run_control(connected: Connected, mut receivers: Receivers, over: &Over) -> DatagramReport {
     let Connected { runtime, endpoint, connection, send, recv, reader, fingerprint: _, .. } = connected;
+    let input = receivers.input.clone();
     runtime.block_on(async {
-        let ending = match converse(send, recv, reader, over).await {
+        let ended = tokio::select! {
+            ended = converse(send, recv, reader, over) => ended,
+            never = receivers.receive(&connection) => never,
+            never = input::keep(input.clone()) => never,
+        };
+        let ending = match ended {
             Some(ending) => ending,
             None => match connection.closed().await {
                 error if let Some(refusal) = refusal_in(&error, Fingerprint([0; 32])) => {
@@ -207,9 +263,13 @@ fn run_control(connected: Connected, over: &Over) {
             },
         };
         over.end(ending);
+        if let Some(input) = &input {
+            input.close();
+        }
         connection.close(VarInt::from_u32(0), b"bye");
         let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
     });
+    receivers.report
 }
 
 /// Returns how the session ended, or none when the connection's own end must be asked for the reason.

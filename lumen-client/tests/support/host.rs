@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lumen_client::Fingerprint;
-use lumen_core::Mode;
 use lumen_core::fec::Scheme;
 use lumen_core::hello::{
     self, ClientHello, ClientMessage, Code, Codec, ControlMessage, FrameReader, HostMessage, Welcome,
 };
 use lumen_core::seal::MediaSecret;
+use lumen_core::{Mode, Permissions};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt};
 use rcgen::{CertificateParams, KeyPair};
@@ -20,6 +20,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
+use super::hall::{Answered, Hall};
 use super::stream::{Plan, Streamer};
 
 /// What the host does with a client.
@@ -35,6 +36,8 @@ pub enum Script {
     Garbage,
     /// Streams.
     Stream(Plan),
+    /// Streams, and uses datagrams.
+    Perform(Plan, Box<Hall>),
 }
 
 /// What the host saw of the session, sent when the client has gone.
@@ -43,6 +46,7 @@ pub struct Seen {
     pub hello: ClientHello,
     pub client: Fingerprint,
     pub bye: bool,
+    pub answered: Answered,
 }
 
 /// A running host; it serves one client after the other until dropped.
@@ -119,7 +123,7 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
     let mut reader = FrameReader::default();
     let Some(ClientMessage::Hello(hello)) = next(&mut recv, &mut reader).await else { return None };
-    let mut seen = Seen { hello, client, bye: false };
+    let mut seen = Seen { hello, client, bye: false, answered: Answered::default() };
     match script {
         Script::Refuse(code, reason) => {
             say(&mut send, &HostMessage::Refused { code: *code as u16, reason: (*reason).to_owned() }).await;
@@ -131,7 +135,12 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
             let _ = send.write_all(&[1, 0, 0, 0, 250]).await;
             let _ = connection.closed().await;
         }
-        Script::Stream(plan) => {
+        Script::Stream(_) | Script::Perform(..) => {
+            let (plan, mut hall) = match script {
+                Script::Perform(plan, hall) => (plan, hall.clone()),
+                Script::Stream(plan) => (plan, Box::default()),
+                _ => unreachable!("matched above"),
+            };
             let mode = Mode::try_from(seen.hello.mode).unwrap();
             let secret = MediaSecret([0x5a; 32]);
             let streamer = Streamer::new(plan.clone(), mode, secret.clone());
@@ -146,9 +155,9 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
                 secret,
                 media_port: streamer.port(),
                 boot_id: if plan.other_machine { [9; 16] } else { seen.hello.boot_id },
-                audio: None,
-                permissions: lumen_core::Permissions::NONE,
                 host_name: "test host".to_owned(),
+                audio: hall.concert.as_ref().map(|concert| concert.layout),
+                permissions: Permissions::ALL,
             };
             say(&mut send, &HostMessage::Welcome(welcome)).await;
             assert_eq!(next(&mut recv, &mut reader).await, Some(ClientMessage::Start));
@@ -165,7 +174,11 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
                 let _ = connection.closed().await;
                 return Some(seen);
             }
-            seen.bye = next(&mut recv, &mut reader).await == Some(ClientMessage::Bye);
+            seen.bye = tokio::select! {
+                said = next(&mut recv, &mut reader) => said == Some(ClientMessage::Bye),
+                never = hall.perform(connection) => never,
+            };
+            seen.answered = hall.answered;
             plan.stop.store(true, std::sync::atomic::Ordering::Relaxed);
             media.join().unwrap();
             let _ = connection.closed().await;

@@ -90,10 +90,11 @@ impl Camera {
 }
 
 /// A linear congruential generator: the same losses at each run of the test.
-struct Dice(u64);
+#[derive(Clone)]
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn lost(&mut self, permille: u64) -> bool {
+    pub fn lost(&mut self, permille: u64) -> bool {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % 1000 < permille
     }
@@ -253,7 +254,7 @@ impl Streamer {
 /// What the pictures claim to have waited, been converted and encoded before they are sent.
 const CLAIMED_AGE: u64 = 7_000_000;
 
-fn monotonic_ns() -> u64 {
+pub fn monotonic_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
