@@ -62,9 +62,10 @@ const TO_CLIENT: usize = 16;
 
 /// Bytes of a client's datagrams that may wait for its task, which takes them at once; the oldest are dropped.
 const DATAGRAMS_IN: usize = 64 << 10;
-/// Bytes of datagrams that may wait to be sent, because the path is congested: 50 ms of surround sound, or 150 ms of
-/// stereo. The oldest are dropped, because a client that lags behind is worse off than one that misses something.
-const DATAGRAMS_OUT: usize = 4 << 10;
+/// Bytes of datagrams that may wait to be sent, because the path is congested or net was not scheduled: 120 ms of 7.1
+/// sound, or 320 ms of stereo. The oldest are dropped, because a client that lags behind is worse off than one that
+/// misses something.
+const DATAGRAMS_OUT: usize = 8 << 10;
 
 /// One connection, for as long as net lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
