@@ -176,8 +176,13 @@ impl Outbox {
             self.resend_ns = None;
             self.timeout_ns = (self.sent > 0).then(|| now_ns + TIMEOUT_NS.max(2 * self.rtt_ns));
         }
-        // The host has a datagram that left after the last with its next event, so that one was lost.
-        if self.sent > 0 && self.cursor > 0 && self.queue[0].sent_ns < ack.client_ns && self.resend_ns.is_none() {
+        let Some(oldest) = self.queue.front().filter(|_| self.cursor > 0 && self.resend_ns.is_none()) else {
+            return Some(());
+        };
+        // The host has a datagram that left after the last with its next event, so that one was lost; or it had no place
+        // for all of one.
+        let lost = oldest.sent_ns < ack.client_ns;
+        if lost || taken > 0 && oldest.sent_ns == ack.client_ns {
             let earliest_ns = self.resent_ns + self.patience_ns(RESEND_NS.max(self.rtt_ns));
             self.resend_ns = Some(if self.resent_ns == 0 { now_ns } else { earliest_ns.max(now_ns) });
         }
