@@ -140,9 +140,10 @@ impl Machine {
         }
         for kind in [PlaneKind::Audio, PlaneKind::Input] {
             let (Some(net), Some(plane)) = (self.ready_net(), self.may_be_wired(id, kind)) else { continue };
+            let others = self.heirs().filter(|&heir| heir != id).collect();
             if let Some(branch) = self.sessions.get_mut(&id).and_then(|session| session.branch_mut(kind)) {
                 let ledger = &mut self.ledger;
-                self.out.push(branch.wire(id, net, plane, || ledger.hand_over(plane)));
+                self.out.push(branch.wire(id, net, plane, || ledger.hand_over(plane, &others)));
             }
         }
     }
@@ -159,11 +160,16 @@ impl Machine {
         let alone =
             !self.processes.iter().any(|(&id, p)| id != plane && p.kind == kind && p.session == Some(session.id));
         let free = match kind {
-            PlaneKind::Audio => !self.default_sink_is_moving(),
+            PlaneKind::Audio => !self.default_sink_is_moving() && !self.ledger.is_held(id),
             // The hands act on an output.
             _ => session.output == Output::Ready,
         };
         (alone && free).then_some(plane)
+    }
+
+    /// Sessions that put back themselves what their planes have left changed, with the next plane.
+    pub(super) fn heirs(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.values().filter(|session| session.audio.is_some()).map(|session| session.id)
     }
 
     /// A plane that made another sink the default, or was started to put one back, is at it: what is the default now
@@ -274,10 +280,12 @@ impl Machine {
 
     /// A plane is about to change the default sink.
     pub(super) fn record(&mut self, plane: PlaneId, record: DefaultSink, now: u64) {
-        if self.session_of(plane, PlaneKind::Audio).is_none() {
-            return;
+        let Some(id) = self.session_of(plane, PlaneKind::Audio) else { return };
+        let audio = self.sessions.get(&id).and_then(|session| session.audio.as_ref());
+        if audio.is_none_or(|branch| branch.stage == Stage::New) {
+            return self.kill(plane, "it would change the default sink before it has been wired".into(), now);
         }
-        match self.ledger.record(plane, record, now) {
+        match self.ledger.record(plane, id, record, now) {
             Ok(()) => self.out.push(Action::Record { plane, records: self.ledger.records() }),
             Err(reason) => self.kill(plane, reason.into(), now),
         }

@@ -26,8 +26,8 @@ impl Janitor {
 impl Machine {
     /// There is work that nobody is going to do otherwise.
     fn janitor_is_wanted(&self) -> bool {
-        let heirs = self.sessions.values().filter_map(|session| session.audio.as_ref());
-        self.ledger.has_orphans() && !heirs.into_iter().any(|branch| branch.stage == Stage::New)
+        let mut audio = self.sessions.values().filter_map(|session| session.audio.as_ref());
+        !audio.any(|branch| branch.stage == Stage::New) && self.ledger.has_orphans(&self.heirs().collect())
     }
 
     /// When the janitor next needs a tick, beside those of its process.
@@ -54,7 +54,7 @@ impl Machine {
             }
             Some(_) if !wanted => self.dismiss_janitor(now),
             Some(plane) if self.is_ready(plane) && self.janitor.order_at.is_none() => {
-                let records = self.ledger.hand_over(plane);
+                let records = self.ledger.hand_over(plane, &self.heirs().collect());
                 self.janitor.until = Some(now + policy::UNDO_WITHIN);
                 self.out.push(Action::Undo { plane, records });
             }

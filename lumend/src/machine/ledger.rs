@@ -1,21 +1,17 @@
 //! What audio planes have changed for everybody: the default sink. A record is on disk before its change is made, and
 //! stays there until the change is known to be undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::DefaultSink;
+use ipc::{DefaultSink, SessionId};
 
 use super::event::PlaneId;
 use crate::rate::Rate;
 
-/// Records at a time. All of them fit into one message to an audio plane.
-const MAX_RECORDS: usize = 12;
-/// What one plane may have changed at a time.
-const OF_ONE_PLANE: usize = 2;
+/// Records at a time: of as many sessions as there may be, and some of dead ones. All fit into one message.
+const MAX_RECORDS: usize = 24;
 /// Most bytes of a node's name.
 const MAX_NAME: usize = 128;
-/// Every sink of ours is called so and a number: nobody else's default can be put on record as ours.
-const OURS: &str = "lumen.";
 
 /// Records are written with a sync each: a plane that changes its mind without end must not keep lumend at that.
 const BURST: u32 = 32;
@@ -47,28 +43,32 @@ pub struct Ledger {
 impl Ledger {
     /// Begins with what an earlier lumend has left; what no plane could have recorded is left out.
     pub fn new(records: impl IntoIterator<Item = DefaultSink>, now: u64) -> Self {
-        let good = records.into_iter().filter(|record| check(record).is_ok()).take(MAX_RECORDS);
+        let ours = |record: &DefaultSink| session_of(&record.ours).is_some() && check(record).is_ok();
+        let good = records.into_iter().filter(ours).take(MAX_RECORDS);
         let entry = |record: DefaultSink| (record.ours, Entry { previous: record.previous, holder: Holder::Nobody });
         Self { entries: good.map(entry).collect(), rate: Rate::new(now, BURST, PER_SECOND) }
     }
 
-    /// Enters a change that `plane` is about to make. The error is the reason to kill it.
-    pub fn record(&mut self, plane: PlaneId, record: DefaultSink, now: u64) -> Result<(), &'static str> {
+    /// Enters a change that the `plane` of `session` is about to make. The error is the reason to kill it.
+    pub fn record(
+        &mut self,
+        plane: PlaneId,
+        session: SessionId,
+        record: DefaultSink,
+        now: u64,
+    ) -> Result<(), &'static str> {
+        if session_of(&record.ours) != Some(session) {
+            return Err("it would make a sink the default that is not its own");
+        }
         check(&record)?;
         if !self.rate.take(now) {
             return Err("it changes the default sink without end");
         }
-        let others = self.entries.iter().filter(|(ours, _)| **ours != record.ours);
-        let (all, own) = others
-            .fold((0, 0), |(all, own), (_, entry)| (all + 1, own + usize::from(entry.holder == Holder::Maker(plane))));
-        if all >= MAX_RECORDS || own >= OF_ONE_PLANE {
-            return Err("it made more sinks the default than it may");
+        if self.entries.len() >= MAX_RECORDS && !self.entries.contains_key(&record.ours) {
+            return Err("more default sinks wait to be put back than fit on record");
         }
         let mut previous = record.previous;
         if let Some(old) = self.entries.get(&record.ours) {
-            if matches!(old.holder, Holder::Maker(other) if other != plane) {
-                return Err("it calls its sink by the name of another plane's");
-            }
             // It has found the default as a dead plane of the same name left it: what was before that counts.
             if previous.as_ref() == Some(&record.ours) {
                 previous = old.previous.clone();
@@ -109,9 +109,9 @@ impl Ledger {
         }
     }
 
-    /// Everything that nobody undoes, for `plane` to undo.
-    pub fn hand_over(&mut self, plane: PlaneId) -> Vec<DefaultSink> {
-        let orphans = self.entries.iter_mut().filter(|(_, entry)| entry.holder == Holder::Nobody);
+    /// Everything that nobody undoes, for `plane` to undo; what a session in `reserved` has left is its own heir's.
+    pub fn hand_over(&mut self, plane: PlaneId, reserved: &BTreeSet<SessionId>) -> Vec<DefaultSink> {
+        let orphans = self.entries.iter_mut().filter(|(ours, entry)| is_free(ours, entry, reserved));
         let handed = orphans.map(|(ours, entry)| {
             entry.holder = Holder::Undoer(plane);
             DefaultSink { ours: ours.clone(), previous: entry.previous.clone() }
@@ -119,8 +119,14 @@ impl Ledger {
         handed.collect()
     }
 
-    pub fn has_orphans(&self) -> bool {
-        self.entries.values().any(|entry| entry.holder == Holder::Nobody)
+    /// True if [`Self::hand_over`] has something to hand over.
+    pub fn has_orphans(&self, reserved: &BTreeSet<SessionId>) -> bool {
+        self.entries.iter().any(|(ours, entry)| is_free(ours, entry, reserved))
+    }
+
+    /// True while a living plane makes a sink of this session's name the default, or puts it back.
+    pub fn is_held(&self, session: SessionId) -> bool {
+        self.entries.get(&format!("lumen.{session}")).is_some_and(|entry| entry.holder != Holder::Nobody)
     }
 
     /// The living planes that make or undo a change.
@@ -139,16 +145,23 @@ impl Ledger {
     }
 }
 
-/// Names come from a plane, and through it from PipeWire.
+fn is_free(ours: &str, entry: &Entry, reserved: &BTreeSet<SessionId>) -> bool {
+    entry.holder == Holder::Nobody && session_of(ours).is_none_or(|session| !reserved.contains(&session))
+}
+
+/// The session whose sink has this name: "lumen." and its number.
+fn session_of(ours: &str) -> Option<SessionId> {
+    let session = SessionId(ours.strip_prefix("lumen.")?.parse().ok()?);
+    (format!("lumen.{session}") == ours).then_some(session)
+}
+
+/// What was the default before comes from PipeWire through a plane.
 fn check(record: &DefaultSink) -> Result<(), &'static str> {
     let name = |name: &str| !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
-    if !record.ours.starts_with(OURS) || !name(&record.ours) {
-        return Err("it would make a sink the default that is not its own");
+    match record.previous.as_deref().is_none_or(name) {
+        true => Ok(()),
+        false => Err("the default sink that it found has no possible name"),
     }
-    if !record.previous.as_deref().is_none_or(name) {
-        return Err("the default sink that it found has no possible name");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -161,25 +174,27 @@ mod tests {
 
     const A: PlaneId = PlaneId(1);
     const B: PlaneId = PlaneId(2);
+    const ONE: SessionId = SessionId(1);
 
     #[test]
     fn a_dead_planes_record_passes_from_hand_to_hand_until_it_is_undone() {
         let mut ledger = Ledger::new([], 0);
-        ledger.record(A, record("lumen.1", Some("speakers")), 0).unwrap();
-        assert!(!ledger.has_orphans() && !ledger.undone(B, "lumen.1"), "it is A's");
+        ledger.record(A, ONE, record("lumen.1", Some("speakers")), 0).unwrap();
+        assert!(!ledger.has_orphans(&[].into()) && !ledger.undone(B, "lumen.1"), "it is A's");
         assert!(!ledger.exited(A, false), "a crash undoes nothing");
-        assert_eq!(ledger.hand_over(B), [record("lumen.1", Some("speakers"))]);
-        assert!(ledger.hand_over(A).is_empty(), "handed over once");
+        assert!(ledger.hand_over(B, &[ONE].into()).is_empty(), "it waits for the session's own heir");
+        assert_eq!(ledger.hand_over(B, &[].into()), [record("lumen.1", Some("speakers"))]);
+        assert!(ledger.hand_over(A, &[].into()).is_empty() && ledger.is_held(ONE), "handed over once");
         assert!(!ledger.exited(B, true), "it has not said that it is undone");
-        assert!(ledger.has_orphans());
-        ledger.hand_over(A);
+        assert!(ledger.has_orphans(&[].into()) && !ledger.is_held(ONE));
+        ledger.hand_over(A, &[].into());
         assert!(ledger.undone(A, "lumen.1") && ledger.records().is_empty());
     }
 
     #[test]
     fn a_clean_exit_leaves_no_record() {
         let mut ledger = Ledger::new([record("lumen.9", None)], 0);
-        ledger.record(A, record("lumen.1", None), 0).unwrap();
+        ledger.record(A, ONE, record("lumen.1", None), 0).unwrap();
         assert!(ledger.exited(A, true));
         assert_eq!(ledger.records(), [record("lumen.9", None)], "another's stays");
     }
@@ -187,7 +202,7 @@ mod tests {
     #[test]
     fn an_heir_of_the_same_name_keeps_what_was_before_them_both() {
         let mut ledger = Ledger::new([record("lumen.1", Some("speakers"))], 0);
-        ledger.record(B, record("lumen.1", Some("lumen.1")), 0).unwrap();
+        ledger.record(B, ONE, record("lumen.1", Some("lumen.1")), 0).unwrap();
         assert_eq!(ledger.records(), [record("lumen.1", Some("speakers"))]);
     }
 
@@ -196,32 +211,32 @@ mod tests {
         let mut ledger = Ledger::new([record("speakers", None)], 0);
         assert!(ledger.records().is_empty(), "not on disk either");
         let long = "x".repeat(MAX_NAME + 1);
-        for bad in [
-            record("speakers", None),
-            record("lumen.\n", None),
-            record(&format!("lumen.{long}"), None),
-            record("lumen.1", Some(&long)),
-            record("lumen.1", Some("")),
+        for (ours, previous) in [
+            ("speakers", None),
+            ("lumen.", None),
+            ("lumen.01", None),
+            ("lumen.2", None),
+            ("lumen.1", Some(long.as_str())),
+            ("lumen.1", Some("")),
+            ("lumen.1", Some("a\nb")),
         ] {
-            assert!(ledger.record(A, bad, 0).is_err());
+            assert!(ledger.record(A, ONE, record(ours, previous), 0).is_err(), "{ours} {previous:?}");
         }
-        ledger.record(A, record("lumen.1", None), 0).unwrap();
-        assert!(ledger.record(B, record("lumen.1", None), 0).is_err(), "another living plane's name");
-        ledger.record(A, record("lumen.2", None), 0).unwrap();
-        assert!(ledger.record(A, record("lumen.3", None), 0).is_err(), "more than one plane may");
-        let flood = (0..100).map(|_| ledger.record(A, record("lumen.1", None), 0));
-        assert!(flood.filter(Result::is_ok).count() < BURST as usize);
+        let flood = (0..100).map(|_| ledger.record(A, ONE, record("lumen.1", None), 0));
+        assert_eq!(flood.filter(Result::is_ok).count(), BURST as usize);
     }
 
     #[test]
     fn all_records_fit_into_one_message() {
         use ipc::ToAudio;
-        use ipc::codec::{MAX_BODY, Message};
-        let name = |i: usize| format!("lumen.{i:0width$}", width = MAX_NAME - OURS.len());
-        let records: Vec<_> = (0..MAX_RECORDS).map(|i| record(&name(i), Some(&name(i)))).collect();
-        let bytes: usize = records.iter().map(|r| r.ours.len() + r.previous.as_ref().unwrap().len() + 5).sum();
-        assert!(bytes + 128 < MAX_BODY, "{bytes} bytes");
+        use ipc::link::Link;
+        let previous = "x".repeat(MAX_NAME);
+        let of = |i: usize| record(&format!("lumen.{}", u32::MAX - i as u32), Some(&previous));
+        let records: Vec<_> = (0..2 * MAX_RECORDS).map(of).collect();
+        let records = Ledger::new(records, 0).records();
+        assert_eq!(records.len(), MAX_RECORDS);
         let memory = ipc::shm::sealed_memfd("test", 1).unwrap();
-        ToAudio::Undo { pipewire: memory, records }.encode().unwrap();
+        let (ours, _theirs) = Link::pair().unwrap();
+        ours.send(ToAudio::Undo { pipewire: memory, records }).unwrap();
     }
 }

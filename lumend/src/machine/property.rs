@@ -1,31 +1,43 @@
 //! Crashes anything at any moment and checks every order the machine gives against what it may know.
 
+mod branch_tests;
+mod branches;
 mod world;
 
-use ipc::{Generation, PlaneKind};
+use ipc::{DefaultSink, Generation, PlaneKind};
 use proptest::prelude::*;
 
 use super::policy::SECOND;
-use super::{Event, Exit, PlaneId, Wiring};
+use super::{Event, Exit, PlaneId, Stage, Wiring};
 use world::{FRIEND, World};
 
 /// Mostly work gets done; else nothing would be there to crash.
 fn op() -> impl Strategy<Value = u8> {
-    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 1 => 47u8..50]
+    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 3 => 47u8..60, 1 => 60u8..63]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn anything_may_crash_at_any_moment(moves in prop::collection::vec((op(), any::<u16>()), 1..400)) {
-        let mut world = World::new();
+    fn anything_may_crash_at_any_moment(
+        left in any::<bool>(),
+        moves in prop::collection::vec((op(), any::<u16>()), 1..400),
+    ) {
+        let left = left.then(|| DefaultSink { ours: "lumen.1".into(), previous: Some("speakers".into()) });
+        let mut world = World::after(left);
         for (op, pick) in moves {
             world.play(op, pick);
         }
         world.calm();
         for session in world.machine.sessions() {
             prop_assert_eq!(session.wiring, Wiring::Whole, "{:?}", session);
+            for branch in session.audio.iter().chain(&session.input) {
+                prop_assert_eq!(branch.stage, Stage::Wired, "{:?}", session);
+            }
+        }
+        if !world.machine.janitor().failed {
+            prop_assert_eq!(world.branches.orphans(), 0, "{:?}", world.branches);
         }
         prop_assert!(world.open_asks.is_empty(), "{:?} were never answered", world.open_asks);
 
@@ -42,6 +54,7 @@ proptest! {
             world.feed(Event::Exited { plane, exit: Exit::Stopped });
         }
         prop_assert!(world.finished);
+        prop_assert!(world.branches.is_clean(), "a changed default sink that no record tells of");
         prop_assert_eq!(world.machine.sessions().count(), 0);
         prop_assert!(world.sessions.values().all(|view| !view.output_held), "an output was left behind");
     }

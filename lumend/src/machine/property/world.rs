@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::{AskId, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
-use lumen_core::RawMode;
+use ipc::{AskId, DefaultSink, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
+use lumen_core::{AudioLayout, RawMode};
 
+use super::branches::Branches;
 use crate::machine::policy::SECOND;
 use crate::machine::{Action, Event, Exit, Limits, Machine, PlaneId, Wiring};
 
@@ -17,15 +18,15 @@ const MAX_SESSIONS: usize = 3;
 #[derive(Debug)]
 pub struct Sim {
     pub kind: PlaneKind,
-    session: Option<SessionId>,
-    greeted: bool,
+    pub session: Option<SessionId>,
+    pub greeted: bool,
     /// Its link is closed, by either side, or it was killed.
     pub deaf: bool,
-    killed: bool,
+    pub killed: bool,
     /// It has earned a SIGKILL.
-    guilty: bool,
+    pub guilty: bool,
     told: BTreeSet<Generation>,
-    wired: BTreeSet<Generation>,
+    pub wired: BTreeSet<Generation>,
     /// What it was told of and has not been told to give back.
     holds: BTreeMap<SessionId, Generation>,
 }
@@ -49,6 +50,7 @@ pub struct World {
     next_ask: u32,
     pub finished: bool,
     pub whole_reached: u32,
+    pub branches: Branches,
 }
 
 fn format() -> FrameFormat {
@@ -57,8 +59,16 @@ fn format() -> FrameFormat {
 
 impl World {
     pub fn new() -> Self {
+        Self::after([])
+    }
+
+    /// A world in which an earlier lumend has left something to be undone.
+    pub fn after(undo: impl IntoIterator<Item = DefaultSink>) -> Self {
+        let limits = Limits { max_sessions: MAX_SESSIONS, bitrate_kbps: 0, audio: true, input: true };
+        let undo: Vec<_> = undo.into_iter().collect();
         let mut world = Self {
-            machine: Machine::new(Limits { max_sessions: MAX_SESSIONS, bitrate_kbps: 0 }, [FRIEND], 0),
+            branches: Branches::new(&undo),
+            machine: Machine::new(limits, [FRIEND], undo.clone(), 0),
             now: 0,
             planes: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -74,8 +84,13 @@ impl World {
     }
 
     pub fn feed(&mut self, event: Event) {
+        let before = self.branches.pictures(&self.machine);
+        let apart = Branches::concerns_a_branch_alone(&event, &self.planes);
         self.note(&event);
         let actions = self.machine.step(self.now, event);
+        if apart {
+            self.branches.compare(before, &self.machine);
+        }
         let mut pongs = Vec::new();
         for (i, action) in actions.iter().enumerate() {
             self.check(action, &actions[i + 1..]);
@@ -94,6 +109,7 @@ impl World {
 
     /// What the world knows about an event that it is about to tell.
     fn note(&mut self, event: &Event) {
+        self.branches.note(event, &self.machine, &mut self.planes, &mut self.owed);
         match event {
             Event::Ready(plane) => {
                 if let Some(sim) = self.planes.get_mut(plane) {
@@ -122,7 +138,7 @@ impl World {
                 }
             }
             Event::Wired { plane, generation } => {
-                if let Some(sim) = self.planes.get(plane)
+                if let Some(sim) = self.planes.get(plane).filter(|sim| sim.kind == PlaneKind::Encode)
                     && let Some(view) = sim.session.and_then(|id| self.sessions.get_mut(&id))
                 {
                     view.encode_answered = Some(*generation);
@@ -144,7 +160,7 @@ impl World {
     }
 
     /// The plane must be able to hear, and be of this kind.
-    fn hears(&mut self, plane: PlaneId, kind: PlaneKind) -> &mut Sim {
+    pub fn hears(&mut self, plane: PlaneId, kind: PlaneKind) -> &mut Sim {
         let sim = self.planes.get_mut(&plane).expect("a message to a process that has exited");
         assert!(sim.greeted && !sim.deaf, "a message to {sim:?}, which cannot hear");
         assert_eq!(sim.kind, kind);
@@ -196,7 +212,8 @@ impl World {
             Action::Kill { plane, .. } => {
                 let sim = self.planes.get_mut(plane).expect("kills what has exited");
                 assert!(!sim.killed, "killed twice");
-                assert!(sim.guilty || sim.deaf || !sim.greeted, "killed without a cause");
+                let guilty = sim.guilty || self.branches.dawdles(*plane, sim);
+                assert!(guilty || sim.deaf || !sim.greeted, "killed without a cause");
                 if sim.kind == PlaneKind::Net && !sim.deaf {
                     self.open_asks.clear();
                 }
@@ -235,6 +252,7 @@ impl World {
                 self.generation_lives(*session, *generation);
                 if let Some(ask) = ask {
                     assert!(self.open_asks.remove(ask), "answered twice, or nobody");
+                    self.branches.known.insert(*session);
                 }
                 self.hears(*plane, PlaneKind::Net);
                 self.take_hold(*plane, *session, *generation);
@@ -277,9 +295,17 @@ impl World {
             }
             Action::End { plane, session, .. } => {
                 self.hears(*plane, PlaneKind::Net).holds.remove(session);
+                self.branches.ended(*session);
                 assert!(self.machine.session(*session).is_none(), "ended and still there");
             }
             Action::Idr(plane) => assert!(!self.hears(*plane, PlaneKind::Encode).wired.is_empty()),
+            Action::WireAudio { .. }
+            | Action::WireInput(_)
+            | Action::RetireBranch { .. }
+            | Action::PermitInput { .. }
+            | Action::Record { .. }
+            | Action::KeepRecords(_)
+            | Action::Undo { .. } => Branches::check(self, action),
             Action::Finish => {
                 assert!(self.planes.is_empty(), "finished with processes alive");
                 assert!(!self.finished, "finished twice");
@@ -288,12 +314,12 @@ impl World {
         }
     }
 
-    fn pick<T: Clone>(items: impl Iterator<Item = T>, pick: u16) -> Option<T> {
+    pub fn pick<T: Clone>(items: impl Iterator<Item = T>, pick: u16) -> Option<T> {
         let items: Vec<T> = items.collect();
         (!items.is_empty()).then(|| items[pick as usize % items.len()].clone())
     }
 
-    fn net(&self) -> Option<PlaneId> {
+    pub fn net(&self) -> Option<PlaneId> {
         self.planes.iter().find(|(_, p)| p.kind == PlaneKind::Net && p.greeted && !p.deaf).map(|(id, _)| *id)
     }
 
@@ -305,9 +331,9 @@ impl World {
         let wish = Wish {
             mode: RawMode { width, height: 720, refresh_mhz: 60_000 },
             bitrate_kbps: 0,
-            audio: None,
-            own_sink: false,
-            input: false,
+            audio: self.next_ask.is_multiple_of(8).then_some(AudioLayout::Surround51).or(Some(AudioLayout::Stereo)),
+            own_sink: true,
+            input: !self.next_ask.is_multiple_of(5),
         };
         self.feed(Event::Ask { plane, ask, peer: "127.0.0.1:9".parse().unwrap(), client, wish });
     }
@@ -317,7 +343,7 @@ impl World {
         let spared = |sim: &Sim| sim.kind == PlaneKind::Net && !pick.is_multiple_of(8);
         let plane = Self::pick(self.planes.iter().filter(|(_, sim)| !spared(sim)).map(|(id, _)| *id), pick);
         let session = Self::pick(self.sessions.keys().copied(), pick);
-        let kind = [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Net][pick as usize % 3];
+        let kind = PlaneKind::ALL[pick as usize % PlaneKind::ALL.len()];
         let generation = Generation(u32::from(pick % 5));
         match (op, plane) {
             (0..=19, _) if !self.owed.is_empty() => {
@@ -365,7 +391,7 @@ impl World {
             }
             (42, _) => {
                 let failed = self.machine.net().failed;
-                let kind = if kind == PlaneKind::Net && !failed { PlaneKind::Encode } else { kind };
+                let kind = if kind == PlaneKind::Net && !failed { PlaneKind::Audio } else { kind };
                 self.feed(Event::Restart { kind, session: session.filter(|_| kind != PlaneKind::Net) });
             }
             (43, _) => {
@@ -394,7 +420,8 @@ impl World {
                 self.now += u64::from(pick) * 20_000;
                 self.feed(Event::Tick);
             }
-            (47.., _) => {
+            (47..=59, _) => Branches::play(self, op - 47, pick),
+            (60.., _) => {
                 self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
                 self.feed(Event::Tick);
             }
@@ -405,7 +432,11 @@ impl World {
     /// An honest delivery: dead processes say nothing.
     pub fn deliver(&mut self, event: Event) {
         let speaker = match &event {
-            Event::Ready(plane) | Event::Opened { plane, .. } | Event::Wired { plane, .. } => Some(*plane),
+            Event::Ready(plane)
+            | Event::Opened { plane, .. }
+            | Event::Wired { plane, .. }
+            | Event::Record { plane, .. }
+            | Event::Undone { plane, .. } => Some(*plane),
             Event::Exited { plane, .. } if !self.planes.contains_key(plane) => return,
             _ => None,
         };
