@@ -140,7 +140,8 @@ mod tests {
         assert!(matches!(run.command, Command::Run { spawn: true, desktop: Some(DesktopChoice::Sway), .. }));
         let restart = parse("lumend restart encode --session 3").unwrap();
         assert!(matches!(restart.command, Command::Restart { plane: PlaneKind::Encode, session: Some(SessionId(3)) }));
-        for wrong in ["lumend", "lumend restart audio", "lumend allow 12", "lumend stop x", "lumend run --desktop kde"]
+        for wrong in
+            ["lumend", "lumend restart launcher", "lumend allow 12", "lumend stop x", "lumend run --desktop kde"]
         {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -185,7 +185,6 @@ fn a_configuration_that_is_read_again_is_noticed() {
     let mut outputs = connect(&sway);
     let (output, seat_of_one) = acquire(&mut outputs, ONE);
     let old = Devices::new(&sway, &output, &seat_of_one);
-    let mut window = Window::open(&sway, &output, "one");
     // Sway reloads after it has answered.
     run(&sway, "reload");
     let end = Instant::now() + PATIENCE;
@@ -200,7 +199,7 @@ fn a_configuration_that_is_read_again_is_noticed() {
 
     drop(old);
     let mut anew = Devices::new(&sway, &output, &seat_of_one);
-    run(&sway, "focus output HEADLESS-1");
+    let mut window = Window::open(&sway, &output, "one");
     let host = Window::open(&sway, "HEADLESS-1", "host");
     assert_eq!(seat(&sway, "lumen-1").focus, host.id);
     anew.focus();

@@ -8,8 +8,11 @@
 //!   cursors. Nothing in sway's configuration keeps a seat out of that. A binding runs for the seat of the keyboard that
 //!   triggers it, though: so each seat has a key that no keyboard has, bound to `focus output` of its session's output,
 //!   which the input plane presses before it types or clicks.
-//! * Reading the configuration again removes those seats and bindings and deals the devices out: all has to be told
-//!   anew.
+//! * A new seat has the first seat's focus. Sent elsewhere, it focuses the workspace there and no window that is older
+//!   than itself, until one is clicked, or entered from outside.
+//! * Reading the configuration again removes seats that it does not name, and every binding: all has to be told anew.
+//!   With the wlroots of sway 1.7 every window that lets go of a removed seat is disconnected; docs/config.md says how
+//!   people keep the seats.
 
 use std::collections::{BTreeMap, VecDeque};
 
