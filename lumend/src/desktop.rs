@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ipc::{Hands, PlaneKind, SessionId, Source};
+use ipc::{Hands, SessionId, Source};
 use lumen_core::Mode;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
@@ -240,7 +240,7 @@ impl Desktop {
                     }
                 }
                 OutputEvent::Disturbed { session } => {
-                    self.news.push(Event::Restart { kind: PlaneKind::Input, session: Some(session) });
+                    self.news.push(Event::HandsLost(session));
                 }
                 OutputEvent::Gone { reason } => self.lost(now, reason),
             }

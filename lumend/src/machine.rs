@@ -167,6 +167,7 @@ impl Machine {
             Event::CannotRecord { plane, reason } => self.cannot_record(plane, reason, now),
             Event::Undone { plane, ours } => self.undone(plane, &ours),
             Event::CannotUndo { plane } => self.cannot_undo(plane, now),
+            Event::HandsLost(session) => self.hands_lost(session, "its seat is gone", now),
             Event::Permissions { client, permissions } => self.permissions(client, permissions),
             Event::DesktopUp => self.desktop = Ok(()),
             Event::DesktopDown { reason } => self.desktop_down(reason, now),
@@ -275,7 +276,7 @@ impl Machine {
                 // The outputs went with the desktop: there is nothing to release.
                 session.output = Output::Wanted;
             }
-            self.hands_lost(id, now);
+            self.hands_lost(id, "the desktop is gone", now);
         }
     }
 

@@ -262,11 +262,11 @@ impl Machine {
         }
     }
 
-    /// The compositor that the hands were connected to is gone.
-    pub(super) fn hands_lost(&mut self, id: SessionId, now: u64) {
+    /// What the hands were connected to is gone.
+    pub(super) fn hands_lost(&mut self, id: SessionId, why: &str, now: u64) {
         let input = self.sessions.get(&id).and_then(|session| session.input.as_ref());
         if input.is_some_and(|branch| branch.stage != Stage::New) {
-            self.replace_branch(id, PlaneKind::Input, "the desktop is gone".into(), None, now);
+            self.replace_branch(id, PlaneKind::Input, why.into(), None, now);
         }
     }
 

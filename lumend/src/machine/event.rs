@@ -152,6 +152,8 @@ pub enum Event {
     CannotUndo {
         plane: PlaneId,
     },
+    /// What a session's input plane made is not where it was any more; a fresh one makes it anew.
+    HandsLost(SessionId),
     DesktopUp,
     DesktopDown {
         reason: String,

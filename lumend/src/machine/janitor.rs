@@ -48,7 +48,8 @@ impl Machine {
                 self.janitor.slot.current = Some(plane);
             }
             Some(plane) if self.janitor.until.is_some() => {
-                if !self.ledger.holders().any(|holder| holder == plane) {
+                let at_work = self.ledger.holders().any(|holder| holder == plane);
+                if !at_work {
                     self.dismiss_janitor(now);
                 }
             }
@@ -85,7 +86,7 @@ impl Machine {
         if let (Some(plane), Some(until)) = (self.janitor.slot.current, self.janitor.until)
             && now >= until
         {
-            self.kill(plane, "it did not put the default sink back within 5 s".into(), now);
+            self.kill(plane, "it did not put the default sink back within 8 s".into(), now);
         }
     }
 }

@@ -24,8 +24,8 @@ pub const PATIENCE: u64 = 8 * SECOND;
 pub const OPEN_AGAIN: u64 = SECOND / 4;
 /// Between tries to give a branch what it needs: a PipeWire that is not running, a compositor that refuses.
 pub const WIRE_AGAIN: u64 = 2 * SECOND;
-/// How long a janitor may take to put a default sink back.
-pub const UNDO_WITHIN: u64 = 5 * SECOND;
+/// How long a janitor may take to put a default sink back: longer than it waits itself for a session manager.
+pub const UNDO_WITHIN: u64 = 8 * SECOND;
 /// Between tries to reach PipeWire for a janitor.
 pub const UNDO_AGAIN: u64 = 10 * SECOND;
 

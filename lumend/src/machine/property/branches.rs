@@ -79,6 +79,7 @@ impl Branches {
             | Event::CannotRecord { .. }
             | Event::Undone { .. }
             | Event::CannotUndo { .. }
+            | Event::HandsLost(_)
             | Event::Permissions { .. } => true,
             _ => false,
         }
@@ -299,7 +300,9 @@ impl Branches {
                 world.feed(Event::Permissions { client: FRIEND, permissions });
             }
             8 => {
-                if let Some((session, kind, ..)) = branch {
+                if let Some((session, ..)) = branch.filter(|_| pick.is_multiple_of(4)) {
+                    world.feed(Event::HandsLost(session));
+                } else if let Some((session, kind, ..)) = branch {
                     world.feed(Event::Restart { kind, session: Some(session) });
                 }
             }
