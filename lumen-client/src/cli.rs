@@ -88,14 +88,14 @@ pub struct Connect {
     #[arg(long, value_name = "HOST:PORT")]
     pub media: Option<String>,
     #[command(flatten)]
-    pub sound: SoundArgs,
-    #[command(flatten)]
-    pub hands: HandsArgs,
-    #[command(flatten)]
     pub config: ConfigDir,
     /// Nothing on standard error but errors
     #[arg(long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub hands: HandsArgs,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -112,8 +112,9 @@ fn connect(arguments: &Connect) -> Result<(), Failure> {
     let signals = signals()?;
     let (worker, frames) = Worker::start(outputs, session.control())?;
     let (sound, heard) = sound.start(&session)?;
-    let hands = hands.map(|hands| hands.start(&session)).transpose()?.flatten();
+    let input = session.input();
     let playing = session.play(Sinks { frames, sound: heard, rumble: None })?;
+    let hands = hands.zip(input).map(|(hands, input)| hands.start(input)).transpose()?;
     play(&playing, &signals, arguments)?;
     let done = hands.map(hands::Running::finish).unwrap_or_default();
     let Finished { ending, media, datagrams } = playing.finish();

@@ -33,6 +33,12 @@ fn usage_errors_exit_with_2() {
         &["connect", "localhost", "--out", "/nonexistent/x.h264"],
         &["connect", "localhost", "--json", "/nonexistent/x.json"],
         &["connect", "localhost", "--png", "/"],
+        &["connect", "localhost", "--audio", "mono"],
+        &["connect", "localhost", "--no-audio", "--own-sink"],
+        &["connect", "localhost", "--audio-out", "/nonexistent/x.wav"],
+        &["connect", "localhost", "--input-log", "x.jsonl"],
+        &["connect", "localhost", "--input-test", "--input-log", "/nonexistent/x.jsonl"],
+        &["connect", "localhost", "--input-script", "/nonexistent/script.txt"],
     ] {
         let output = client(dir.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
@@ -53,6 +59,20 @@ fn a_closed_port_is_3_at_once() {
     assert!(stderr(&output).contains("check that lumend runs there"), "{}", stderr(&output));
     // QUIC's own deadline is 4 s; the kernel's refusal must have beaten it, by how much is no matter here.
     assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+/// It would be found out only after the host has made a session.
+#[cfg(feature = "play")]
+#[test]
+fn no_pipewire_to_play_through_is_3_before_there_is_a_session() {
+    let dir = TempDir::new("silent");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lumen-client"));
+    command.args(["connect", "no-such-host.invalid:1", "--play", "--config"]).arg(dir.path());
+    let output = command.env("PIPEWIRE_RUNTIME_DIR", dir.path()).env_remove("PIPEWIRE_REMOTE").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("no PipeWire answers here"), "{}", stderr(&output));
+    assert!(!dir.path().join("client-key.pem").exists(), "it leaves nothing behind");
 }
 
 #[test]

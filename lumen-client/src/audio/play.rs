@@ -186,8 +186,10 @@ impl<'c> Playing<'c> {
             .register()?;
         let format = format(layout);
         let mut params: Vec<&Pod> = Pod::from_bytes(&format).into_iter().collect();
-        // Not RT_PROCESS: this thread has nothing else to do, and may wait for the buffer's lock.
-        stream.connect(Direction::Output, None, StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS, &mut params)?;
+        // Filled on PipeWire's own thread: through another, every cycle that finds that one busy would be missed. The lock
+        // that it may have to wait for is held for the copy of one packet.
+        let flags = StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS | StreamFlags::RT_PROCESS;
+        stream.connect(Direction::Output, None, flags, &mut params)?;
         Ok(Self { _listener: listener, _stream: stream })
     }
 }

@@ -8,7 +8,6 @@ use lumen_core::input::script::{self, Step};
 use super::{Failure, buffered};
 use crate::cli::HandsArgs;
 use crate::input::{InputCounts, InputLog, InputSender, Player};
-use crate::session::Session;
 
 /// What hands will do, and where it is logged.
 pub(super) struct Ready {
@@ -46,9 +45,8 @@ impl Ready {
         Ok(Some(Self { steps, log: buffered(&arguments.input_log)? }))
     }
 
-    /// Begins to play; none where the session has no hands after all.
-    pub(super) fn start(self, session: &Session) -> Result<Option<Running>, Failure> {
-        let Some(sender) = session.input() else { return Ok(None) };
+    /// Begins to play, into a session that has been started.
+    pub(super) fn start(self, sender: InputSender) -> Result<Running, Failure> {
         let log = match self.log {
             Some(file) => {
                 let (log, events) = InputLog::start(file)?;
@@ -58,7 +56,7 @@ impl Ready {
             None => None,
         };
         let player = Player::start(self.steps, sender.clone())?;
-        Ok(Some(Running { player, sender, log }))
+        Ok(Running { player, sender, log })
     }
 }
 
