@@ -188,8 +188,13 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_exit, "a thread ends"),
     any(ALL, libc::SYS_exit_group, "the plane ends"),
     any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
-    // The compositor's socket that capture was handed.
-    some(CAPTURE, libc::SYS_sendto, Only::Without(3, URGENT), "requests to the compositor that carry no descriptor"),
+    // The compositor's socket that capture and input were handed.
+    some(
+        CAPTURE.and(INPUT),
+        libc::SYS_sendto,
+        Only::Without(3, URGENT),
+        "requests to the compositor that carry no descriptor",
+    ),
     // Devices of the kernel's, on descriptors of /dev/uinput that input was handed. Other ioctls stay shut.
     some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_DECLARE), "what a new keyboard, mouse, touch screen or pad can do"),
     some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x5501]), "UI_DEV_CREATE: the device appears"),
