@@ -141,3 +141,54 @@ pub fn lines(session: &Value, out: &mut String) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipc::{Generation, InputBackends, InputStats};
+
+    use super::*;
+    use crate::book::SoundSource;
+
+    #[test]
+    fn what_a_branch_works_with_is_told_while_it_works() {
+        let mut book = Book::default();
+        book.sound = Some(SoundSource { backend: "pipewire 1.2.3".into(), sink: "Lumen".into() });
+        book.hands = Some(InputBackends {
+            hands: HandsBackend::Wlroots,
+            touch: TouchBackend::Emulated,
+            pads: PadsBackend::None,
+        });
+        book.input_reports(Generation(1), InputStats { events: 7, forbidden: 2, ..InputStats::default() });
+        let mut sound = Branch::new(Demand::Sound { layout: AudioLayout::Surround51, own_sink: true }, 0);
+        let mut hands = Branch::new(Demand::Hands, 0);
+        sound.obstacle = Some("no PipeWire answers".into());
+
+        let status = |sound: &Branch, hands: &Branch| {
+            let devices = ["pad 0".to_owned()].into_iter();
+            let session = json!({
+                "audio": audio(sound, &book),
+                "input": input(hands, &book, Permissions::POINTER, devices),
+            });
+            let mut table = String::new();
+            lines(&session, &mut table);
+            (session, table)
+        };
+        let (json, table) = status(&sound, &hands);
+        assert_eq!((&json["audio"]["sink"], &json["audio"]["state"]), (&Value::Null, &json!("waiting")));
+        assert_eq!(json["input"]["hands"], Value::Null, "of a plane that is no more");
+        assert!(table.contains("5.1 waiting: no PipeWire answers"), "{table}");
+
+        (sound.stage, sound.obstacle, hands.stage) = (Stage::Wired, None, Stage::Wired);
+        let (json, table) = status(&sound, &hands);
+        assert_eq!(json["input"]["touch"], "emulated");
+        assert_eq!(
+            (&json["input"]["permissions"], &json["input"]["devices"]),
+            (&json!(["pointer"]), &json!(["pad 0"]))
+        );
+        assert!(table.contains("audio: 5.1 of Lumen by pipewire 1.2.3;"), "{table}");
+        assert!(
+            table.contains("input: wlroots, touch emulated, pads none; may use pointer; 7 events, 2 forbidden"),
+            "{table}"
+        );
+    }
+}
