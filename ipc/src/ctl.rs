@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lumen_core::Permissions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -41,13 +42,58 @@ pub enum CtlRequest {
         #[serde(with = "hex")]
         sha256: Fingerprint,
     },
-    /// List the allowed clients.
+    /// List the allowed clients and what their hands may do.
     Clients {},
+    /// Change what an allowed client's hands may do, from now on.
+    Permit {
+        /// The beginning of its fingerprint, in hex, that no other allowed client's begins with.
+        client: String,
+        /// Added.
+        grant: Vec<Permission>,
+        /// Taken away. Whatever is in neither stays as it is.
+        deny: Vec<Permission>,
+    },
     /// Forbid a client and end its sessions.
     Forget {
         #[serde(with = "hex")]
         sha256: Fingerprint,
     },
+}
+
+/// One thing that a client's hands may do, by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Touch included.
+    Pointer,
+    /// Text included.
+    Keyboard,
+    Gamepad,
+}
+
+impl Permission {
+    pub const ALL: [Self; 3] = [Self::Pointer, Self::Keyboard, Self::Gamepad];
+
+    /// As on the command line and in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pointer => "pointer",
+            Self::Keyboard => "keyboard",
+            Self::Gamepad => "gamepad",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    pub const fn bit(self) -> Permissions {
+        match self {
+            Self::Pointer => Permissions::POINTER,
+            Self::Keyboard => Permissions::KEYBOARD,
+            Self::Gamepad => Permissions::GAMEPAD,
+        }
+    }
 }
 
 impl CtlRequest {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::thread;
 
-use ipc::ctl::{CtlClient, CtlError, CtlReply, CtlRequest, MAX_REQUEST, SOCKET};
+use ipc::ctl::{CtlClient, CtlError, CtlReply, CtlRequest, MAX_REQUEST, Permission, SOCKET};
 use ipc::{Fingerprint, PlaneKind, SessionId};
 use serde_json::{Value, json};
 
@@ -25,10 +25,22 @@ fn requests_keep_their_names() {
         (CtlRequest::Fingerprint {}, json!({"request": "fingerprint"})),
         (CtlRequest::Allow { sha256 }, json!({"request": "allow", "sha256": HEX})),
         (CtlRequest::Clients {}, json!({"request": "clients"})),
+        (
+            CtlRequest::Permit {
+                client: "01".into(),
+                grant: vec![Permission::Pointer],
+                deny: vec![Permission::Gamepad],
+            },
+            json!({"request": "permit", "client": "01", "grant": ["pointer"], "deny": ["gamepad"]}),
+        ),
         (CtlRequest::Forget { sha256 }, json!({"request": "forget", "sha256": HEX})),
     ] {
         assert_eq!(serde_json::to_value(&request).unwrap(), line);
         assert_eq!(CtlRequest::parse(format!("{line}\n").as_bytes()), Ok(request));
+    }
+    for permission in Permission::ALL {
+        assert_eq!(serde_json::to_value(permission).unwrap(), permission.name());
+        assert_eq!(Permission::from_name(permission.name()), Some(permission));
     }
     let all = CtlRequest::parse(br#"{"request":"restart","plane":"net"}"#);
     assert_eq!(all, Ok(CtlRequest::Restart { plane: PlaneKind::Net, session: None }));
@@ -51,6 +63,7 @@ fn other_lines_are_refused_with_a_reason() {
         r#"{"request":"stop"}"#,
         r#"{"request":"stop","session":-1}"#,
         r#"{"request":"allow","sha256":"01"}"#,
+        r#"{"request":"permit","client":"01","grant":["feet"],"deny":[]}"#,
         r#"{"request":"status"} {"request":"status"}"#,
         "\u{0}\u{ff}",
         &long,

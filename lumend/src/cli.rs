@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ipc::{Fingerprint, PlaneKind, SessionId};
 
 use crate::config::DesktopKind;
+use crate::permit::Change;
 
 /// Streams this machine's desktop to other screens: the host of Lumen.
 ///
@@ -21,6 +22,7 @@ First steps:
   lumend run                       serve the sway session it is started in
   lumend fingerprint               what clients pin with --pin
   lumend allow SHA256              let a client in; it prints its fingerprint when it is refused
+  lumend permit CLIENT -keyboard   say what a client may use: pointer, keyboard, gamepad
   lumend status                    planes, sessions, latencies
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
@@ -88,8 +90,16 @@ pub enum Command {
         /// 64 hexadecimal digits
         sha256: Fingerprint,
     },
-    /// List the allowed clients.
+    /// List the allowed clients, and what each may use.
     Clients,
+    /// Change what a client may use: at once, and for its next sessions.
+    Permit {
+        /// Its fingerprint or the beginning of it, as `lumend clients` shows them
+        client: String,
+        /// A list of pointer, keyboard, gamepad; +LIST to add, -LIST to take away; all; none
+        #[arg(value_name = "[+-]LIST", allow_hyphen_values = true)]
+        permissions: Change,
+    },
     /// Forbid a client, and end its sessions.
     Forget {
         /// 64 hexadecimal digits, as `lumend clients` shows them

@@ -7,8 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ipc::Fingerprint;
+use ipc::ctl::Permission;
 use lumen_core::Permissions;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::durable;
 
@@ -45,13 +47,18 @@ struct Entry {
     permissions: Option<Vec<String>>,
 }
 
-/// The names of permissions, on the command line and in files.
-pub const PERMISSIONS: [(&str, Permissions); 3] =
-    [("pointer", Permissions::POINTER), ("keyboard", Permissions::KEYBOARD), ("gamepad", Permissions::GAMEPAD)];
-
 /// The names of what is permitted.
 pub fn names(permissions: Permissions) -> impl Iterator<Item = &'static str> {
-    PERMISSIONS.into_iter().filter(move |(_, one)| permissions.has(*one)).map(|(name, _)| name)
+    Permission::ALL.into_iter().filter(move |one| permissions.has(one.bit())).map(Permission::name)
+}
+
+/// Why the beginning of a fingerprint names no client. The text says what to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FindError {
+    #[error("no allowed client's fingerprint begins like that; `lumend clients` lists them")]
+    None,
+    #[error("more than one allowed client's fingerprint begins like that: give more of it")]
+    Many,
 }
 
 impl Clients {
@@ -84,6 +91,23 @@ impl Clients {
 
     pub fn iter(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         self.allowed.keys().copied()
+    }
+
+    /// The one client whose fingerprint begins so, in hex of either case.
+    pub fn find(&self, beginning: &str) -> Result<Fingerprint, FindError> {
+        let beginning = beginning.to_ascii_lowercase();
+        let mut found = self.iter().filter(|client| client.to_string().starts_with(&beginning));
+        match (found.next(), found.next()) {
+            (Some(client), None) => Ok(client),
+            (None, _) => Err(FindError::None),
+            (Some(_), Some(_)) => Err(FindError::Many),
+        }
+    }
+
+    /// For `lumend clients`.
+    pub fn json(&self) -> Value {
+        let client = |(client, permissions): (&Fingerprint, &Permissions)| json!({ "sha256": client.to_string(), "permissions": names(*permissions).collect::<Vec<_>>() });
+        json!({ "clients": self.allowed.iter().map(client).collect::<Vec<_>>() })
     }
 
     /// Allows a client, on disk before in memory. False if it was allowed already.
@@ -138,9 +162,9 @@ fn parse(text: &str) -> Result<BTreeMap<Fingerprint, Permissions>, String> {
 
 fn permitted(names: &[String]) -> Result<Permissions, String> {
     names.iter().try_fold(Permissions::NONE, |sum, name| {
-        let known = PERMISSIONS.iter().find(|(known, _)| known == name);
-        let (_, one) = known.ok_or_else(|| format!("{name:?} is no permission: pointer, keyboard, gamepad"))?;
-        Ok(sum.with(*one, true))
+        let one = Permission::from_name(name);
+        let one = one.ok_or_else(|| format!("{name:?} is no permission: pointer, keyboard, gamepad"))?;
+        Ok(sum.with(one.bit(), true))
     })
 }
 
@@ -171,6 +195,7 @@ mod tests {
         let _ = fs::remove_dir_all(&state);
         durable::private_directory(&state).unwrap();
         let (one, two, stranger) = (Fingerprint([1; 32]), Fingerprint([2; 32]), Fingerprint([3; 32]));
+        let many = Err(FindError::Many);
         fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\n")).unwrap();
         let mut clients = Clients::load(&state).unwrap();
         assert_eq!((clients.permissions(one), clients.permissions(stranger)), (Permissions::ALL, Permissions::NONE));
@@ -183,6 +208,9 @@ mod tests {
         let again = Clients::load(&state).unwrap();
         assert_eq!((again.permissions(one), again.permissions(two)), (hands, Permissions::NONE));
         assert!(!again.contains(stranger));
+        assert_eq!((again.find("01"), again.find(&two.to_string())), (Ok(one), Ok(two)));
+        assert_eq!((again.find("0"), again.find("03"), again.find("")), (many, Err(FindError::None), many));
+        assert_eq!(again.json()["clients"][0]["permissions"], json!(["pointer", "gamepad"]));
         fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\npermissions = [\"feet\"]\n")).unwrap();
         assert!(Clients::load(&state).unwrap_err().to_string().contains("feet"));
         fs::remove_dir_all(state).unwrap();

@@ -6,9 +6,10 @@ use ipc::ctl::{CtlClient, CtlError, CtlRequest};
 use serde_json::{Value, json};
 
 use crate::cli::Command;
-use crate::clients::Clients;
+use crate::clients::{Clients, names};
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::permit::Change;
 use crate::status;
 
 /// What `lumend forget` says of a client that it cannot forbid.
@@ -37,6 +38,9 @@ fn request(command: &Command) -> Option<CtlRequest> {
         Command::Fingerprint => CtlRequest::Fingerprint {},
         Command::Allow { sha256 } => CtlRequest::Allow { sha256: *sha256 },
         Command::Clients => CtlRequest::Clients {},
+        Command::Permit { client, permissions: Change { grant, deny } } => {
+            CtlRequest::Permit { client: client.clone(), grant: grant.clone(), deny: deny.clone() }
+        }
         Command::Forget { sha256 } => CtlRequest::Forget { sha256: *sha256 },
     })
 }
@@ -50,9 +54,14 @@ fn offline(request: &CtlRequest, state: &Path) -> Result<Option<Value>, Failure>
                 .and_then(|()| Ok(Identity::load_or_create(state)?))?;
             json!({ "sha256": identity.fingerprint().to_string() })
         }
-        CtlRequest::Clients {} => {
-            let clients: Vec<_> = Clients::load(state)?.iter().map(|client| client.to_string()).collect();
-            json!({ "clients": clients })
+        CtlRequest::Clients {} => Clients::load(state)?.json(),
+        CtlRequest::Permit { client, grant, deny } => {
+            let mut clients = Clients::load(state)?;
+            let client = clients.find(client).map_err(|error| Failure::new(4, error.to_string()))?;
+            let change = Change { grant: grant.clone(), deny: deny.clone() };
+            let permissions = change.apply(clients.permissions(client));
+            clients.permit(client, permissions)?;
+            json!({ "sha256": client.to_string(), "permissions": names(permissions).collect::<Vec<_>>() })
         }
         CtlRequest::Allow { sha256 } => {
             crate::durable::private_directory(state)
@@ -77,9 +86,10 @@ fn print(command: &Command, value: &Value) {
         Command::Fingerprint => println!("{}", value["sha256"].as_str().unwrap_or_default()),
         Command::Clients => {
             for client in value["clients"].as_array().into_iter().flatten() {
-                println!("{}", client.as_str().unwrap_or_default());
+                println!("{} {}", client["sha256"].as_str().unwrap_or_default(), permitted(&client["permissions"]));
             }
         }
+        Command::Permit { .. } => println!("may use: {}", permitted(&value["permissions"])),
         Command::Allow { .. } if value["changed"] == json!(false) => println!("was allowed already"),
         Command::Allow { .. } => match value["listen"].as_str() {
             Some(listen) => println!("allowed; listening on {listen}"),
@@ -89,4 +99,10 @@ fn print(command: &Command, value: &Value) {
         Command::Stop { .. } => println!("stopped"),
         Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } | Command::Launcher { .. } => {}
     }
+}
+
+/// A list of permissions for people.
+fn permitted(names: &Value) -> String {
+    let names: Vec<_> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if names.is_empty() { "nothing".into() } else { names.join(",") }
 }

@@ -22,6 +22,7 @@ mod launcher;
 mod machine;
 mod notify;
 mod outputs;
+mod permit;
 mod places;
 mod plumb;
 mod rate;

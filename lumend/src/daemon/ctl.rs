@@ -9,9 +9,11 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::Daemon;
+use crate::clients::names;
 use crate::commands::NOT_ALLOWED;
 use crate::config::{Address, DesktopKind};
 use crate::machine::Event;
+use crate::permit::Change;
 use crate::status::View;
 
 /// Every allowed client is a message to a fresh network plane, and its link holds only so many.
@@ -30,10 +32,8 @@ impl Daemon {
                 CtlReply::ok(json!({ "sha256": self.parts.signer.identity().fingerprint().to_string() }))
             }
             CtlRequest::Allow { sha256 } => self.allow(sha256),
-            CtlRequest::Clients {} => {
-                let clients: Vec<_> = self.parts.clients.iter().map(|client| client.to_string()).collect();
-                CtlReply::ok(json!({ "clients": clients }))
-            }
+            CtlRequest::Clients {} => CtlReply::ok(self.parts.clients.json()),
+            CtlRequest::Permit { client, grant, deny } => self.permit(&client, &Change { grant, deny }),
             CtlRequest::Forget { sha256 } => match self.parts.clients.forbid(sha256) {
                 Ok(true) => {
                     info!("client {sha256} is no longer allowed");
@@ -111,6 +111,29 @@ impl Daemon {
                     self.widen();
                 }
                 CtlReply::ok(json!({ "changed": changed, "listen": self.parts.sockets.quic_address.to_string() }))
+            }
+            Err(error) => CtlReply::error(1, error.to_string()),
+        }
+    }
+
+    /// On disk first, and then for the sessions that the client has.
+    fn permit(&mut self, client: &str, change: &Change) -> CtlReply {
+        let client = match self.parts.clients.find(client) {
+            Ok(client) => client,
+            Err(error) => return CtlReply::error(REFUSED, error.to_string()),
+        };
+        let permissions = change.apply(self.parts.clients.permissions(client));
+        match self.parts.clients.permit(client, permissions) {
+            Ok(changed) => {
+                let names: Vec<_> = names(permissions).collect();
+                if changed {
+                    info!(
+                        "client {client} may use: {}",
+                        if names.is_empty() { "nothing".into() } else { names.join(", ") }
+                    );
+                    self.queue.push_back(Event::Permissions { client, permissions });
+                }
+                CtlReply::ok(json!({ "sha256": client.to_string(), "permissions": names, "changed": changed }))
             }
             Err(error) => CtlReply::error(1, error.to_string()),
         }
