@@ -217,9 +217,13 @@ pub const TABLE: &[Line] = &[
     any(NET, libc::SYS_uname, "which kernels have a broken GSO"),
     // The control thread's reactor, made before the seal.
     #[cfg(target_arch = "x86_64")]
-    any(NET, libc::SYS_epoll_wait, "the reactor"),
-    any(NET, libc::SYS_epoll_pwait, "the reactor"),
-    any(NET, libc::SYS_epoll_ctl, "sockets and eventfds come and go"),
+    any(NET.and(AUDIO), libc::SYS_epoll_wait, "the reactor; PipeWire's two loops, made before the seal"),
+    any(NET.and(AUDIO), libc::SYS_epoll_pwait, "the same"),
+    any(NET.and(AUDIO), libc::SYS_epoll_ctl, "sockets and eventfds come and go; so do nodes of PipeWire's graph"),
+    // PipeWire's library, for the node that it puts into the graph once it is connected.
+    any(AUDIO, libc::SYS_eventfd2, "a node's wake-up"),
+    any(AUDIO, libc::SYS_memfd_create, "a node's record of its activity, which the daemon maps too"),
+    any(AUDIO, libc::SYS_ftruncate, "the size of that"),
 ];
 
 /// Calls that no plane has an honest reason to try: the process dies at once, with SIGSYS.

@@ -1,0 +1,306 @@
+//! One wiring: from a connection to PipeWire to packets in the ring.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipc::event::Event as Wake;
+use ipc::link::Link;
+use ipc::plane::PlaneError;
+use ipc::ring::{ChunkFlags, ChunkHeader, RingProducer};
+use ipc::{AudioStats, AudioWiring, FromAudio, Generation, RingFds, SinkChoice};
+use lumen_core::AudioLayout;
+
+use crate::client::Client;
+use crate::default::{Override, Undoing, session_of, sink_name};
+use crate::desktop::Desktop;
+use crate::gain::Gain;
+use crate::opus::Encoder;
+use crate::slots::Slots;
+use crate::stream::{Capture, DESCRIPTION, Kind, Progress, Shared};
+use crate::trouble::Trouble;
+
+/// A desktop without a sink may be one that is still starting.
+const SINKLESS_NS: u64 = 300_000_000;
+/// When to try again after the session manager gave our stream up.
+const RETRY_NS: u64 = 1_000_000_000;
+/// A wiring counts as done after this time even if nothing can be captured yet: silence flows.
+const TOLD_NS: u64 = 2_000_000_000;
+/// Between two `Stats`.
+const STATS_NS: u64 = 1_000_000_000;
+/// Packets between two `Stats`, at most: they are never less than half a slot apart.
+const WAITS: usize = 400;
+
+/// A running session's sound.
+pub struct Session {
+    session: u32,
+    generation: Generation,
+    layout: AudioLayout,
+    choice: SinkChoice,
+    // Before the desktop whose connection it uses.
+    capture: Option<Capture>,
+    desktop: Desktop,
+    undoing: Undoing,
+    default: Override,
+    /// Somebody else has changed the default since: we do not argue.
+    yielded: bool,
+    slots: Shared,
+    track: Track,
+    began_ns: u64,
+    sinkless_ns: Option<u64>,
+    retry_ns: u64,
+    told: bool,
+}
+
+impl Session {
+    /// Connects, and begins to send silence.
+    pub fn open(client: &Client, wiring: AudioWiring<OwnedFd>, now_ns: u64) -> Result<Self, Trouble> {
+        let track = Track::new(&wiring, now_ns)?;
+        let desktop = Desktop::connect(client, wiring.pipewire)?;
+        let session = wiring.session.0;
+        // A dead plane of this very session had its own sink: there is nothing to wait for.
+        let heir = wiring.undo.iter().any(|record| record.ours == sink_name(session));
+        Ok(Self {
+            session,
+            generation: wiring.generation,
+            layout: wiring.layout,
+            choice: wiring.sink,
+            capture: None,
+            desktop,
+            undoing: Undoing::new(wiring.undo),
+            default: Override::None,
+            yielded: false,
+            slots: Arc::new(Mutex::new(Slots::new(wiring.layout.channels(), now_ns))),
+            track,
+            began_ns: now_ns,
+            sinkless_ns: heir.then(|| now_ns.saturating_sub(SINKLESS_NS)),
+            retry_ns: 0,
+            told: false,
+        })
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When to call [`turn`](Self::turn) next, in CLOCK_MONOTONIC nanoseconds: never later than the next slot.
+    pub fn deadline(&self) -> u64 {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).due().min(self.track.stats_ns)
+    }
+
+    /// Sends what is due, and reacts to what the desktop has said. A slot comes round often enough for everything
+    /// else that waits for a time.
+    pub fn turn(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
+        self.track.turn(&self.slots, now_ns)?;
+        if now_ns >= self.track.stats_ns {
+            let stats = self.track.stats(&self.slots, now_ns);
+            link.send(FromAudio::Stats { generation: self.generation, stats })?;
+        }
+        self.desktop.turn()?;
+        if self.desktop.settled() {
+            self.follow(link, now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// lumend has the record.
+    pub fn recorded(&mut self) -> Result<(), Trouble> {
+        Ok(self.default.go_ahead(&self.desktop)?)
+    }
+
+    /// Leaves the graph and begins to put the default back. The record is forgotten once [`settled`](Self::settled).
+    pub fn leave(&mut self) -> Result<Option<String>, Trouble> {
+        self.yielded = true;
+        let record = self.default.end(&self.desktop)?;
+        Ok(record.map(|record| record.ours))
+    }
+
+    /// True once the daemon has done all that it was asked.
+    pub fn settled(&mut self) -> Result<bool, Trouble> {
+        self.desktop.turn()?;
+        Ok(self.desktop.settled())
+    }
+
+    /// Brings the stream in line with what there is to capture.
+    fn follow(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
+        for record in self.undoing.turn(&self.desktop)? {
+            link.send(FromAudio::Undone(record.ours))?;
+        }
+        if !self.desktop.settled() {
+            return Ok(());
+        }
+        let failed = self.capture.as_ref().is_some_and(|capture| capture.progress() == Progress::Failed);
+        if failed {
+            self.capture = None;
+            self.retry_ns = now_ns + RETRY_NS;
+        }
+        if let Some(kind) = self.wanted(now_ns) {
+            if self.capture.as_ref().is_some_and(|capture| *capture.kind() != kind) {
+                self.put_back(link)?;
+                self.capture = None;
+            }
+            if self.capture.is_none() && now_ns >= self.retry_ns {
+                let core = self.desktop.core();
+                let capture = Capture::start(core, kind, self.layout, &self.slots)
+                    .map_err(|error| PlaneError::failed(format!("PipeWire takes no stream: {error}")))?;
+                self.capture = Some(capture);
+            }
+        }
+        self.claim(link)?;
+        self.tell(link, now_ns)
+    }
+
+    /// What should be captured; none while that is not clear.
+    fn wanted(&mut self, now_ns: u64) -> Option<Kind> {
+        let own = || Some(Kind::Own(sink_name(self.session)));
+        match self.choice {
+            SinkChoice::Own => own(),
+            SinkChoice::Monitor => Some(Kind::Monitor),
+            SinkChoice::Auto => {
+                // Sessions that find only each other's sinks agree on the oldest.
+                let foreign = |name: &str| session_of(name).is_none_or(|other| other < self.session);
+                if self.desktop.has_sink(foreign) {
+                    self.sinkless_ns = None;
+                    return Some(Kind::Monitor);
+                }
+                let since = *self.sinkless_ns.get_or_insert(now_ns);
+                if self.desktop.managed() && now_ns >= since + SINKLESS_NS {
+                    return own();
+                }
+                self.capture.as_ref().map(|capture| capture.kind().clone())
+            }
+        }
+    }
+
+    /// Makes our own sink the default, by way of lumend's disk, and notices when it is no longer.
+    fn claim(&mut self, link: &Link) -> Result<(), Trouble> {
+        let Some(Kind::Own(ours)) = self.capture.as_ref().map(Capture::kind) else { return Ok(()) };
+        if !self.desktop.managed() || !self.undoing.is_over() {
+            return Ok(());
+        }
+        match &self.default {
+            Override::None if !self.yielded && self.desktop.has_sink(|name| name == ours) => {
+                let record = self.default.ask(&self.desktop, &ours.clone());
+                link.send(FromAudio::Record(record))?;
+            }
+            Override::Made(record) if self.desktop.configured_sink().as_ref() != Some(&record.ours) => {
+                self.yielded = true;
+                self.put_back(link)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn put_back(&mut self, link: &Link) -> Result<(), Trouble> {
+        if let Some(record) = self.default.end(&self.desktop)? {
+            link.send(FromAudio::Undone(record.ours))?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
+        if self.told {
+            return Ok(());
+        }
+        let negotiated = self.capture.as_ref().is_some_and(|capture| capture.progress() == Progress::Negotiated);
+        let sink = match (self.capture.as_ref().map(Capture::kind), &self.default) {
+            (Some(Kind::Own(_)), Override::Made(_)) => Some(DESCRIPTION.to_owned()),
+            (Some(Kind::Monitor), _) if negotiated => self.desktop.current_sink(),
+            _ => None,
+        };
+        let late = now_ns >= self.began_ns + TOLD_NS;
+        if let Some(sink) = sink.or_else(|| late.then(|| "none".to_owned())) {
+            let backend = self.desktop.version();
+            link.send(FromAudio::Wired { generation: self.generation, backend, sink })?;
+            self.told = true;
+        }
+        Ok(())
+    }
+}
+
+/// From slots to packets in the ring.
+struct Track {
+    generation: u32,
+    encoder: Encoder,
+    gain: Gain,
+    ring: RingProducer,
+    samples: Vec<f32>,
+    next: u32,
+    stats: AudioStats,
+    stats_ns: u64,
+    /// Nanoseconds that sound has waited for its packet, since the last `Stats`.
+    waits: Vec<u64>,
+}
+
+impl Track {
+    fn new(wiring: &AudioWiring<OwnedFd>, now_ns: u64) -> Result<Self, PlaneError> {
+        let encoder = Encoder::new(wiring.layout, wiring.bitrate_kbps).map_err(PlaneError::failed)?;
+        let RingFds { memory, data, credit, geometry } = &wiring.ring;
+        let wake = |fd: &OwnedFd| fd.try_clone().map(Wake::from_fd);
+        let ring = RingProducer::attach(memory.as_fd(), wake(data)?, wake(credit)?, *geometry)
+            .map_err(|error| PlaneError::failed(format!("the audio ring cannot be used: {error}")))?;
+        let samples = vec![0.0; encoder.samples()];
+        Ok(Self {
+            generation: wiring.generation.0,
+            encoder,
+            gain: Gain::from_tenths(wiring.gain_decibels_tenths),
+            ring,
+            samples,
+            next: 0,
+            stats: AudioStats::default(),
+            stats_ns: now_ns + STATS_NS,
+            waits: Vec::with_capacity(WAITS),
+        })
+    }
+
+    /// Encodes and sends the slots that are due: one, or after a stall of this process a few.
+    fn turn(&mut self, slots: &Shared, now_ns: u64) -> Result<(), PlaneError> {
+        let slot = slots.lock().unwrap_or_else(PoisonError::into_inner).take(now_ns, &mut self.samples);
+        let Some(slot) = slot else { return Ok(()) };
+        let silent = self.gain.apply(&mut self.samples);
+        let packet = self.encoder.encode(&self.samples, silent).map_err(PlaneError::failed)?;
+        let header = ChunkHeader {
+            generation: self.generation,
+            frame: self.next,
+            flags: ChunkFlags::LAST,
+            captured_ns: slot.pts_ns,
+            taken_ns: now_ns,
+            converted_ns: now_ns,
+            sliced_ns: ipc::event::now_ns(),
+            ..ChunkHeader::default()
+        };
+        self.next = self.next.wrapping_add(1);
+        self.stats.silent += u64::from(silent);
+        let sent = self.ring.reserve().map(|mut frame| frame.commit(header, packet));
+        match sent {
+            Some(sent) => {
+                sent.map_err(PlaneError::failed)?;
+                self.stats.packets += 1;
+            }
+            None => {
+                self.ring.check().map_err(PlaneError::peer)?;
+                self.stats.dropped += 1;
+            }
+        }
+        if let (Some(waited), true) = (slot.waited_ns, self.waits.len() < WAITS) {
+            self.waits.push(waited);
+        }
+        Ok(())
+    }
+
+    fn stats(&mut self, slots: &Shared, now_ns: u64) -> AudioStats {
+        self.stats_ns = now_ns + STATS_NS;
+        {
+            let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stats.overruns = slots.overruns();
+            self.stats.quantum = slots.quantum();
+        }
+        if !self.waits.is_empty() {
+            let middle = self.waits.len() / 2;
+            let (_, median, _) = self.waits.select_nth_unstable(middle);
+            self.stats.wait_us = u32::try_from(*median / 1000).unwrap_or(u32::MAX);
+            self.waits.clear();
+        }
+        self.stats
+    }
+}
