@@ -59,11 +59,18 @@ impl<T> Slot<T> {
 #[derive(Debug)]
 enum Socket {
     /// Nothing before this time.
-    Empty { cool_ns: u64 },
+    Empty {
+        cool_ns: u64,
+    },
     /// It has arrived and its device will be asked for at this time.
-    Cooling { until_ns: u64, state: PadState },
+    Cooling {
+        until_ns: u64,
+        state: PadState,
+    },
     /// The newest state waits for the device.
-    Asked { state: PadState },
+    Asked {
+        state: PadState,
+    },
     /// It was removed before its device came.
     Abandoned,
     Live(Box<Pad>),

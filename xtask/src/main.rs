@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod suite;
 mod table;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,8 +38,10 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
-    /// Format, lint, unit, property, loom and end-to-end tests
+    /// Format, lint, unit, property and loom tests, tests in a virtual machine, end-to-end tests
     Test,
+    /// Boot a stock Debian kernel in a virtual machine and test gamepads, touch screen, mouse and keyboard on it
+    TestVm,
     /// Measure every figure of docs/benchmarks.md
     Bench {
         /// Write the figures as JSON
@@ -88,6 +91,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo { desktop, seconds, json } => demo::run(desktop.into(), seconds, json.as_deref()),
         Task::Test => suite::test(),
+        Task::TestVm => vm::test(),
         Task::Bench { json, runs, seconds } => bench::run(json.as_deref(), runs, seconds),
         Task::Nightly => suite::nightly(),
     }

@@ -20,6 +20,7 @@ pub fn test() -> Result<()> {
     step("unit and property tests", || cargo(&["test", "--workspace", "--exclude", "e2e"]))?;
     step("unit tests of the x264 encoder", || cargo(&["test", "-p", "lumen-encode", "--features", "x264"]))?;
     step("model checks", loom)?;
+    step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
     // One at a time: each of them runs a desktop, an encoder and a decoder.
     step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
 }

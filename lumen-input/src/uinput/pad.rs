@@ -170,7 +170,7 @@ impl AsFd for Pad {
     }
 }
 
-/// Up is positive for clients and negative for the kernel. As xpad does it: the other way round, both ends kept.
+/// Up is positive for clients and negative for the kernel. Rest stays rest: the axis' longer end is cut instead.
 fn down(y: i16) -> i32 {
-    (!y).into()
+    (-i32::from(y)).min(i16::MAX.into())
 }
