@@ -105,6 +105,19 @@ pub enum Command {
         /// 64 hexadecimal digits, as `lumend clients` shows them
         sha256: Fingerprint,
     },
+    /// Move this machine's pointer, keyboard and gamepad once, as a client would: two seconds of everything.
+    ///
+    /// It needs no running lumend. It types into the window that has the keyboard: give that to an empty editor. The
+    /// sway session that it is started in is used, else the desktop of a `lumend run --desktop sway` with the same
+    /// --runtime, else the kernel's devices.
+    InputTest {
+        /// As JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+        /// Configuration file, of which [input] counts [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
     #[command(hide = true)]
     Launcher { exec: String },

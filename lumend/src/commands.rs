@@ -30,7 +30,7 @@ pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failur
 
 fn request(command: &Command) -> Option<CtlRequest> {
     Some(match command {
-        Command::Run { .. } | Command::Launcher { .. } => return None,
+        Command::Run { .. } | Command::InputTest { .. } | Command::Launcher { .. } => return None,
         Command::Status { .. } => CtlRequest::Status {},
         Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
         Command::Stop { session } => CtlRequest::Stop { session: *session },
@@ -97,7 +97,11 @@ fn print(command: &Command, value: &Value) {
         },
         Command::Forget { .. } => println!("forbidden"),
         Command::Stop { .. } => println!("stopped"),
-        Command::Restart { .. } | Command::Idr { .. } | Command::Run { .. } | Command::Launcher { .. } => {}
+        Command::Restart { .. }
+        | Command::Idr { .. }
+        | Command::Run { .. }
+        | Command::InputTest { .. }
+        | Command::Launcher { .. } => {}
     }
 }
 

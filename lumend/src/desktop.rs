@@ -84,11 +84,7 @@ impl Desktop {
 
     /// The session lumend was started in, as SWAYSOCK, WAYLAND_DISPLAY and XDG_RUNTIME_DIR name it.
     pub fn found(now: u64, terms: Terms, means: Means) -> Result<Self, NoDesktop> {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let control = path("SWAYSOCK").ok_or(NoDesktop::NotFound)?;
-        // An absolute WAYLAND_DISPLAY replaces the directory, as it does for every Wayland client.
-        let display = path("WAYLAND_DISPLAY").ok_or(NoDesktop::NotFound)?;
-        let wayland = path("XDG_RUNTIME_DIR").unwrap_or_default().join(display);
+        let (control, wayland) = environment().ok_or(NoDesktop::NotFound)?;
         let mut desktop = Self::of(Kind::Found(Sway { control, wayland, terms }), means);
         desktop.connect(now)?;
         Ok(desktop)
@@ -276,6 +272,14 @@ impl Desktop {
             self.news.push(Event::DesktopDown { reason });
         }
     }
+}
+
+/// Control and Wayland socket of the session that this process was started in.
+pub fn environment() -> Option<(PathBuf, PathBuf)> {
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // An absolute WAYLAND_DISPLAY replaces the directory, as it does for every Wayland client.
+    let wayland = path("XDG_RUNTIME_DIR").unwrap_or_default().join(path("WAYLAND_DISPLAY")?);
+    Some((path("SWAYSOCK")?, wayland))
 }
 
 /// A connected socket, without waiting for a server that does not accept.

@@ -16,6 +16,7 @@ mod failure;
 mod grumbles;
 mod host;
 mod identity;
+mod input_test;
 mod keep;
 mod keymap;
 mod launcher;
@@ -77,6 +78,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
             run::run(config, desktop.map(Into::into), &runtime, &state)?;
         }
+        Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
         Command::Launcher { exec } => return Ok(launcher::run(&runtime, &exec)),
         command => commands::run(&command, &runtime, &state)?,
     }

@@ -133,7 +133,8 @@ fn give(directory: &File, uid: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn become_user(uid: u32) -> nix::Result<()> {
+/// Gives everything up that root has.
+pub fn become_user(uid: u32) -> nix::Result<()> {
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
     setgroups(&[])?;
     setresgid(group, group, group)?;

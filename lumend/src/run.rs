@@ -63,7 +63,8 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     Daemon::new(parts)?.run()
 }
 
-fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
+/// The configuration that counts.
+pub fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
     if let Some(path) = told {
         return Ok(Config::load(&path)?);
     }

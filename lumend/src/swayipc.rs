@@ -53,6 +53,9 @@ pub struct Output {
     pub current_mode: Option<CurrentMode>,
     #[serde(default)]
     pub rect: Rect,
+    /// The first seat's keyboard is there.
+    #[serde(default)]
+    pub focused: bool,
 }
 
 /// Of an output in the layout of all.
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn replies_are_read_however_they_are_cut() {
-        let list = r#"[{"name":"HEADLESS-1","make":"headless","active":true,
+        let list = r#"[{"name":"HEADLESS-1","make":"headless","active":true,"focused":true,
             "current_mode":{"width":1280,"height":720,"refresh":59940},"modes":[],
             "rect":{"x":1920,"y":0,"width":1280,"height":720}},{"name":"DP-1"}]"#;
         let bytes = [
@@ -238,8 +241,14 @@ mod tests {
                 focus: 7,
             }]),
             Reply::Outputs(vec![
-                Output { name: "HEADLESS-1".to_owned(), active: true, current_mode: Some(mode), rect },
-                Output { name: "DP-1".to_owned(), active: false, current_mode: None, rect: Rect::default() },
+                Output { name: "HEADLESS-1".to_owned(), active: true, current_mode: Some(mode), rect, focused: true },
+                Output {
+                    name: "DP-1".to_owned(),
+                    active: false,
+                    current_mode: None,
+                    rect: Rect::default(),
+                    focused: false,
+                },
             ]),
             Reply::Ran(Err("Bad thing".to_owned())),
         ];

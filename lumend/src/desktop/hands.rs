@@ -27,7 +27,7 @@ impl Means {
     }
 
     /// Where there is no compositor: the kernel's devices, if any.
-    pub(super) fn bare(&self) -> Result<Hands<OwnedFd>, String> {
+    pub fn bare(&self) -> Result<Hands<OwnedFd>, String> {
         match self.choice {
             HandsChoice::None => Ok(Hands::None),
             HandsChoice::Auto if !self.uinput => Ok(Hands::None),
@@ -40,17 +40,31 @@ impl Means {
 
     /// On a sway: its virtual devices over a fresh connection, unless something else was asked for.
     pub(super) fn on_sway(&self, wayland: &Path, place: &Place) -> Result<Hands<OwnedFd>, String> {
+        let seat = || place.seat.as_ref().map(|seat| (seat.name.clone(), Some(seat.focus_key)));
+        self.on_seat(wayland, &place.output, seat)
+    }
+
+    /// On a sway's first seat, which every session but Lumen's has.
+    pub fn on_first_seat(&self, wayland: &Path, output: &str) -> Result<Hands<OwnedFd>, String> {
+        self.on_seat(wayland, output, || Some((String::new(), None)))
+    }
+
+    fn on_seat(
+        &self,
+        wayland: &Path,
+        output: &str,
+        seat: impl FnOnce() -> Option<(String, Option<u32>)>,
+    ) -> Result<Hands<OwnedFd>, String> {
         match self.choice {
             HandsChoice::None => Ok(Hands::None),
             HandsChoice::Uinput => self.kernel(),
             HandsChoice::Auto | HandsChoice::Wlroots => {
-                let seat = place.seat.as_ref().ok_or("sway made no seat for it")?;
+                let (seat, focus_key) = seat().ok_or("sway made no seat for it")?;
                 let keymap = self.keymap.as_ref().map_err(Clone::clone)?;
                 let keymap = keymap.hand_over().map_err(|error| format!("cannot hand the keymap over: {error}"))?;
                 let socket = dial(wayland)
                     .map_err(|error| format!("cannot reach the compositor at {}: {error}", wayland.display()))?;
-                let (output, focus_key) = (place.output.clone(), Some(seat.focus_key));
-                Ok(Hands::Wlroots { socket, output, seat: seat.name.clone(), focus_key, keymap })
+                Ok(Hands::Wlroots { socket, output: output.to_owned(), seat, focus_key, keymap })
             }
         }
     }

@@ -15,7 +15,7 @@ struct World {
 impl World {
     fn with_output(mut self, name: &str, x: i64) -> Self {
         let rect = Rect { x, y: -100, width: 1280, height: 720 };
-        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode: None, rect });
+        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode: None, rect, focused: false });
         self
     }
 

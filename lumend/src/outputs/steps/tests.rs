@@ -40,7 +40,13 @@ impl World {
 
     fn with_output(mut self, name: &str) -> Self {
         let current_mode = Some(CurrentMode { width: 1920, height: 1080, refresh: 60_000 });
-        self.outputs.push(Output { name: name.to_owned(), active: true, current_mode, rect: Rect::default() });
+        self.outputs.push(Output {
+            name: name.to_owned(),
+            active: true,
+            current_mode,
+            rect: Rect::default(),
+            focused: false,
+        });
         self.made += 1;
         self
     }
