@@ -165,8 +165,8 @@ impl Plane {
     fn farewell(&mut self) -> Result<Exit, PlaneError> {
         let Work::Session(session) = &mut self.work else { return Ok(Exit::Stopped) };
         let until = now_ns() + FAREWELL_NS;
-        let put_back = session.leave().and_then(|ours| {
-            while ours.is_some() && !session.settled()? {
+        let left = session.leave().and_then(|()| {
+            while !session.has_left(&self.link)? {
                 let left = until.saturating_sub(now_ns()).div_ceil(1_000_000);
                 if left == 0 {
                     return Err(Trouble::Gone);
@@ -177,16 +177,10 @@ impl Plane {
                     Err(errno) => return Err(PlaneError::from(io::Error::from(errno)).into()),
                 }
             }
-            Ok(ours)
+            Ok(())
         });
-        match put_back {
-            Ok(ours) => {
-                if let Some(ours) = ours {
-                    // Nobody may be there any more to hear it; the exit status says it too.
-                    let _ = self.link.send(FromAudio::Undone(ours));
-                }
-                Ok(Exit::Stopped)
-            }
+        match left {
+            Ok(()) => Ok(Exit::Stopped),
             Err(Trouble::Gone) => Ok(Exit::Reopen),
             Err(Trouble::Plane(error)) => Err(error),
         }

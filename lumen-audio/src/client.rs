@@ -23,8 +23,12 @@ const MODULES: [&CStr; 4] = [
     c"libpipewire-module-adapter",
     c"libpipewire-module-metadata",
 ];
-/// The plugin that converts and mixes channels and rates.
-const CONVERTER: &CStr = c"audioconvert/libspa-audioconvert";
+/// What streams make of plugins, each with the pattern of its kind and the plugin's library: the converter of channels
+/// and rates, and the adder for several programs on one sink.
+const PLUGINS: [(&CStr, &CStr, &CStr); 2] = [
+    (c"audio.convert", c"audio.convert.*", c"audioconvert/libspa-audioconvert"),
+    (c"audio.mixer.dsp", c"audio.mixer.*", c"audiomixer/libspa-audiomixer"),
+];
 
 /// PipeWire's library cannot be used on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -65,24 +69,18 @@ impl Client {
 
     fn load_plugins(&self) -> Result<(), Unusable> {
         let context = self.context.as_raw_ptr();
-        for factories in [c"audio.convert.*", c"audio.adapt.*"] {
-            // SAFETY: the context lives, and both strings are copied.
-            unsafe { sys::pw_context_add_spa_lib(context, factories.as_ptr(), CONVERTER.as_ptr()) };
-        }
         for module in MODULES {
             // SAFETY: the context lives and owns the module from here on; the strings are copied; no properties.
             let loaded = unsafe { sys::pw_context_load_module(context, module.as_ptr(), ptr::null(), ptr::null_mut()) };
             NonNull::new(loaded).ok_or_else(|| Unusable(format!("no module {}", module.to_string_lossy())))?;
         }
-        // Each keeps a plugin's library in memory, and is therefore never unloaded. Streams make their own of them.
-        for factory in [c"audio.convert", c"audio.adapt"] {
-            // SAFETY: the context lives. The handle is kept for ever, so nothing it points to is freed early.
-            let handle = unsafe { sys::pw_context_load_spa_handle(context, factory.as_ptr(), ptr::null()) };
-            // An adapter wants to be told what it adapts and is not made without; its library is loaded by then, and
-            // is the converter's.
-            if handle.is_null() && factory == c"audio.convert" {
-                return Err(Unusable(format!("no plugin {}", CONVERTER.to_string_lossy())));
-            }
+        for (factory, factories, library) in PLUGINS {
+            // SAFETY: the context lives, and both strings are copied.
+            unsafe { sys::pw_context_add_spa_lib(context, factories.as_ptr(), library.as_ptr()) };
+            // SAFETY: the context lives; no properties. What is made here keeps the library in memory, is never
+            // unloaded, and so outlives all that points to it. Streams make their own.
+            let held = unsafe { sys::pw_context_load_spa_handle(context, factory.as_ptr(), ptr::null()) };
+            NonNull::new(held).ok_or_else(|| Unusable(format!("no plugin {}", library.to_string_lossy())))?;
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Override {
 #[derive(Debug, Default)]
 pub struct Undoing {
     waiting: Vec<DefaultSink>,
-    /// Dealt with, once the desktop has settled.
+    /// Dealt with, once the desktop has answered.
     done: Vec<DefaultSink>,
 }
 
@@ -82,13 +82,12 @@ impl Undoing {
         if !self.waiting.is_empty() && desktop.managed() {
             put_back(desktop, &self.waiting)?;
             self.done = std::mem::take(&mut self.waiting);
-            return Ok(Vec::new());
         }
-        Ok(std::mem::take(&mut self.done))
+        Ok(if desktop.answered() { std::mem::take(&mut self.done) } else { Vec::new() })
     }
 }
 
-/// Undoes changes if the default is still what one of them made it. It is done when the desktop has settled.
+/// Undoes changes if the default is still what one of them made it. It is done when the desktop has answered.
 fn put_back(desktop: &Desktop, records: &[DefaultSink]) -> Result<(), Gone> {
     match restored(desktop.configured_sink().as_deref(), records) {
         Some(previous) => desktop.configure_sink(previous),

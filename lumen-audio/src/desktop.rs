@@ -48,6 +48,9 @@ struct View {
     /// Its global id.
     metadata: Option<u32>,
     configured: Option<String>,
+    /// We have changed that, and the session manager has not said so yet. It is a client as we are: the daemon's word
+    /// that it has passed our wish on is not its answer.
+    unanswered: bool,
     current: Option<String>,
 }
 
@@ -133,6 +136,11 @@ impl Desktop {
         view.barrier.is_none() && view.found.is_none()
     }
 
+    /// True if the session manager has done what we asked of it.
+    pub fn answered(&self) -> bool {
+        self.settled() && !self.view.borrow().unanswered
+    }
+
     /// True if there is a session manager that keeps a default.
     pub fn managed(&self) -> bool {
         self.metadata.is_some()
@@ -167,8 +175,11 @@ impl Desktop {
     /// Chooses the default, or none. Does nothing without a session manager.
     pub fn configure_sink(&self, name: Option<&str>) -> Result<(), Gone> {
         let value = name.map(|name| serde_json::json!({ "name": name }).to_string());
-        if let Some(bound) = &self.metadata {
+        // What is so already is not told again.
+        let news = self.view.borrow().configured.as_deref() != name;
+        if let (Some(bound), true) = (&self.metadata, news) {
             bound.proxy.set_property(0, CONFIGURED, value.as_ref().map(|_| JSON), value.as_deref());
+            self.view.borrow_mut().unanswered = true;
         }
         self.barrier()
     }
@@ -202,8 +213,7 @@ impl View {
         self.sinks.remove(&id);
         if self.metadata == Some(id) {
             self.metadata = None;
-            self.configured = None;
-            self.current = None;
+            (self.configured, self.current, self.unanswered) = (None, None, false);
         }
     }
 
@@ -213,7 +223,7 @@ impl View {
             return;
         }
         match key {
-            Some(CONFIGURED) => self.configured = value.and_then(name_in),
+            Some(CONFIGURED) => (self.configured, self.unanswered) = (value.and_then(name_in), false),
             Some(CURRENT) => self.current = value.and_then(name_in),
             Some(_) => {}
             None => (self.configured, self.current) = (None, None),

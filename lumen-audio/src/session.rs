@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc::event::Event as Wake;
-use ipc::link::Link;
+use ipc::link::{Link, LinkError};
 use ipc::plane::PlaneError;
 use ipc::ring::{ChunkFlags, ChunkHeader, RingProducer};
 use ipc::{AudioStats, AudioWiring, FromAudio, Generation, RingFds, SinkChoice};
@@ -41,6 +41,8 @@ pub struct Session {
     desktop: Desktop,
     undoing: Undoing,
     default: Override,
+    /// Sinks whose records can be forgotten once the desktop has answered.
+    ended: Vec<String>,
     /// Somebody else has changed the default since: we do not argue.
     yielded: bool,
     slots: Shared,
@@ -68,6 +70,7 @@ impl Session {
             desktop,
             undoing: Undoing::new(wiring.undo),
             default: Override::None,
+            ended: Vec::new(),
             yielded: false,
             slots: Arc::new(Mutex::new(Slots::new(wiring.layout.channels(), now_ns))),
             track,
@@ -107,24 +110,39 @@ impl Session {
         Ok(self.default.go_ahead(&self.desktop)?)
     }
 
-    /// Leaves the graph and begins to put the default back. The record is forgotten once [`settled`](Self::settled).
-    pub fn leave(&mut self) -> Result<Option<String>, Trouble> {
+    /// Begins to put the default back if it is ours.
+    pub fn leave(&mut self) -> Result<(), Trouble> {
         self.yielded = true;
-        let record = self.default.end(&self.desktop)?;
-        Ok(record.map(|record| record.ours))
+        self.put_back()
     }
 
-    /// True once the daemon has done all that it was asked.
-    pub fn settled(&mut self) -> Result<bool, Trouble> {
+    /// True once nothing is left changed, and said so.
+    pub fn has_left(&mut self, link: &Link) -> Result<bool, Trouble> {
         self.desktop.turn()?;
-        Ok(self.desktop.settled())
+        self.forget(link)?;
+        Ok(self.ended.is_empty())
+    }
+
+    /// Tells lumend which records it can forget.
+    fn forget(&mut self, link: &Link) -> Result<(), Trouble> {
+        if self.desktop.answered() {
+            for ours in self.ended.drain(..) {
+                match link.send(FromAudio::Undone(ours)) {
+                    // Nobody is there any more to hear it; the exit status says it too.
+                    Ok(()) | Err(LinkError::Closed) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Brings the stream in line with what there is to capture.
     fn follow(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
         for record in self.undoing.turn(&self.desktop)? {
-            link.send(FromAudio::Undone(record.ours))?;
+            self.ended.push(record.ours);
         }
+        self.forget(link)?;
         if !self.desktop.settled() {
             return Ok(());
         }
@@ -135,7 +153,7 @@ impl Session {
         }
         if let Some(kind) = self.wanted(now_ns) {
             if self.capture.as_ref().is_some_and(|capture| *capture.kind() != kind) {
-                self.put_back(link)?;
+                self.put_back()?;
                 self.capture = None;
             }
             if self.capture.is_none() && now_ns >= self.retry_ns {
@@ -182,19 +200,19 @@ impl Session {
                 let record = self.default.ask(&self.desktop, &ours.clone());
                 link.send(FromAudio::Record(record))?;
             }
-            Override::Made(record) if self.desktop.configured_sink().as_ref() != Some(&record.ours) => {
+            Override::Made(record)
+                if self.desktop.answered() && self.desktop.configured_sink().as_ref() != Some(&record.ours) =>
+            {
                 self.yielded = true;
-                self.put_back(link)?;
+                self.put_back()?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn put_back(&mut self, link: &Link) -> Result<(), Trouble> {
-        if let Some(record) = self.default.end(&self.desktop)? {
-            link.send(FromAudio::Undone(record.ours))?;
-        }
+    fn put_back(&mut self) -> Result<(), Trouble> {
+        self.ended.extend(self.default.end(&self.desktop)?.map(|record| record.ours));
         Ok(())
     }
 
@@ -204,7 +222,7 @@ impl Session {
         }
         let negotiated = self.capture.as_ref().is_some_and(|capture| capture.progress() == Progress::Negotiated);
         let sink = match (self.capture.as_ref().map(Capture::kind), &self.default) {
-            (Some(Kind::Own(_)), Override::Made(_)) => Some(DESCRIPTION.to_owned()),
+            (Some(Kind::Own(_)), Override::Made(_)) if self.desktop.answered() => Some(DESCRIPTION.to_owned()),
             (Some(Kind::Monitor), _) if negotiated => self.desktop.current_sink(),
             _ => None,
         };

@@ -2,12 +2,16 @@
 
 mod support;
 
-use ipc::{FromAudio, SinkChoice, ToAudio};
+use std::os::unix::process::ExitStatusExt;
+
+use ipc::plane::EXIT_REOPEN;
+use ipc::{DefaultSink, FromAudio, Generation, RingGeometry, SinkChoice, ToAudio};
 use lumen_core::AudioLayout;
+use lumen_core::audio::FRAME_NS;
 
 use crate::support::player::{Player, Score};
 use crate::support::server::{Server, wait};
-use crate::support::{Plane, amplitude, channel, wiring};
+use crate::support::{Plane, amplitude, channel, loudest, wiring};
 
 #[test]
 fn what_the_default_sink_plays_comes_out_with_its_channels_in_order() {
@@ -26,4 +30,225 @@ fn what_the_default_sink_plays_comes_out_with_its_channels_in_order() {
     drop(player);
     plane.retire();
     assert!(plane.outcome().success());
+}
+
+#[test]
+fn surround_keeps_its_six_speakers_apart() {
+    let server = Server::with_speakers("FL,FR,FC,LFE,RL,RR");
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Surround51, SinkChoice::Monitor);
+    plane.sink();
+    let tones = [400.0, 600.0, 800.0, 1000.0, 1400.0, 1800.0];
+    let _player = Player::start(server.connect(), Score::Tones(tones.to_vec()));
+    listener.wait_for_sound(0.3);
+    listener.packets(20);
+    let packets = listener.packets(200);
+    for (speaker, own) in tones.into_iter().enumerate() {
+        let signal = channel(&packets, speaker, 6);
+        for tone in tones {
+            let amplitude = amplitude(&signal, tone);
+            let expected = if tone == own { 0.4..0.6 } else { 0.0..0.05 };
+            assert!(expected.contains(&amplitude), "{speaker}: {amplitude} of {tone} Hz");
+        }
+    }
+    assert!(plane.ended().success());
+}
+
+#[test]
+fn packets_are_equal_and_leave_evenly_whatever_the_quantum() {
+    let server = Server::with_speakers("FL,FR");
+    server.force_quantum(1024);
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    plane.sink();
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
+    listener.wait_for_sound(0.3);
+    while plane.stats().quantum != 1024 {}
+    listener.packets(400);
+    let packets = listener.packets(400);
+    for pair in packets.windows(2) {
+        assert_eq!(pair[0].bytes.len(), 80);
+        assert!(pair[1].header.captured_ns > pair[0].header.captured_ns);
+    }
+    // What the machine's load does to single packets is not ours; bursts would show in most of them.
+    let mut gaps: Vec<u64> = packets.windows(2).map(|two| two[1].header.sliced_ns - two[0].header.sliced_ns).collect();
+    gaps.sort_unstable();
+    for quantile in [gaps[40], gaps[200], gaps[360]] {
+        assert!(quantile.abs_diff(FRAME_NS) < FRAME_NS / 2, "{gaps:?}");
+    }
+    let span = packets[399].header.captured_ns - packets[0].header.captured_ns;
+    assert!(span.abs_diff(399 * FRAME_NS) < 4 * FRAME_NS, "{span}");
+    assert!(plane.ended().success());
+}
+
+#[test]
+fn silence_flows_with_nothing_playing_and_with_no_sink_at_all() {
+    let server = Server::start();
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Monitor);
+    let packets = listener.packets(100);
+    assert!(packets.iter().all(|packet| loudest(packet) < 1e-4 && packet.bytes.len() == 80));
+    assert_eq!(plane.sink(), "none");
+    server.add_sink("speakers", "FL,FR");
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
+    listener.wait_for_sound(0.3);
+    let stats = plane.stats();
+    assert!(stats.silent >= 100 && stats.packets >= stats.silent && stats.dropped == 0, "{stats:?}");
+    assert!(plane.ended().success());
+}
+
+#[test]
+fn a_machine_without_a_sink_gets_one_for_as_long_as_the_plane_lives() {
+    let server = Server::start();
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    let record = plane.grant();
+    assert_eq!(record, DefaultSink { ours: "lumen.1".to_owned(), previous: None });
+    assert_eq!(plane.sink(), "Lumen");
+    wait(|| server.default_sink().as_deref() == Some("lumen.1"), "the own sink does not become the default");
+    // Two programs at once: PipeWire adds them up in the plane.
+    let left = Player::start(server.connect(), Score::Tones(vec![440.0, 1.0]));
+    let right = Player::start(server.connect(), Score::Tones(vec![1.0, 1000.0]));
+    listener.wait_for_sound(0.3);
+    wait_for_tones(&mut listener);
+    drop((left, right));
+    // A sink that appears is captured instead: people plug loudspeakers in.
+    server.add_sink("speakers", "FL,FR");
+    assert_eq!(plane.undone(), "lumen.1");
+    wait(|| server.node("lumen.1").is_none(), "the own sink stays");
+    assert_eq!((server.configured_sink(), server.default_sink().as_deref()), (None, Some("speakers")));
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
+    listener.wait_for_sound(0.3);
+    assert!(plane.ended().success());
+}
+
+/// Waits until 440 Hz is on the left and 1 kHz on the right.
+fn wait_for_tones(listener: &mut crate::support::Listener) {
+    for _ in 0..40 {
+        let packets = listener.packets(40);
+        let (left, right) = (channel(&packets, 0, 2), channel(&packets, 1, 2));
+        if (0.4..0.6).contains(&amplitude(&left, 440.0)) && (0.4..0.6).contains(&amplitude(&right, 1000.0)) {
+            return;
+        }
+    }
+    panic!("the two programs are not heard together");
+}
+
+#[test]
+fn the_default_is_changed_only_when_it_is_on_disk_how_to_put_it_back() {
+    let server = Server::with_speakers("FL,FR");
+    server.configure_sink("speakers");
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    let FromAudio::Record(record) = plane.answer() else { panic!("no record") };
+    assert_eq!(record, DefaultSink { ours: "lumen.1".to_owned(), previous: Some("speakers".to_owned()) });
+    listener.packets(100);
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"), "changed before it was recorded");
+    plane.link.send(ToAudio::Recorded).unwrap();
+    assert_eq!(plane.sink(), "Lumen");
+    wait(|| server.default_sink().as_deref() == Some("lumen.1"), "the own sink does not become the default");
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
+    listener.wait_for_sound(0.3);
+    plane.retire();
+    assert_eq!(plane.undone(), "lumen.1");
+    assert!(plane.outcome().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+    assert!(server.node("lumen.1").is_none());
+}
+
+#[test]
+fn a_default_that_somebody_else_has_chosen_since_is_left_alone() {
+    let server = Server::with_speakers("FL,FR");
+    server.add_sink("headphones", "FL,FR");
+    server.configure_sink("speakers");
+    let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    plane.grant();
+    plane.sink();
+    server.configure_sink("headphones");
+    assert_eq!(plane.undone(), "lumen.1");
+    assert!(plane.ended().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("headphones"));
+}
+
+#[test]
+fn a_closed_link_puts_the_default_back_too() {
+    let server = Server::with_speakers("FL,FR");
+    server.configure_sink("speakers");
+    let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    plane.grant();
+    plane.sink();
+    assert!(plane.ended().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+}
+
+#[test]
+fn what_a_killed_plane_changed_its_heir_puts_back() {
+    let server = Server::with_speakers("FL,FR");
+    server.configure_sink("speakers");
+    let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    let record = plane.grant();
+    plane.sink();
+    plane.kill();
+    assert_eq!(server.configured_sink().as_deref(), Some("lumen.1"));
+    let heir = Plane::start();
+    let (_listener, mut wiring) = wiring(&server, AudioLayout::Stereo, SinkChoice::Own);
+    wiring.undo = vec![record.clone()];
+    heir.link.send(ToAudio::Wire(wiring)).unwrap();
+    assert_eq!(heir.undone(), "lumen.1");
+    assert_eq!(heir.grant(), record);
+    heir.sink();
+    heir.retire();
+    assert_eq!(heir.undone(), "lumen.1");
+    assert!(heir.outcome().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+}
+
+#[test]
+fn what_a_killed_plane_changed_a_plane_started_just_for_it_puts_back() {
+    let server = Server::with_speakers("FL,FR");
+    server.configure_sink("speakers");
+    let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    let record = plane.grant();
+    plane.sink();
+    plane.kill();
+    let stale = DefaultSink { ours: "lumen.9".to_owned(), previous: Some("headphones".to_owned()) };
+    let janitor = Plane::start();
+    janitor.link.send(ToAudio::Undo { pipewire: server.connect(), records: vec![stale, record] }).unwrap();
+    let mut undone = [janitor.undone(), janitor.undone()];
+    undone.sort();
+    assert_eq!(undone, ["lumen.1", "lumen.9"]);
+    assert!(janitor.outcome().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+}
+
+#[test]
+fn without_pipewire_the_plane_asks_to_be_replaced() {
+    for choice in [SinkChoice::Auto, SinkChoice::Own] {
+        let mut server = Server::with_speakers("FL,FR");
+        let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, choice);
+        listener.packets(20);
+        server.kill();
+        assert_eq!(plane.outcome().code(), Some(EXIT_REOPEN.into()));
+    }
+}
+
+#[test]
+fn a_daemon_that_speaks_no_sense_is_as_good_as_gone() {
+    let server = Server::start();
+    let plane = Plane::start();
+    let (_listener, mut wiring) = wiring(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    let (daemon, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    wiring.pipewire = theirs.into();
+    plane.link.send(ToAudio::Wire(wiring)).unwrap();
+    std::io::Write::write_all(&mut &daemon, &[0xff; 4096]).unwrap();
+    drop(daemon);
+    let status = plane.outcome();
+    assert_eq!((status.code(), status.signal()), (Some(EXIT_REOPEN.into()), None));
+}
+
+#[test]
+fn a_ring_that_cannot_be_used_is_told() {
+    let server = Server::start();
+    let plane = Plane::start();
+    let (_listener, mut wiring) = wiring(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    wiring.ring.geometry = RingGeometry { capacity: 3, ..RingGeometry::AUDIO };
+    plane.link.send(ToAudio::Wire(wiring)).unwrap();
+    let FromAudio::Failed { generation: Generation(1), reason } = plane.answer() else { panic!("no failure") };
+    assert!(reason.contains("ring"), "{reason}");
+    assert!(plane.ended().success());
 }

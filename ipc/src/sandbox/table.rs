@@ -224,6 +224,7 @@ pub const TABLE: &[Line] = &[
     any(AUDIO, libc::SYS_eventfd2, "a node's wake-up"),
     any(AUDIO, libc::SYS_memfd_create, "a node's record of its activity, which the daemon maps too"),
     any(AUDIO, libc::SYS_ftruncate, "the size of that"),
+    some(AUDIO, libc::SYS_fcntl, Only::Is(1, &[libc::F_ADD_SEALS as u32]), "sealing that"),
 ];
 
 /// Calls that no plane has an honest reason to try: the process dies at once, with SIGSYS.

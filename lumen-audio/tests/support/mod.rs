@@ -252,6 +252,11 @@ pub fn channel(packets: &[Packet], channel: usize, channels: usize) -> Vec<f32> 
     packets.iter().flat_map(|packet| packet.samples.iter().skip(channel).step_by(channels).copied()).collect()
 }
 
+/// Largest amplitude of any sample.
+pub fn loudest(packet: &Packet) -> f32 {
+    packet.samples.iter().fold(0.0, |most, sample| most.max(sample.abs()))
+}
+
 /// Amplitude of one frequency in a signal of 48 kHz (Goertzel).
 pub fn amplitude(signal: &[f32], hertz: f32) -> f32 {
     let step = f64::from(hertz) / f64::from(SAMPLE_RATE) * std::f64::consts::TAU;
