@@ -148,3 +148,41 @@ impl Outcome {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_says_what_reached_what() {
+        let backends =
+            InputBackends { hands: HandsBackend::Wlroots, touch: TouchBackend::Emulated, pads: PadsBackend::None };
+        let stats =
+            InputStats { events: 77, unsupported: 25, wait_p50_us: 100, wait_p99_us: 190, ..Default::default() };
+        let outcome = Outcome { backends, sent: 77, stats, rumbles: 0 };
+        assert!(
+            outcome.line().starts_with("52 of 77 events reached the compositor (p99 190 us)"),
+            "{}",
+            outcome.line()
+        );
+        assert!(!outcome.line().contains('\n'));
+        assert_eq!(
+            outcome.json(),
+            json!({
+                "backend": { "hands": "wlroots", "touch": "emulated", "pads": "none" },
+                "sent": 77, "injected": 52, "unsupported": 25, "rumbles": 0,
+                "wait_us": { "p50": 100, "p99": 190 },
+            })
+        );
+    }
+
+    #[test]
+    fn a_sway_that_is_not_there_is_a_reason_and_what_to_do() {
+        let means = Means::new(&crate::config::Input::default(), false);
+        let nowhere = std::env::temp_dir().join(format!("lumen-nowhere-{}", std::process::id()));
+        if desktop::environment().is_none() {
+            assert!(find(&means, HandsChoice::Auto, &nowhere).unwrap_err().contains("sway session"));
+        }
+        assert!(outputs(&nowhere).is_err());
+    }
+}

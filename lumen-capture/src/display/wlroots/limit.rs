@@ -65,6 +65,33 @@ mod tests {
         }
     }
 
+    /// `[display] refresh_multiple`: a headless output refreshes with a timer of whole milliseconds, and so a bit faster
+    /// than it says.
+    #[test]
+    fn an_output_at_a_multiple_of_the_rate_gives_the_rate_and_the_newest_pictures() {
+        for (refresh_mhz, multiple) in [(30_000, 2), (59_940, 2), (60_000, 2), (60_000, 3), (60_000, 4), (120_000, 4)] {
+            let output_mhz = refresh_mhz * multiple;
+            let mut limit = Limit::new(refresh_mhz);
+            assert!(limit.holds_back(output_mhz));
+            let period = 1_000_000 / u64::from(output_mhz) * 1_000_000;
+            let (mut asked, mut taken, mut oldest) = (7 * SECOND, 0, 0);
+            for at in (0..10 * SECOND / period).map(|number| 7 * SECOND + number * period) {
+                // The picture that is asked for comes with the next refresh: nothing drawn before waits any longer.
+                if at >= asked.max(limit.next_ns()) {
+                    oldest = oldest.max(at - asked.max(limit.next_ns()));
+                    limit.picture(at);
+                    (asked, taken) = (at, taken + 1);
+                }
+            }
+            let expected = u64::from(refresh_mhz) / 100;
+            assert!(
+                (expected - 2..=expected + 2).contains(&taken),
+                "{taken} of {expected} at {multiple} times the rate"
+            );
+            assert!(oldest <= period, "a picture waited {oldest} ns where {period} ns is a refresh");
+        }
+    }
+
     #[test]
     fn an_output_of_the_modes_own_rate_is_never_missed_nor_held_back() {
         assert_eq!(pictures(60, &mut Limit::new(60_000)).len(), 600);
