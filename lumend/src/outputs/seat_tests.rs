@@ -109,8 +109,8 @@ fn seat(sway: &Sway, name: &str) -> swayipc::Seat {
     seats.into_iter().find(|seat| seat.name == name).unwrap_or_else(|| panic!("no seat {name}"))
 }
 
-fn connect(sway: &Sway) -> Outputs {
-    Outputs::connect(now_ns(), &sway.control(), &Terms { display: Display::default(), seats: 2, own: false }).unwrap()
+fn connect(sway: &Sway, own: bool) -> Outputs {
+    Outputs::connect(now_ns(), &sway.control(), &Terms { display: Display::default(), seats: 2, own }).unwrap()
 }
 
 fn acquire(outputs: &mut Outputs, session: SessionId) -> (String, Seat) {
@@ -126,7 +126,7 @@ fn acquire(outputs: &mut Outputs, session: SessionId) -> (String, Seat) {
 #[test]
 fn two_sessions_type_and_point_and_nothing_crosses() {
     let sway = Sway::start("seats");
-    let mut outputs = connect(&sway);
+    let mut outputs = connect(&sway, false);
     let (first_output, first_seat) = acquire(&mut outputs, ONE);
     let mut first = Devices::new(&sway, &first_output, &first_seat);
     // The second session's seat is there already: making it now would take the first one's devices.
@@ -180,9 +180,24 @@ fn two_sessions_type_and_point_and_nothing_crosses() {
 }
 
 #[test]
+fn on_a_desktop_of_our_own_the_session_has_the_window_that_is_there() {
+    let sway = Sway::start("own-seat");
+    let mut window = Window::open(&sway, "HEADLESS-1", "window");
+    let mut outputs = connect(&sway, true);
+    let (output, its_seat) = acquire(&mut outputs, ONE);
+    assert_eq!(output, "HEADLESS-1");
+    let mut devices = Devices::new(&sway, &output, &its_seat);
+    devices.focus();
+    assert_eq!(seat(&sway, &its_seat.name).focus, window.id);
+    devices.key(A);
+    devices.key(ENTER);
+    assert_eq!(window.line(), "a");
+}
+
+#[test]
 fn a_configuration_that_is_read_again_is_noticed() {
     let sway = Sway::start("reload");
-    let mut outputs = connect(&sway);
+    let mut outputs = connect(&sway, false);
     let (output, seat_of_one) = acquire(&mut outputs, ONE);
     let old = Devices::new(&sway, &output, &seat_of_one);
     // Sway reloads after it has answered.
@@ -212,7 +227,7 @@ fn a_configuration_that_is_read_again_is_noticed() {
 fn nobody_elses_virtual_devices_are_moved() {
     let sway = Sway::start("others");
     let theirs = Devices::new(&sway, "HEADLESS-1", &Seat { name: "seat0".to_owned(), focus_key: 0x300 });
-    let mut outputs = connect(&sway);
+    let mut outputs = connect(&sway, false);
     acquire(&mut outputs, ONE);
     assert_eq!(seat(&sway, "seat0").devices.len(), 3);
     drop(theirs);

@@ -159,6 +159,17 @@ fn outputs_come_in_the_mode_asked_for_and_go() {
 }
 
 #[test]
+fn an_output_refreshes_at_a_multiple_of_the_streams_rate() {
+    let sway = Sway::start("multiple");
+    let display = Display { refresh_multiple: 2, ..Display::default() };
+    let terms = Terms { display, seats: 0, own: false };
+    let mut outputs = Outputs::connect(now_ns(), &sway.control(), &terms).unwrap();
+    outputs.acquire(now_ns(), ONE, mode("1280x720@60"));
+    let name = name_of(&settle(&mut outputs), ONE, mode("1280x720@60"));
+    assert_eq!(sway.refresh_of(&name), Some(120_000));
+}
+
+#[test]
 fn our_own_desktop_lends_its_first_output() {
     let sway = Sway::start("own");
     let mut outputs = connect(&sway, DisplaySource::Virtual, true).unwrap();
