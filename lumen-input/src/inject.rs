@@ -1,6 +1,6 @@
 //! What a backend must be able to do. One more (libei, say) is one more implementation.
 //!
-//! A backend is driven by the plane's loop and never blocks: the loop waits for [`Inject::fds`] to become readable or
+//! A backend is driven by the plane's loop and never blocks, but for [`Inject::finish`]: the loop waits for [`Inject::fds`] to become readable or
 //! [`Inject::deadline`] to pass, calls [`Inject::dispatch`], injects a batch of events and ends it with
 //! [`Inject::flush`]. Times are CLOCK_MONOTONIC in nanoseconds.
 
@@ -27,7 +27,7 @@ pub enum InjectError {
     Failed(String),
 }
 
-/// A place where events become real. All methods return at once.
+/// A place where events become real. All methods but [`Inject::finish`] return at once.
 pub trait Inject {
     /// Injects one event, which the client may send and which changes something: presses and releases come in pairs.
     /// [`InputEvent::Held`] never comes here, the route turns it into releases.
@@ -37,6 +37,11 @@ pub trait Inject {
 
     /// Ends a batch: everything injected so far is on its way when this returns, or as soon as its receiver takes it.
     fn flush(&mut self, now_ns: u64);
+
+    /// Ends everything: waits, but not for long, until what was injected has arrived. To be called last.
+    fn finish(&mut self, now_ns: u64) {
+        self.flush(now_ns);
+    }
 
     /// Adds the descriptors to wait on for reading.
     fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>);

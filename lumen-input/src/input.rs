@@ -169,7 +169,7 @@ impl Plane {
 
     /// Lifts everything and forgets the wiring.
     fn let_go(&mut self) {
-        if let Phase::Wired(mut wired) = std::mem::replace(&mut self.phase, Phase::Over) {
+        if let Phase::Wired(wired) = std::mem::replace(&mut self.phase, Phase::Over) {
             wired.let_go(now_ns());
         }
     }

@@ -159,6 +159,12 @@ impl Wired {
         self.route.permit(permissions, &mut self.steps);
         self.inject(now_ns);
         self.flush(now_ns);
+        // The route knows only the pads that have arrived since this plane began; an heir has others.
+        if !permissions.has(Permissions::GAMEPAD)
+            && let Some(kernel) = &mut self.backends.kernel
+        {
+            kernel.rest();
+        }
     }
 
     /// The answer to a `Want`.
@@ -168,11 +174,15 @@ impl Wired {
         }
     }
 
-    /// Lifts everything.
-    pub fn let_go(&mut self, now_ns: u64) {
+    /// Lifts everything, and waits until that has arrived.
+    pub fn let_go(mut self, now_ns: u64) {
         self.route.let_go(&mut self.steps);
         self.inject(now_ns);
-        self.flush(now_ns);
+        // There is nobody left to tell of an error.
+        let _ = self.backends.each(|backend| {
+            backend.finish(now_ns);
+            Ok(())
+        });
         if let Some(kernel) = &mut self.backends.kernel {
             kernel.hush();
             kernel.rumbles().for_each(|rumble| self.haptics.send(rumble, now_ns));

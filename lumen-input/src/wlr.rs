@@ -9,10 +9,15 @@ mod protocol;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use ipc::Keymap;
+use ipc::event as clock;
 use ipc::shm::Mapping;
 use lumen_core::InputEvent;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use wayland_client::backend::WaylandError;
 use wayland_client::{Connection, DispatchError, EventQueue};
 
@@ -28,6 +33,8 @@ pub use keyboard::Pages;
 const OPEN_NS: u64 = 2_000_000_000;
 /// When to try again to hand requests to a compositor whose socket is full.
 const FLUSH_PAUSE_NS: u64 = 2_000_000;
+/// How long the end may wait for the compositor to take what was said last.
+const FINISH_NS: u64 = 200_000_000;
 /// Largest keymap text that is believed; xkeyboard-config's with four layouts has 100 KB.
 const MAX_KEYMAP: u32 = 1 << 20;
 
@@ -272,6 +279,23 @@ impl Inject for Wlr {
         let full = matches!(self.connection.flush(), Err(WaylandError::Io(error))
             if error.kind() == std::io::ErrorKind::WouldBlock);
         self.flush_at = full.then(|| now_ns + FLUSH_PAUSE_NS);
+    }
+
+    /// A compositor that sees a connection hang up does not read what was last said on it.
+    fn finish(&mut self, now_ns: u64) {
+        let (last, until) = (self.sync(), now_ns + FINISH_NS);
+        loop {
+            let now = clock::now_ns();
+            self.flush(now);
+            if self.read().is_err() || self.state.answered >= last || now >= until {
+                return;
+            }
+            let left = TimeSpec::from_duration(Duration::from_nanos((until - now).min(FLUSH_PAUSE_NS)));
+            let readable = PollFd::new(self.connection.as_fd(), PollFlags::POLLIN);
+            if !matches!(ppoll(&mut [readable], Some(left), None), Ok(_) | Err(Errno::EINTR)) {
+                return;
+            }
+        }
     }
 
     fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
