@@ -287,7 +287,7 @@ mod tests {
         union[..5].copy_from_slice(&[0x7FFF, 100, 0, 200, 0]);
         let slot = playing(&raw(FF_CONSTANT, 1000, 0, union), 1);
         let low = |ms: u64| slot.at((1000 + ms) * MS).0.low;
-        assert_eq!((low(0), low(50), low(100), low(799)), (0, 0x7FFF, 0xFFFF, 0xFFFF));
+        assert_eq!((low(0), low(50), low(100), low(799)), (0, 0x7FFE, 0xFFFF, 0xFFFF));
         assert!((0x7F00..0x8100).contains(&low(900)) && low(999) < 0x200, "{} {}", low(900), low(999));
         assert_eq!(slot.at(1000 * MS).1, Some(1050 * MS));
         assert_eq!(slot.at(1500 * MS).1, Some(1800 * MS));

@@ -252,8 +252,8 @@ mod tests {
     fn parts_add_up_and_nothing_is_lost_between_signs() {
         let mut left = Remainder::default();
         let steps: Vec<i32> = [100, 100, 100, -300, i32::MAX].map(|amount| left.whole(amount, 256)).to_vec();
-        assert_eq!(steps, [0, 0, 1, 0, (i64::from(i32::MAX) / 256) as i32]);
-        assert_eq!(left.0, (300 - 256 - 300 + i64::from(i32::MAX)) - 256 * (i64::from(i32::MAX) / 256));
+        assert_eq!(steps, [0, 0, 1, -1, i32::MAX / 256]);
+        assert_eq!(left.0, i64::from(i32::MAX % 256));
     }
 
     #[test]

@@ -52,6 +52,9 @@ fn devices_stay_and_everything_held_is_lifted() {
     rig.state(0, held);
     assert_eq!(keyboard.report(), [(1, 30, 1)]);
     assert_eq!(pad.report(), change(&PadState::default(), &held));
+    // An heir's pads rest too when the client may not use them any more.
+    rig.permit(Permissions::KEYBOARD);
+    assert_eq!(pad.report(), change(&held, &PadState::default()));
     rig.wait("the lifted are counted", |rig| (rig.stats.healed == 3 && rig.stats.pads == 1).then_some(()));
 }
 

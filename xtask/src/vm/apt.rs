@@ -37,7 +37,8 @@ pub fn ensure_tools(cache: &Path) -> Result<()> {
     }
     println!("   installing {}", missing.join(" "));
     let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
-    let apt = Apt::new(&cache.join("apt-tools"), &suites)?.beside_the_machines_own()?;
+    let apt = Apt::new(&cache.join("apt-tools"), &suites)?;
+    apt.add_the_machines_own()?;
     apt.update()?;
     let mut install = apt.command("apt-get");
     install.args(["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"]);
@@ -69,13 +70,13 @@ impl Apt {
         Ok(Self { home })
     }
 
-    /// Knows what the machine's own apt knows too.
-    fn beside_the_machines_own(self) -> Result<Self> {
+    /// Lets it know what the machine's own apt knows too.
+    fn add_the_machines_own(&self) -> Result<()> {
         for source in sources() {
             let name = source.file_name().context("a list has a name")?;
             symlink(&source, self.home.join("sources").join(name))?;
         }
-        Ok(self)
+        Ok(())
     }
 
     pub fn update(&self) -> Result<()> {
@@ -97,6 +98,13 @@ impl Apt {
             command.arg("-o").arg(format!("{name}={}", value.display()));
         }
         command
+    }
+}
+
+impl Drop for Apt {
+    fn drop(&mut self) {
+        // Lists are large, and soon old.
+        let _ = fs::remove_dir_all(&self.home);
     }
 }
 
