@@ -125,7 +125,7 @@ impl Player {
         self.stream.connect(
             Direction::Output,
             None,
-            StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS,
+            StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS | StreamFlags::RT_PROCESS,
             &mut parameters,
         )?;
         self.main_loop.run();
@@ -147,7 +147,7 @@ impl Score {
                 && let Some(log) = &mut self.pulses
             {
                 // The log is short and on a memory file system; a stall here would only be measured as latency.
-                let _ = writeln!(log, "{now}");
+                let _ = writeln!(log, "{now} {frames}");
             }
             for (channel, bytes) in samples.chunks_exact_mut(4).enumerate() {
                 let value = if sounding { self.melody.sample(self.time, channel) } else { 0.0 };

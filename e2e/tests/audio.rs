@@ -12,7 +12,7 @@ use serde_json::Value;
 use xtask::client::{Client, allow};
 use xtask::host::{Desktop, Host};
 use xtask::process::{Running, wait_until};
-use xtask::sound::{SPEAKERS, Sound, Speakers};
+use xtask::sound::{SPEAKERS, Sound, Speakers, hurry};
 use xtask::stage::Stage;
 
 /// Amplitude that is played.
@@ -28,7 +28,11 @@ fn play(stage: &Stage, sound: &Sound, arguments: &[&str]) -> Running {
     let log = std::fs::File::create(stage.out("tone.log")).unwrap();
     let mut command = stage.command("tone");
     command.envs(sound.environment()).args(arguments).args(["--level", &LEVEL.to_string()]);
-    Running::new("tone", command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
+    let tone = Running::new("tone", command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
+    // Its stream, and with it the thread that fills it, is there.
+    wait_until(Duration::from_secs(10), || sound.nodes().unwrap().contains(&"tone".to_owned()).then_some(())).unwrap();
+    hurry(tone.pid()).unwrap();
+    tone
 }
 
 /// Records `seconds` of a session; returns the report and the recording.

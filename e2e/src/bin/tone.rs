@@ -22,8 +22,8 @@ struct Arguments {
     /// Amplitude, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     level: f32,
-    /// Instead of a lasting tone, 5 ms of it every half second; writes the CLOCK_MONOTONIC nanoseconds at which each
-    /// pulse was handed to PipeWire, a line each.
+    /// Instead of a lasting tone, 5 ms of it every half second; writes a line a pulse: the CLOCK_MONOTONIC nanoseconds
+    /// at which it was handed to PipeWire, and the samples of that cycle, which is PipeWire's quantum.
     #[arg(long)]
     pulses: Option<PathBuf>,
 }
