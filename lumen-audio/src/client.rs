@@ -16,6 +16,8 @@ use pipewire::main_loop::MainLoopRc;
 use pipewire::properties::properties;
 use pipewire::sys;
 
+use crate::priority;
+
 /// What speaks the protocol, exports a node, wraps a stream's node in a converter, and knows the metadata interface.
 const MODULES: [&CStr; 4] = [
     c"libpipewire-module-protocol-native",
@@ -47,6 +49,7 @@ impl Client {
     /// # Errors
     /// A part of the library is missing.
     pub fn load() -> Result<Self, Unusable> {
+        priority::raise();
         pipewire::init();
         // SAFETY: sets a number. What goes wrong is told by callbacks; the library has nothing to say on stderr.
         unsafe { sys::pw_log_set_level(0) };

@@ -12,6 +12,7 @@ mod default;
 mod desktop;
 mod gain;
 mod opus;
+mod priority;
 mod session;
 mod slots;
 mod stream;

@@ -11,10 +11,14 @@ use lumen_core::audio::{FRAME_NS, FRAME_SAMPLES, SAMPLE_RATE};
 const SLOT_NS: i64 = FRAME_NS as i64;
 /// Beyond the lateness seen so far.
 const GUARD_NS: i64 = 300_000;
-/// A cycle later than this is taken to have begun this long ago.
-const MAX_LATENESS_NS: i64 = 60_000_000;
+/// More than this is not waited for because of a few late cycles: a hiccup of the machine must not cost latency.
+const MAX_PEAK_NS: i64 = 20_000_000;
+/// So much does the lateness that no cycle falls below grow with each: a clock that always lags is found out in time.
+const FLOOR_RISE_NS: i64 = 500_000;
+/// A cycle that began longer ago than this began now: its clock is not ours.
+const STALE_NS: i64 = 200_000_000;
 /// The delay falls this much with each slot after the lateness has.
-const RELAX_NS: i64 = 10_000;
+const RELAX_NS: i64 = 25_000;
 /// How long a slot waits for its samples when it is due, before silence takes its place.
 const PATIENCE_NS: i64 = 5_000_000;
 /// When to look again for samples that are late.
@@ -45,8 +49,9 @@ pub struct Slots {
     /// Time of the first queued sample, or of the next that will be, in CLOCK_MONOTONIC nanoseconds.
     head_ns: i64,
     delay_ns: i64,
-    /// Lateness of cycles: the peak, slowly forgotten.
-    lateness_ns: i64,
+    /// Lateness of cycles: the peak, forgotten in seconds, and what none falls below.
+    peak_ns: i64,
+    floor_ns: i64,
     departed_ns: i64,
     last_pts_ns: i64,
     /// A due slot had too few samples; look again then.
@@ -75,7 +80,8 @@ impl Slots {
             samples: VecDeque::with_capacity(CAPACITY * channels),
             head_ns: now_ns,
             delay_ns: SLOT_NS + GUARD_NS,
-            lateness_ns: 0,
+            peak_ns: 0,
+            floor_ns: 0,
             departed_ns: now_ns - SLOT_NS,
             last_pts_ns: 0,
             retry_ns: None,
@@ -95,7 +101,8 @@ impl Slots {
         }
         self.quantum = frames as u32;
         let now = now_ns as i64;
-        let cycle = if cycle_ns == 0 || cycle_ns > now_ns { now } else { (cycle_ns as i64).max(now - MAX_LATENESS_NS) };
+        let since = now_ns.checked_sub(cycle_ns).filter(|since| *since <= STALE_NS as u64).unwrap_or(0);
+        let cycle = now - since as i64;
         self.learn(now - cycle);
         let skipped = self.align(cycle, frames);
         self.retry_ns = None;
@@ -159,12 +166,13 @@ impl Slots {
         self.samples.len() / self.channels
     }
 
-    const fn wanted_delay(&self) -> i64 {
-        SLOT_NS + GUARD_NS + self.lateness_ns
+    fn wanted_delay(&self) -> i64 {
+        SLOT_NS + GUARD_NS + self.peak_ns.min(MAX_PEAK_NS).max(self.floor_ns)
     }
 
     fn learn(&mut self, lateness: i64) {
-        self.lateness_ns = lateness.max(self.lateness_ns - (self.lateness_ns - lateness) / 512);
+        self.peak_ns = lateness.max(self.peak_ns - (self.peak_ns - lateness) / 256);
+        self.floor_ns = lateness.min(self.floor_ns + FLOOR_RISE_NS);
         self.delay_ns = self.delay_ns.max(self.wanted_delay());
     }
 
@@ -214,3 +222,6 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
