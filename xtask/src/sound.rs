@@ -184,10 +184,10 @@ impl Sound {
         entries.filter(|entry| entry["key"] == key).find_map(|entry| Some(entry["value"]["name"].as_str()?.to_owned()))
     }
 
-    /// A session manager is at work.
+    /// A session manager is at work: it keeps the list of defaults, even an empty one, which `pw-dump` does not show.
     fn is_managed(&self) -> bool {
-        let objects = self.objects().unwrap_or_default();
-        objects.iter().any(|object| object["props"]["metadata.name"] == "default")
+        let list = self.tool("pw-metadata", &["-n", "default"]);
+        list.is_ok_and(|list| String::from_utf8_lossy(&list.stdout).contains("Found \"default\""))
     }
 }
 
