@@ -1,4 +1,6 @@
-//! The main job, shown: a desktop, through the planes, to a client that decodes every frame.
+//! The main job, shown: a desktop, its picture, sound and hands, through the planes, to a client that decodes it all.
+
+mod print;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,33 +11,46 @@ use serde_json::{Value, json};
 use xtask::binaries::{Encoder, Profile, build, target};
 use xtask::client::{Client, allow};
 use xtask::deps;
+use xtask::echo::Echo;
 use xtask::host::{Desktop, Host};
+use xtask::sound::{Sound, Speakers};
 use xtask::stage::Stage;
 
-use crate::table;
-
 const MODE: &str = "1280x720x60";
+/// What is played: the client must hear this.
+const TONE_HZ: &str = "440";
+/// What hands did to the window.
+const WINDOW_LOG: &str = "window.jsonl";
 
 pub fn run(desktop: Desktop, seconds: u32, json: Option<&Path>) -> Result<()> {
     deps::ensure()?;
     eprintln!("building (the first time takes some minutes)");
     let stage = Stage::new(&build(Profile::Release, Encoder::OpenH264)?)?;
-    let host = Host::start(&stage, desktop, &scene_config(&stage))?;
+    let sound = Sound::start(&stage, Speakers::Stereo)?;
+    let _tone = sound.play(&stage, &["--hz", TONE_HZ])?;
+    let host = Host::start_named(&stage, "host", Some(desktop), &sound.environment(), &window(&stage))?;
     allow(&stage, &host, "demo")?;
     eprintln!("host {} up; streaming {MODE} for {seconds} s", host.address());
 
     let length = seconds.to_string();
-    let (picture, stream) = (stage.out("demo.png"), stage.out("demo.h264"));
+    let [picture, stream, heard, sent] =
+        ["demo.png", "demo.h264", "demo.wav", "sent.jsonl"].map(|name| stage.out(name));
     let fingerprint = host.fingerprint()?;
-    let arguments = ["--mode", MODE, "--seconds", &length, "--decode", "--pin", &fingerprint];
+    let arguments = ["--mode", MODE, "--seconds", &length, "--decode", "--pin", &fingerprint, "--input-test"];
     let files = ["--png", path(&picture)?, "--out", path(&stream)?];
-    let client = Client::connect(&stage, "demo", &host.address(), &[&arguments[..], &files[..]].concat())?;
+    let logs = ["--audio-out", path(&heard)?, "--input-log", path(&sent)?];
+    let client = Client::connect(&stage, "demo", &host.address(), &[&arguments[..], &files, &logs].concat())?;
     let status = host.status_where(Duration::from_secs(u64::from(seconds)), in_mid_stream)?;
-    let report = client.succeed(Duration::from_secs(u64::from(seconds) + 30))?;
+    let mut report = client.succeed(Duration::from_secs(u64::from(seconds) + 30))?;
     drop(host);
+    let seen = match desktop {
+        Desktop::Sway => Some(echo(&report, &status, &sent, &stage.out(WINDOW_LOG))?),
+        Desktop::Pattern => None,
+    };
+    add(&mut report["input"], seen.as_ref());
 
-    let artefacts = keep(&[&picture, &stream])?;
-    print(&report, &status);
+    let artefacts = keep(&[&picture, &stream, &heard])?;
+    print::all(&report, &status);
     for artefact in &artefacts {
         println!("wrote {}", artefact.display());
     }
@@ -49,14 +64,35 @@ pub fn run(desktop: Desktop, seconds: u32, json: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Configuration of a host whose own desktop shows the animated window for as long as it runs.
-pub fn scene_config(stage: &Stage) -> String {
-    format!("[desktop]\nexec = \"{}\"", stage.program("scene").display())
+/// Configuration of a host whose own desktop shows the animated window, which logs what hands do to it.
+fn window(stage: &Stage) -> String {
+    let (scene, log) = (stage.program("scene"), stage.out(WINDOW_LOG));
+    format!("[desktop]\nexec = \"{} --log {}\"", scene.display(), log.display())
 }
 
 /// A session that has sent for two seconds or more: its quantiles are filled.
 pub fn in_mid_stream(status: &Value) -> bool {
     status["sessions"][0]["frames"]["sent"].as_u64().unwrap_or(0) >= 120
+}
+
+/// What the window saw of the events that the client sent.
+fn echo(report: &Value, status: &Value, sent: &Path, window: &Path) -> Result<Echo> {
+    let side = |key: &str| report["mode"][key].as_f64().context("the report has no mode");
+    let emulated = status["sessions"][0]["input"]["touch"] == "emulated";
+    Echo::read(sent, window, (side("width")?, side("height")?), emulated)
+}
+
+/// Puts it beside what the client itself counted; nulls where there was no window.
+fn add(input: &mut Value, seen: Option<&Echo>) {
+    input["visible"] = json!(seen.map(|echo| echo.visible));
+    input["seen"] = json!(seen.map(|echo| echo.seen));
+    input["duplicated"] = json!(seen.map(|echo| echo.duplicated));
+    input["missed"] = json!(seen.map(|echo| &echo.missed));
+    input["latency_us"] = json!(seen.map(latency));
+}
+
+fn latency(echo: &Echo) -> Value {
+    json!({ "p50": echo.latency_us(500), "p95": echo.latency_us(950), "p99": echo.latency_us(990) })
 }
 
 /// Copies what a stage will take with it to `target/demo`.
@@ -74,48 +110,4 @@ fn keep(files: &[&Path]) -> Result<Vec<PathBuf>> {
 
 fn path(path: &Path) -> Result<&str> {
     path.to_str().context("the stage's name is not UTF-8")
-}
-
-fn print(report: &Value, status: &Value) {
-    let session = &status["sessions"][0];
-    let (frames, packets) = (&report["frames"], &report["packets"]);
-    println!(
-        "\n{} {} by {}: {} frames decoded of {} received, {} lost, {} errors, {} packets lost, longest gap {} ms",
-        session["protocol"].as_str().unwrap_or("?"),
-        report["codec"].as_str().unwrap_or("?"),
-        session["encoder"].as_str().unwrap_or("?"),
-        frames["decoded"],
-        frames["received"],
-        frames["lost"],
-        frames["decode_errors"],
-        packets["lost"],
-        report["gaps_ms"]["max"],
-    );
-    println!();
-    let host = &session["latency_us"];
-    let seen = &report["latency_us"];
-    let rows = [
-        ("captured → taken by encode", &host["capture_wait"]),
-        ("converted to I420", &host["convert"]),
-        ("encoded", &host["encode"]),
-        ("protected and sent", &host["send"]),
-        ("captured → last packet sent", &host["total"]),
-        ("captured → reassembled by the client", &seen["capture_to_reassembled"]),
-        ("drawn by the application → decoded", &seen["drawn_to_decoded"]),
-    ];
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|(stage, quantiles)| {
-            let mut row = vec![(*stage).to_string()];
-            row.extend(["p50", "p95", "p99"].map(|key| milliseconds(&quantiles[key])));
-            row
-        })
-        .collect();
-    table::print(&["stage, ms", "p50", "p95", "p99"], &rows);
-    println!();
-}
-
-/// Microseconds as milliseconds, or a dash where there is no such figure.
-fn milliseconds(microseconds: &Value) -> String {
-    microseconds.as_f64().map_or_else(|| "–".into(), |value| format!("{:.2}", value / 1000.0))
 }

@@ -8,6 +8,7 @@
 pub mod binaries;
 pub mod client;
 pub mod deps;
+pub mod echo;
 pub mod host;
 pub mod process;
 pub mod sound;
