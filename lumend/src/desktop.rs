@@ -175,6 +175,11 @@ impl Desktop {
         }
     }
 
+    /// The compositor's name of the output that a session shows, while it has one.
+    pub fn output(&self, session: SessionId) -> Option<&str> {
+        self.sessions.get(&session)?.1.as_ref().map(|place| place.output.as_str())
+    }
+
     /// What capture opens for this session: always a fresh connection.
     pub fn source(&self, session: SessionId) -> Result<Source<OwnedFd>, String> {
         let Some(sway) = self.sway() else { return Ok(Source::Pattern) };

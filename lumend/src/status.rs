@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::book::Book;
 use crate::clients::Clients;
+use crate::desktop::Desktop;
 use crate::keep::Keep;
 use crate::machine::{Machine, Phase, PlaneId, Session, Slot, Wiring};
 use crate::reach::Reach;
@@ -22,7 +23,7 @@ pub struct View<'a> {
     pub fingerprint: Fingerprint,
     pub listen: SocketAddr,
     pub media: SocketAddr,
-    pub desktop: String,
+    pub desktop: &'a Desktop,
     /// Where capture gets its pictures: "wlroots" or "pattern".
     pub pictures: &'static str,
     pub clients: &'a Clients,
@@ -51,7 +52,7 @@ impl View<'_> {
             "version": ipc::BUILD,
             "fingerprint": self.fingerprint.to_string(),
             "listen": { "lumen": self.listen.to_string(), "media": self.media.to_string() },
-            "desktop": self.desktop,
+            "desktop": self.desktop.name(),
             "clients": self.clients.iter().count(),
             "planes": planes,
             "sessions": sessions,
@@ -127,6 +128,7 @@ impl View<'_> {
                 "height": session.mode.height(),
                 "refresh_mhz": session.mode.refresh_mhz(),
             },
+            "output": self.desktop.output(session.id),
             "codec": "h264",
             "encoder": book.encoder,
             "generation": session.generation.0,

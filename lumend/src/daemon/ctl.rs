@@ -52,7 +52,7 @@ impl Daemon {
             fingerprint: self.parts.signer.identity().fingerprint(),
             listen: self.parts.sockets.quic_address,
             media: self.parts.sockets.media_address,
-            desktop: self.parts.desktop.name(),
+            desktop: &self.parts.desktop,
             pictures: if self.parts.config.desktop.kind == DesktopKind::Pattern { "pattern" } else { "wlroots" },
             clients: &self.parts.clients,
             turned_away: self.parts.door.turned_away,
