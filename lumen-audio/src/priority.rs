@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const REAL_TIME: u64 = 20;
 /// A real-time thread that computes for longer than this without a pause is broken, and the kernel ends it, in
 /// microseconds.
-const RUNAWAY_US: u64 = 200_000;
+const RUNAWAY_US: u64 = 1_000_000;
 /// As RLIMIT_NICE counts: 20 less the nice value, so this is nice -11, what sound servers use.
 const NICE: u64 = 31;
 

@@ -241,3 +241,29 @@ fn a_ring_that_cannot_be_used_is_told() {
     assert!(reason.contains("ring"), "{reason}");
     assert!(plane.ended().success());
 }
+
+#[test]
+fn nothing_that_the_sealed_plane_does_is_denied() {
+    let server = Server::with_speakers("FL,FR");
+    for choice in [SinkChoice::Monitor, SinkChoice::Own] {
+        let trace = std::env::temp_dir().join(format!("lumen-audio-{}.trace", std::process::id()));
+        let plane = Plane::traced(&trace);
+        let mut listener = plane.wire(&server, AudioLayout::Stereo, choice);
+        if choice == SinkChoice::Own {
+            plane.grant();
+        }
+        plane.sink();
+        let players = [440.0, 1000.0].map(|tone| Player::start(server.connect(), Score::Tones(vec![tone; 2])));
+        listener.wait_for_sound(0.3);
+        listener.packets(100);
+        drop(players);
+        plane.retire();
+        assert!(plane.outcome().success());
+        let calls = std::fs::read_to_string(&trace).unwrap();
+        std::fs::remove_file(&trace).unwrap();
+        let (_, sealed) = calls.rsplit_once("SECCOMP_SET_MODE_FILTER").expect("the plane seals itself");
+        assert!(sealed.lines().count() > 500, "only {} calls were seen", sealed.lines().count());
+        let denied: Vec<&str> = sealed.lines().filter(|call| call.contains("EPERM")).collect();
+        assert!(denied.is_empty(), "{choice:?}: {denied:#?}");
+    }
+}

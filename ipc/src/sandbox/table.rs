@@ -1,8 +1,8 @@
 //! Every system call that a sealed plane may make, for all planes, with the reason on the line.
 //!
 //! What is not here is answered EPERM. What must never even be tried is in [`KILL`]. A plane makes its threads, epoll
-//! sets, timers and sockets before it is sealed, so nothing here creates a descriptor out of nothing: new ones only
-//! arrive over the link.
+//! sets, timers and sockets before it is sealed, so nothing here creates a descriptor out of nothing, but for the memory
+//! and the wake-up of PipeWire's nodes: new ones only arrive over the link.
 
 use std::ops::BitOr;
 

@@ -6,6 +6,7 @@ pub mod server;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -41,9 +42,19 @@ impl Drop for Plane {
 impl Plane {
     /// Starts one and reads its `Hello`.
     pub fn start() -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_lumen-audio")))
+    }
+
+    /// Starts one whose every system call is written to `trace`.
+    pub fn traced(trace: &Path) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o"]).arg(trace).arg(env!("CARGO_BIN_EXE_lumen-audio"));
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
         let (link, theirs) = Link::pair().unwrap();
         let theirs = theirs.into_fd();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lumen-audio"));
         command.env_clear();
         let raw = theirs.as_raw_fd();
         // SAFETY: between fork and exec only async-signal-safe calls: dup2, or fcntl where the number is right already.
@@ -53,7 +64,8 @@ impl Plane {
                 if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
             });
         }
-        let child = command.spawn().unwrap();
+        let program = command.get_program().to_owned();
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         drop(theirs);
         let plane = Self { link, child };
         match plane.next() {
@@ -66,9 +78,15 @@ impl Plane {
     /// Starts one and wires it to `server`.
     pub fn wired(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Self, Listener) {
         let plane = Self::start();
-        let (listener, wiring) = wiring(server, layout, sink);
-        plane.link.send(ToAudio::Wire(wiring)).unwrap();
+        let listener = plane.wire(server, layout, sink);
         (plane, listener)
+    }
+
+    /// Wires it to `server`.
+    pub fn wire(&self, server: &Server, layout: AudioLayout, sink: SinkChoice) -> Listener {
+        let (listener, wiring) = wiring(server, layout, sink);
+        self.link.send(ToAudio::Wire(wiring)).unwrap();
+        listener
     }
 
     /// The next message, whatever it is.
