@@ -1,21 +1,30 @@
 //! Every figure that Lumen claims, measured on this machine in one run.
 
+mod audio;
 mod desktop;
 mod figure;
+mod input;
 mod micro;
 mod sample;
+pub mod soak;
 mod stream;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use xtask::binaries::{Encoder, Profile, build};
 use xtask::deps;
 use xtask::process::steal_ticks;
 use xtask::stage::Stage;
 
 use figure::Figures;
+
+/// Of each stream, unless told otherwise.
+pub const SECONDS: u32 = 30;
+/// Seconds of a stream below which there is nothing to measure between its begin and its end.
+const SHORTEST: u32 = 10;
 
 /// How often and how long each case runs.
 #[derive(Clone, Copy)]
@@ -24,19 +33,60 @@ struct Effort {
     seconds: u32,
 }
 
-/// Measures everything, prints the table, writes the JSON. A missed target is reported, not an error.
-pub fn run(json: Option<&Path>, runs: usize, seconds: u32) -> Result<()> {
+/// A part of the benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Packets and hand-overs, without processes around them
+    Micro,
+    /// The synthetic desktop
+    Pattern,
+    /// A real compositor with an animated window
+    Sway,
+    /// The same with its output refreshed twice as often as it is streamed
+    Refresh,
+    /// From the client's hands to a window
+    Input,
+    /// From a program's sound to the client's decoder
+    Audio,
+}
+
+/// Measures everything, or the parts named; prints the table, writes the JSON. A missed target is reported, not an
+/// error.
+pub fn run(json: Option<&Path>, runs: usize, seconds: u32, only: &[Part]) -> Result<()> {
     deps::ensure()?;
-    let effort = Effort { runs: runs.max(1), seconds: seconds.max(8) };
+    let effort = Effort { runs: runs.max(1), seconds: seconds.max(SHORTEST) };
+    let wanted = |part| only.is_empty() || only.contains(&part);
     let mut figures = Figures::default();
     let (steal_before, all_before) = steal_ticks()?;
 
-    micro::measure(&mut figures)?;
+    if wanted(Part::Micro) {
+        micro::measure(&mut figures)?;
+    }
     for encoder in [Encoder::OpenH264, Encoder::X264] {
+        let default = encoder == Encoder::OpenH264;
+        let both = wanted(Part::Pattern) || wanted(Part::Sway);
+        let once = [Part::Refresh, Part::Input, Part::Audio].into_iter().any(wanted);
+        if !both && !(default && once) {
+            continue;
+        }
         eprintln!("building with {}", name(encoder));
         let stage = Stage::new(&build(Profile::Release, encoder)?)?;
-        stream::measure(&stage, encoder, effort, &mut figures)?;
-        desktop::measure(&stage, encoder, effort, &mut figures)?;
+        if wanted(Part::Pattern) {
+            stream::measure(&stage, encoder, effort, &mut figures)?;
+        }
+        if wanted(Part::Sway) {
+            desktop::measure(&stage, encoder, effort, &mut figures)?;
+        }
+        // What does not depend on the encoder is measured with the one that users get.
+        if default && wanted(Part::Refresh) {
+            desktop::measure_doubled(&stage, encoder, effort, &mut figures)?;
+        }
+        if default && wanted(Part::Input) {
+            input::measure(&stage, effort, &mut figures)?;
+        }
+        if default && wanted(Part::Audio) {
+            audio::measure(&stage, effort, &mut figures)?;
+        }
     }
 
     let (steal_after, all_after) = steal_ticks()?;

@@ -44,15 +44,21 @@ enum Task {
     TestVm,
     /// Measure every figure of docs/benchmarks.md
     Bench {
+        /// Instead: one long session with picture, sound and hands, in which no process may grow
+        #[arg(long, conflicts_with_all = ["runs", "only"])]
+        soak: bool,
         /// Write the figures as JSON
         #[arg(long)]
         json: Option<PathBuf>,
         /// Runs of each case, of which the median counts
         #[arg(long, default_value_t = 3)]
         runs: usize,
-        /// Seconds of each stream
-        #[arg(long, default_value_t = 30)]
-        seconds: u32,
+        /// Seconds of each stream [default: 30; with --soak 600]
+        #[arg(long)]
+        seconds: Option<u32>,
+        /// Only this part; may be given several times
+        #[arg(long, value_enum, value_name = "PART")]
+        only: Vec<bench::Part>,
     },
     /// What takes too long for every change: the benchmark and long runs of the property tests
     Nightly,
@@ -92,7 +98,12 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { desktop, seconds, json } => demo::run(desktop.into(), seconds, json.as_deref()),
         Task::Test => suite::test(),
         Task::TestVm => vm::test(),
-        Task::Bench { json, runs, seconds } => bench::run(json.as_deref(), runs, seconds),
+        Task::Bench { soak: true, json, seconds, .. } => {
+            bench::soak::run(json.as_deref(), seconds.unwrap_or(bench::soak::SECONDS))
+        }
+        Task::Bench { json, runs, seconds, only, .. } => {
+            bench::run(json.as_deref(), runs, seconds.unwrap_or(bench::SECONDS), &only)
+        }
         Task::Nightly => suite::nightly(),
     }
 }

@@ -109,6 +109,16 @@ pub fn private_bytes(pid: i32) -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
+/// Open file descriptors of a process.
+pub fn fds(pid: i32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Threads of a process.
+pub fn threads(pid: i32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
+}
+
 /// Share of the machine's CPU time taken by other machines of the same host since boot: (steal, all), in ticks.
 pub fn steal_ticks() -> Result<(u64, u64)> {
     let text = fs::read_to_string("/proc/stat")?;

@@ -23,10 +23,22 @@ pub fn measure(stage: &Stage, encoder: Encoder, effort: Effort, figures: &mut Fi
     let mut runs = Runs::default();
     for run in 0..effort.runs {
         eprintln!("{case}: run {} of {}", run + 1, effort.runs);
-        runs.add(moving(stage, effort)?)?;
+        runs.add(moving(stage, 1, effort)?)?;
         runs.still.push(still(stage)?);
     }
     runs.report(&case, encoder, figures);
+    Ok(())
+}
+
+/// The same on an output that is refreshed twice as often as it is streamed, beside the same floor: that of 60 Hz.
+pub fn measure_doubled(stage: &Stage, encoder: Encoder, effort: Effort, figures: &mut Figures) -> Result<()> {
+    let case = format!("sway 720p60 at refresh_multiple 2, {}", name(encoder));
+    let mut runs = Runs::default();
+    for run in 0..effort.runs {
+        eprintln!("{case}: run {} of {}", run + 1, effort.runs);
+        runs.add(moving(stage, 2, effort)?)?;
+    }
+    runs.report_doubled(&case, figures);
     Ok(())
 }
 
@@ -37,9 +49,10 @@ struct Moving {
     sample: Sample,
 }
 
-fn moving(stage: &Stage, effort: Effort) -> Result<Moving> {
-    let scene = format!("[desktop]\nexec = \"{}\"", stage.program("scene").display());
-    let host = Host::start(stage, Desktop::Sway, &scene)?;
+fn moving(stage: &Stage, multiple: u32, effort: Effort) -> Result<Moving> {
+    let scene = stage.program("scene");
+    let config = format!("[desktop]\nexec = \"{}\"\n[display]\nrefresh_multiple = {multiple}", scene.display());
+    let host = Host::start(stage, Desktop::Sway, &config)?;
     allow(stage, &host, "bench")?;
     let seconds = effort.seconds.to_string();
     let arguments = ["--mode", "1280x720x60", "--decode", "--seconds", &seconds];
@@ -129,5 +142,16 @@ impl Runs {
         figures.median(case, "above the floor p99", &self.added_p99, "ms", Target::AtMost(p99));
         figures.median(case, "CPU of all planes in motion", &self.cpu, "% of a core", Target::AtMost(cpu));
         figures.median(case, "CPU of all planes, still desktop", &self.still, "% of a core", Target::AtMost(10.0));
+    }
+    /// Half of what is drawn is never meant to be seen, so the frames delivered say nothing here.
+    fn report_doubled(&self, case: &str, figures: &mut Figures) {
+        figures.median(case, "rate", &self.fps, "fps", Target::None);
+        figures.median(case, "compositor's floor at 60 Hz p50", &self.floor_p50, "ms", Target::None);
+        figures.median(case, "compositor's floor at 60 Hz p99", &self.floor_p99, "ms", Target::None);
+        figures.median(case, "drawn to decoded p50", &self.drawn_p50, "ms", Target::None);
+        figures.median(case, "drawn to decoded p99", &self.drawn_p99, "ms", Target::None);
+        figures.median(case, "above the floor p50", &self.added_p50, "ms", Target::None);
+        figures.median(case, "above the floor p99", &self.added_p99, "ms", Target::None);
+        figures.median(case, "CPU of all planes in motion", &self.cpu, "% of a core", Target::None);
     }
 }

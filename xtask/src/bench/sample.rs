@@ -19,18 +19,23 @@ impl Sample {
     /// Watches a host for `length`.
     pub fn take(host: &Host, length: Duration) -> Result<Self> {
         let pids = pids(host)?;
-        let before = total(&pids)?;
-        let start = Instant::now();
-        // A measured stretch of time, not a wait for something.
-        std::thread::sleep(length);
-        let used = total(&pids)?.saturating_sub(before);
-        let cpu_percent = used as f64 / start.elapsed().as_nanos() as f64 * 100.0;
+        let cpu_percent = cpu_percent(&pids, length)?;
         let mut private = 0;
         for pid in pids.iter().filter(|&&pid| pid != host.pid()) {
             private += private_bytes(*pid)?;
         }
         Ok(Self { cpu_percent, private_mib: private as f64 / (1024.0 * 1024.0) })
     }
+}
+
+/// CPU time of processes over `length`, in percent of one core.
+pub fn cpu_percent(pids: &[i32], length: Duration) -> Result<f64> {
+    let before = total(pids)?;
+    let start = Instant::now();
+    // A measured stretch of time, not a wait for something.
+    std::thread::sleep(length);
+    let used = total(pids)?.saturating_sub(before);
+    Ok(used as f64 / start.elapsed().as_nanos() as f64 * 100.0)
 }
 
 fn pids(host: &Host) -> Result<Vec<i32>> {
