@@ -1,22 +1,19 @@
 //! One wiring: from a connection to PipeWire to packets in the ring.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ipc::event::Event as Wake;
 use ipc::link::{Link, LinkError};
 use ipc::plane::PlaneError;
-use ipc::ring::{ChunkFlags, ChunkHeader, RingProducer};
-use ipc::{AudioStats, AudioWiring, FromAudio, Generation, RingFds, SinkChoice};
+use ipc::{AudioWiring, FromAudio, Generation, SinkChoice};
 use lumen_core::AudioLayout;
 
 use crate::client::Client;
 use crate::default::{Override, Undoing, session_of, sink_name};
 use crate::desktop::Desktop;
-use crate::gain::Gain;
-use crate::opus::Encoder;
 use crate::slots::Slots;
 use crate::stream::{Capture, DESCRIPTION, Kind, Progress, Shared};
+use crate::track::Track;
 use crate::trouble::Trouble;
 
 /// A desktop without a sink may be one that is still starting.
@@ -25,10 +22,6 @@ const SINKLESS_NS: u64 = 300_000_000;
 const RETRY_NS: u64 = 1_000_000_000;
 /// A wiring counts as done after this time even if nothing can be captured yet: silence flows.
 const TOLD_NS: u64 = 2_000_000_000;
-/// Between two `Stats`.
-const STATS_NS: u64 = 1_000_000_000;
-/// Packets between two `Stats`, at most: they are never less than half a slot apart.
-const WAITS: usize = 400;
 
 /// A running session's sound.
 pub struct Session {
@@ -87,14 +80,14 @@ impl Session {
 
     /// When to call [`turn`](Self::turn) next, in CLOCK_MONOTONIC nanoseconds: never later than the next slot.
     pub fn deadline(&self) -> u64 {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).due().min(self.track.stats_ns)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).due().min(self.track.stats_ns())
     }
 
     /// Sends what is due, and reacts to what the desktop has said. A slot comes round often enough for everything
     /// else that waits for a time.
     pub fn turn(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
         self.track.turn(&self.slots, now_ns)?;
-        if now_ns >= self.track.stats_ns {
+        if now_ns >= self.track.stats_ns() {
             let stats = self.track.stats(&self.slots, now_ns);
             link.send(FromAudio::Stats { generation: self.generation, stats })?;
         }
@@ -233,92 +226,5 @@ impl Session {
             self.told = true;
         }
         Ok(())
-    }
-}
-
-/// From slots to packets in the ring.
-struct Track {
-    generation: u32,
-    encoder: Encoder,
-    gain: Gain,
-    ring: RingProducer,
-    samples: Vec<f32>,
-    next: u32,
-    stats: AudioStats,
-    stats_ns: u64,
-    /// Nanoseconds that sound has waited for its packet, since the last `Stats`.
-    waits: Vec<u64>,
-}
-
-impl Track {
-    fn new(wiring: &AudioWiring<OwnedFd>, now_ns: u64) -> Result<Self, PlaneError> {
-        let encoder = Encoder::new(wiring.layout, wiring.bitrate_kbps).map_err(PlaneError::failed)?;
-        let RingFds { memory, data, credit, geometry } = &wiring.ring;
-        let wake = |fd: &OwnedFd| fd.try_clone().map(Wake::from_fd);
-        let ring = RingProducer::attach(memory.as_fd(), wake(data)?, wake(credit)?, *geometry)
-            .map_err(|error| PlaneError::failed(format!("the audio ring cannot be used: {error}")))?;
-        let samples = vec![0.0; encoder.samples()];
-        Ok(Self {
-            generation: wiring.generation.0,
-            encoder,
-            gain: Gain::from_tenths(wiring.gain_decibels_tenths),
-            ring,
-            samples,
-            next: 0,
-            stats: AudioStats::default(),
-            stats_ns: now_ns + STATS_NS,
-            waits: Vec::with_capacity(WAITS),
-        })
-    }
-
-    /// Encodes and sends the slots that are due: one, or after a stall of this process a few.
-    fn turn(&mut self, slots: &Shared, now_ns: u64) -> Result<(), PlaneError> {
-        let slot = slots.lock().unwrap_or_else(PoisonError::into_inner).take(now_ns, &mut self.samples);
-        let Some(slot) = slot else { return Ok(()) };
-        let silent = self.gain.apply(&mut self.samples);
-        let packet = self.encoder.encode(&self.samples, silent).map_err(PlaneError::failed)?;
-        let header = ChunkHeader {
-            generation: self.generation,
-            frame: self.next,
-            flags: ChunkFlags::LAST,
-            captured_ns: slot.pts_ns,
-            taken_ns: now_ns,
-            converted_ns: now_ns,
-            sliced_ns: ipc::event::now_ns(),
-            ..ChunkHeader::default()
-        };
-        self.next = self.next.wrapping_add(1);
-        self.stats.silent += u64::from(silent);
-        let sent = self.ring.reserve().map(|mut frame| frame.commit(header, packet));
-        match sent {
-            Some(sent) => {
-                sent.map_err(PlaneError::failed)?;
-                self.stats.packets += 1;
-            }
-            None => {
-                self.ring.check().map_err(PlaneError::peer)?;
-                self.stats.dropped += 1;
-            }
-        }
-        if let (Some(waited), true) = (slot.waited_ns, self.waits.len() < WAITS) {
-            self.waits.push(waited);
-        }
-        Ok(())
-    }
-
-    fn stats(&mut self, slots: &Shared, now_ns: u64) -> AudioStats {
-        self.stats_ns = now_ns + STATS_NS;
-        {
-            let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-            self.stats.overruns = slots.overruns();
-            self.stats.quantum = slots.quantum();
-        }
-        if !self.waits.is_empty() {
-            let middle = self.waits.len() / 2;
-            let (_, median, _) = self.waits.select_nth_unstable(middle);
-            self.stats.wait_us = u32::try_from(*median / 1000).unwrap_or(u32::MAX);
-            self.waits.clear();
-        }
-        self.stats
     }
 }

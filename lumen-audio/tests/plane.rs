@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::process::ExitStatusExt;
 
 use ipc::plane::EXIT_REOPEN;
-use ipc::{DefaultSink, FromAudio, Generation, RingGeometry, SinkChoice, ToAudio};
+use ipc::{DefaultSink, FromAudio, Generation, RingGeometry, SessionId, SinkChoice, ToAudio};
 use lumen_core::AudioLayout;
 use lumen_core::audio::FRAME_NS;
 
@@ -203,6 +203,27 @@ fn what_a_killed_plane_changed_a_plane_started_just_for_it_puts_back() {
     assert_eq!(undone, ["lumen.1", "lumen.9"]);
     assert!(janitor.outcome().success());
     assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+}
+
+#[test]
+fn of_two_sessions_without_a_sink_one_makes_it_and_both_hear_it() {
+    let server = Server::start();
+    let (first, mut hears_first) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    assert_eq!(first.grant().ours, "lumen.1");
+    first.sink();
+    let second = Plane::start();
+    let (mut hears_second, mut wiring) = wiring(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    wiring.session = SessionId(2);
+    second.link.send(ToAudio::Wire(wiring)).unwrap();
+    assert_eq!(second.sink(), "Lumen");
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
+    hears_first.wait_for_sound(0.3);
+    hears_second.wait_for_sound(0.3);
+    // The sink goes with its session, and the other one makes its own.
+    assert!(first.ended().success());
+    assert_eq!(second.grant(), DefaultSink { ours: "lumen.2".to_owned(), previous: None });
+    wait(|| server.default_sink().as_deref() == Some("lumen.2"), "the other session makes no sink");
+    assert!(second.ended().success());
 }
 
 #[test]
