@@ -120,7 +120,11 @@ pub enum Command {
     },
     /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
     #[command(hide = true)]
-    Launcher { exec: String },
+    Launcher {
+        exec: String,
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+        seats: u32,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

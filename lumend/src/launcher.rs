@@ -34,23 +34,30 @@ enum Event {
     TooLate,
 }
 
+/// What a desktop is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// A shell command, empty for none.
+    pub exec: &'a str,
+    /// Seats for sessions.
+    pub seats: u32,
+}
+
 struct Launcher<'a> {
     link: Link,
     children: SignalFd,
     paths: DesktopPaths,
-    exec: &'a str,
+    setup: Setup<'a>,
     desktop: Option<Compositor>,
 }
 
 /// Runs until the link on fd 3 closes; then everything that was started is ended.
-///
-/// `exec` is a shell command for the desktop, empty for none.
-pub fn run(runtime: &Path, exec: &str) -> ExitCode {
+pub fn run(runtime: &Path, setup: Setup<'_>) -> ExitCode {
     let Some(fd) = ipc::plane::inherited_link() else {
         eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --desktop sway`");
         return ExitCode::from(2);
     };
-    match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, exec)).and_then(Launcher::serve) {
+    match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup)).and_then(Launcher::serve) {
         Ok(()) | Err(LinkError::Closed) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lumend launcher: {error}");
@@ -60,14 +67,14 @@ pub fn run(runtime: &Path, exec: &str) -> ExitCode {
 }
 
 impl<'a> Launcher<'a> {
-    fn new(link: Link, runtime: &Path, exec: &'a str) -> Result<Self, LinkError> {
+    fn new(link: Link, runtime: &Path, setup: Setup<'a>) -> Result<Self, LinkError> {
         let io = |errno: nix::Error| LinkError::Io(errno.into());
         // Apps on the desktop detach from the compositor; as orphans they become children of this process.
         nix::sys::prctl::set_child_subreaper(true).map_err(io)?;
         let mask = SigSet::from(Signal::SIGCHLD);
         mask.thread_block().map_err(io)?;
         let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
-        Ok(Self { link, children, paths: DesktopPaths::new(runtime), exec, desktop: None })
+        Ok(Self { link, children, paths: DesktopPaths::new(runtime), setup, desktop: None })
     }
 
     fn serve(mut self) -> Result<(), LinkError> {
@@ -152,7 +159,7 @@ impl<'a> Launcher<'a> {
             Some(_) => return Ok(()),
             None => {}
         }
-        match Compositor::start(&self.paths, self.exec) {
+        match Compositor::start(&self.paths, self.setup) {
             Ok(desktop) => self.desktop = Some(desktop),
             Err(reason) => self.link.send(FromLauncher::DesktopGone { reason })?,
         }

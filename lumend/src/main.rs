@@ -79,7 +79,9 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             run::run(config, desktop.map(Into::into), &runtime, &state)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
-        Command::Launcher { exec } => return Ok(launcher::run(&runtime, &exec)),
+        Command::Launcher { exec, seats } => {
+            return Ok(launcher::run(&runtime, launcher::Setup { exec: &exec, seats }));
+        }
         command => commands::run(&command, &runtime, &state)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -18,6 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 
 use crate::config::Display;
 use crate::swayipc::{Decoder, Reply, Request};
+pub use seats::making as seat_command;
 use seats::{SeatEvent, Seats};
 use steps::Steps;
 

@@ -51,7 +51,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
         DesktopKind::Pattern => Desktop::pattern(means),
         DesktopKind::Auto => Desktop::found(now, terms, means)?,
         DesktopKind::Sway => {
-            let program = Program::new(own, runtime, &config.desktop.exec);
+            let program = Program::new(own, runtime, &config.desktop.exec, terms.seats);
             Desktop::own(program, terms, means)?
         }
     };

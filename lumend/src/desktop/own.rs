@@ -24,14 +24,15 @@ pub struct Program {
     lumend: OwnedFd,
     runtime: PathBuf,
     exec: String,
+    seats: u32,
 }
 
 impl Program {
-    /// `lumend` is this program, opened; `exec` the shell command of `[desktop] exec`.
-    pub fn new(lumend: OwnedFd, runtime: &Path, exec: &str) -> Self {
+    /// `lumend` is this program, opened; `exec` the shell command of `[desktop] exec`; `seats` those for sessions.
+    pub fn new(lumend: OwnedFd, runtime: &Path, exec: &str, seats: u32) -> Self {
         // The launcher does not run where lumend was started.
         let runtime = std::path::absolute(runtime).unwrap_or_else(|_| runtime.to_owned());
-        Self { lumend, runtime, exec: exec.to_owned() }
+        Self { lumend, runtime, exec: exec.to_owned(), seats }
     }
 
     pub fn paths(&self) -> DesktopPaths {
@@ -42,7 +43,13 @@ impl Program {
         let mut runtime = OsString::from("--runtime=");
         runtime.push(&self.runtime);
         let mut command = command(self.lumend.as_fd());
-        command.arg0("lumend").arg("launcher").arg(runtime).arg("--").arg(&self.exec);
+        command
+            .arg0("lumend")
+            .arg("launcher")
+            .arg(runtime)
+            .arg(format!("--seats={}", self.seats))
+            .arg("--")
+            .arg(&self.exec);
         command.stdin(std::process::Stdio::null());
         Linked::spawn(command)
     }

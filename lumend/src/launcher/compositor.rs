@@ -17,6 +17,9 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access, mkfifo};
 
+use super::Setup;
+use crate::outputs::seat_command;
+
 /// A compositor that has no sockets by then never will.
 pub const START_WITHIN: Duration = Duration::from_secs(10);
 
@@ -64,11 +67,11 @@ pub struct Compositor {
 
 impl Compositor {
     /// Starts sway. The error is for people.
-    pub fn start(paths: &DesktopPaths, exec: &str) -> Result<Self, String> {
+    pub fn start(paths: &DesktopPaths, setup: Setup<'_>) -> Result<Self, String> {
         if paths.wayland.as_os_str().len() > SOCKET_PATH {
             return Err(format!("{} is too long for a socket; use a shorter --runtime", paths.wayland.display()));
         }
-        let ready = prepare(paths, exec)
+        let ready = prepare(paths, setup)
             .map_err(|error| format!("cannot write {}: {error}; name another --runtime", paths.directory.display()))?;
         let mut command = Command::new("sway");
         command.arg("-c").arg(paths.directory.join("config")).stdin(Stdio::null()).process_group(0);
@@ -174,7 +177,7 @@ impl Compositor {
 }
 
 /// Makes the runtime directory anew, so that sway's sockets get the names we expect, and what sway reads in it.
-fn prepare(paths: &DesktopPaths, exec: &str) -> io::Result<File> {
+fn prepare(paths: &DesktopPaths, setup: Setup<'_>) -> io::Result<File> {
     match fs::remove_dir_all(&paths.directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -182,7 +185,7 @@ fn prepare(paths: &DesktopPaths, exec: &str) -> io::Result<File> {
     fs::DirBuilder::new().mode(0o700).create(&paths.directory)?;
     fs::write(paths.directory.join("config"), CONFIG)?;
     // The command never becomes part of sway's configuration, whose quoting is its own.
-    fs::write(paths.directory.join("start"), format!("{START}{exec}\n"))?;
+    fs::write(paths.directory.join("start"), format!("{}{START}{}\n", seats(setup.seats), setup.exec))?;
     let pipe = paths.directory.join("ready");
     mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(pipe)
@@ -198,6 +201,13 @@ xwayland disable
 output HEADLESS-1 mode --custom 1280x720@10Hz
 exec sh \"$XDG_RUNTIME_DIR/start\"
 ";
+
+/// Makes the seats of sessions before there is any window, so that each window asks for all their keyboards. Sway does
+/// not make them by its configuration before there is a keyboard of the kernel's.
+fn seats(count: u32) -> String {
+    let commands: Vec<_> = (1..=count).map(seat_command).collect();
+    if commands.is_empty() { String::new() } else { format!("swaymsg -q -- '{}'\n", commands.join("; ")) }
+}
 
 const START: &str = "\
 # Run by the desktop once its sockets exist; the last line is [desktop] exec.

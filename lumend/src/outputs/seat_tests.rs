@@ -6,7 +6,7 @@ mod devices;
 use std::fs::File;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc::event::now_ns;
 use nix::sys::stat;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use self::devices::Devices;
 use super::sway_tests::{ONE, PATIENCE, Sway, TWO, USER, mode, settle, wait};
 use super::*;
+use crate::config::DisplaySource;
 use crate::swayipc;
 
 /// `KEY_A`, `KEY_B`, `KEY_C` and `KEY_ENTER` of linux/input-event-codes.h.
@@ -44,6 +45,12 @@ impl Window {
         run(sway, &format!("focus output {on}"));
         run(sway, &format!("exec foot sh -c 'while read -r line; do echo $line >> {}; done'", pipe.display()));
         Self { id: events.next_new(), typed, pipe }
+    }
+
+    /// Waits so long for anything to be typed.
+    fn has_typed(&self, longest: Duration) -> bool {
+        wait(self.typed.as_fd(), longest);
+        matches!((&self.typed).read(&mut [0]), Ok(1))
     }
 
     /// The next line that was typed.
@@ -182,16 +189,42 @@ fn two_sessions_type_and_point_and_nothing_crosses() {
 #[test]
 fn on_a_desktop_of_our_own_the_session_has_the_window_that_is_there() {
     let sway = Sway::start("own-seat");
-    let mut window = Window::open(&sway, "HEADLESS-1", "window");
+    // As its start script does.
+    run(&sway, &format!("{}; {}", seat_command(1), seat_command(2)));
+    let window = Window::open(&sway, "HEADLESS-1", "window");
     let mut outputs = connect(&sway, true);
     let (output, its_seat) = acquire(&mut outputs, ONE);
     assert_eq!(output, "HEADLESS-1");
     let mut devices = Devices::new(&sway, &output, &its_seat);
     devices.focus();
     assert_eq!(seat(&sway, &its_seat.name).focus, window.id);
-    devices.key(A);
-    devices.key(ENTER);
-    assert_eq!(window.line(), "a");
+    type_until_heard(&mut devices, &window);
+}
+
+/// A window hears nothing until it has asked its seat for the keyboard that is there now, which nobody is told.
+fn type_until_heard(devices: &mut Devices, window: &Window) {
+    let end = Instant::now() + PATIENCE;
+    while !window.has_typed(Duration::from_millis(50)) {
+        assert!(Instant::now() < end, "nothing is typed");
+        devices.focus();
+        devices.key(A);
+        devices.key(ENTER);
+    }
+}
+
+#[test]
+fn on_an_existing_output_a_click_brings_the_keyboard() {
+    let sway = Sway::start("existing-seat");
+    let window = Window::open(&sway, "HEADLESS-1", "window");
+    let display = Display { source: DisplaySource::Output("HEADLESS-1".to_owned()), ..Display::default() };
+    let mut outputs = Outputs::connect(now_ns(), &sway.control(), &Terms { display, seats: 2, own: false }).unwrap();
+    let (output, its_seat) = acquire(&mut outputs, ONE);
+    assert_eq!(seat(&sway, "seat0").focus, window.id, "the person at the machine has kept it");
+    let mut devices = Devices::new(&sway, &output, &its_seat);
+    devices.point(0.5, 0.5);
+    devices.click();
+    assert_eq!(seat(&sway, &its_seat.name).focus, window.id);
+    type_until_heard(&mut devices, &window);
 }
 
 #[test]

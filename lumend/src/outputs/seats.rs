@@ -8,8 +8,10 @@
 //!   cursors. Nothing in sway's configuration keeps a seat out of that. A binding runs for the seat of the keyboard that
 //!   triggers it, though: so each seat has a key that no keyboard has, bound to `focus output` of its session's output,
 //!   which the input plane presses before it types or clicks.
-//! * A new seat has the first seat's focus. Sent elsewhere, it focuses the workspace there and no window that is older
-//!   than itself, until one is clicked, or entered from outside.
+//! * A new seat has the first seat's focus, before the window that has it can have asked for the seat's keyboard; wlroots
+//!   never tells that window afterwards. So the first seat looks away while seats are made, and theirs is the workspace;
+//!   there a window that is older than the seat gets the focus when it is clicked, or entered from outside. A desktop of
+//!   lumend's own has its seats before its windows.
 //! * Reading the configuration again removes seats that it does not name, and every binding: all has to be told anew.
 //!   With the wlroots of sway 1.7 every window that lets go of a removed seat is disconnected; docs/config.md says how
 //!   people keep the seats.
@@ -26,6 +28,9 @@ const WITHIN: u64 = 3_000_000_000;
 
 /// Evdev code of the key of seat 0, which does not exist: just above `KEY_MAX` of linux/input-event-codes.h.
 const FOCUS_KEYS: u32 = 0x300;
+
+/// Whose focus new windows follow and new seats begin with.
+const FIRST_SEAT: &str = "seat0";
 
 /// From an evdev code to xkb's.
 const XKB_OFFSET: u32 = 8;
@@ -196,13 +201,18 @@ impl Seats {
     }
 
     fn create(&mut self, now: u64, before: Vec<swayipc::Seat>) {
-        let missing = (1..=self.count).map(name).filter(|name| before.iter().all(|seat| seat.name != *name));
-        // One setting has to be named, and this is the default. Not `fallback`: sway would take it that somebody has
-        // said where devices go, and give the next keyboard that is plugged in to no seat.
-        let commands: Vec<_> = missing.map(|name| format!("seat {name} shortcuts_inhibitor enable")).collect();
-        if !commands.is_empty() {
-            self.ask(now, Request::Run(commands.join("; ")), Step::Create { before });
+        let missing = (1..=self.count).filter(|&number| before.iter().all(|seat| seat.name != name(number)));
+        let mut commands: Vec<_> = missing.map(making).collect();
+        if commands.is_empty() {
+            return;
         }
+        // A failure of these two is none: there was no window to look away from.
+        let focus = before.iter().find(|seat| seat.name == FIRST_SEAT).map_or(0, |seat| seat.focus);
+        if focus > 0 {
+            commands.insert(0, "focus parent".to_owned());
+            commands.push(format!("[con_id={focus}] focus"));
+        }
+        self.ask(now, Request::Run(commands.join("; ")), Step::Create { before });
     }
 
     /// On a sway that has never had a keyboard of the kernel's no seat is the fallback yet, and virtual devices, such
@@ -246,6 +256,12 @@ impl Seats {
             }
         });
     }
+}
+
+/// The command that makes a seat. One setting has to be named, and this is the default. Not `fallback`: sway would take it
+/// that somebody has said where devices go, and give the next keyboard that is plugged in to no seat.
+pub fn making(number: u32) -> String {
+    format!("seat {} shortcuts_inhibitor enable", name(number))
 }
 
 fn name(number: u32) -> String {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use wayland_client::globals::{GlobalListContents, registry_queue_init};
-use wayland_client::protocol::{wl_keyboard, wl_output, wl_registry, wl_seat};
+use wayland_client::protocol::{wl_keyboard, wl_output, wl_pointer, wl_registry, wl_seat};
 use wayland_client::{Connection, Dispatch, EventQueue, Proxy, QueueHandle, delegate_noop};
 use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::{
     zwp_virtual_keyboard_manager_v1::ZwpVirtualKeyboardManagerV1, zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1,
@@ -84,6 +84,15 @@ impl Devices {
     pub(super) fn key(&mut self, code: u32) {
         self.keyboard.key(0, code, 1);
         self.keyboard.key(0, code, 0);
+        self.settle();
+    }
+
+    pub(super) fn click(&mut self) {
+        for state in [wl_pointer::ButtonState::Pressed, wl_pointer::ButtonState::Released] {
+            // BTN_LEFT of linux/input-event-codes.h.
+            self.pointer.button(0, 0x110, state);
+            self.pointer.frame();
+        }
         self.settle();
     }
 

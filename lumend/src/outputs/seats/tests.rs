@@ -103,6 +103,16 @@ fn all_seats_are_made_before_the_first_is_used_and_then_numbers_go_round() {
 }
 
 #[test]
+fn no_seat_begins_with_a_window_that_has_not_asked_for_its_keyboard() {
+    let mut world = World { has_fallback: true, ..World::default().with_output("HEADLESS-1", 0).with_device("seat0") };
+    world.seats[0].focus = 7;
+    let mut seats = Seats::new(1);
+    seats.settle(0, ONE, "HEADLESS-1");
+    world.settle(&mut seats);
+    assert_eq!(world.commands[..3], ["focus parent".to_owned(), making(1), "[con_id=7] focus".to_owned()]);
+}
+
+#[test]
 fn seats_that_an_earlier_lumend_has_made_are_used_again() {
     let mut world = World::default().with_output("HEADLESS-1", 0);
     let mut first = Seats::new(2);
