@@ -66,7 +66,7 @@ pub fn run(json: Option<&Path>, runs: usize, seconds: u32, only: &[Part]) -> Res
         let default = encoder == Encoder::OpenH264;
         let both = wanted(Part::Pattern) || wanted(Part::Sway);
         let once = [Part::Refresh, Part::Input, Part::Audio].into_iter().any(wanted);
-        if !both && !(default && once) {
+        if !(both || default && once) {
             continue;
         }
         eprintln!("building with {}", name(encoder));

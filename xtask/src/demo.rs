@@ -88,11 +88,12 @@ fn add(input: &mut Value, seen: Option<&Echo>) {
     input["seen"] = json!(seen.map(|echo| echo.seen));
     input["duplicated"] = json!(seen.map(|echo| echo.duplicated));
     input["missed"] = json!(seen.map(|echo| &echo.missed));
-    input["latency_us"] = json!(seen.map(latency));
+    input["latency_us"] = latency(seen);
 }
 
-fn latency(echo: &Echo) -> Value {
-    json!({ "p50": echo.latency_us(500), "p95": echo.latency_us(950), "p99": echo.latency_us(990) })
+fn latency(seen: Option<&Echo>) -> Value {
+    let quantile = |permille| json!(seen.map(|echo| echo.latency_us(permille)));
+    json!({ "p50": quantile(500), "p95": quantile(950), "p99": quantile(990) })
 }
 
 /// Copies what a stage will take with it to `target/demo`.

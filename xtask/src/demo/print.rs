@@ -20,7 +20,7 @@ pub fn all(report: &Value, status: &Value) {
 fn picture(report: &Value, session: &Value) {
     let (frames, packets) = (&report["frames"], &report["packets"]);
     println!(
-        "picture  {} {} by {}: {} frames decoded of {} received, {} lost, {} errors, {} packets lost, longest gap {} ms",
+        "picture  {} {} by {}: {} frames decoded of {} received, {} lost, {} errors, {} packets lost, longest gap {:.1} ms",
         word(&session["protocol"]),
         word(&report["codec"]),
         word(&session["encoder"]),
@@ -29,7 +29,7 @@ fn picture(report: &Value, session: &Value) {
         frames["lost"],
         frames["decode_errors"],
         packets["lost"],
-        report["gaps_ms"]["max"],
+        report["gaps_ms"]["max"].as_f64().unwrap_or(0.0),
     );
 }
 
