@@ -4,6 +4,7 @@
 //! bounded queue. A task waits when that queue is full, so the queue drops nothing; there are never more tasks than
 //! [`Limits::connections`].
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use aws_lc_rs::{hkdf, hmac};
 use ipc::Fingerprint;
 use lumen_core::Mode;
 use lumen_core::hello::{ClientHello, Code, Welcome};
+use nix::sys::socket::{setsockopt, sockopt};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -155,8 +157,7 @@ impl Acceptor {
         let id_key = keys.connection_id;
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
 
-        set_nonblocking(&socket).map_err(|error| format!("the QUIC socket cannot be used: {error}"))?;
-        let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+        let endpoint = hand_over(socket, |socket| Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)))
             .map_err(|error| format!("the QUIC socket cannot be used: {error}"))?;
         Ok(Self {
             endpoint,
@@ -210,9 +211,8 @@ impl Acceptor {
     }
 
     /// Moves to another socket; connections go on.
-    pub fn rebind(&self, socket: UdpSocket) -> std::io::Result<()> {
-        set_nonblocking(&socket)?;
-        self.endpoint.rebind(socket)
+    pub fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
+        hand_over(socket, |socket| self.endpoint.rebind(socket))
     }
 
     /// Tells every client that the host is going, and waits a moment for the packets to leave.
@@ -222,10 +222,17 @@ impl Acceptor {
     }
 }
 
-/// The endpoint would do so itself, but by changing the socket's flags, which a sealed plane may not; it leaves alone
-/// what is non-blocking already.
-fn set_nonblocking(socket: &UdpSocket) -> std::io::Result<()> {
-    socket.set_nonblocking(true)
+/// Gives `socket` to the endpoint by `take`, and makes good what the endpoint cannot do right in a sealed plane.
+fn hand_over<T>(socket: UdpSocket, take: impl FnOnce(UdpSocket) -> io::Result<T>) -> io::Result<T> {
+    // The endpoint would do so itself, but by changing the socket's flags, which a sealed plane may not; it leaves
+    // alone what is non-blocking already.
+    socket.set_nonblocking(true)?;
+    let same = socket.try_clone()?;
+    let taken = take(socket)?;
+    // It lets the kernel join packets, but has room for joined ones only if it may open a socket to see whether the
+    // kernel does that, which a sealed plane may not: what came as a burst would be cut off and thrown away.
+    setsockopt(&same, sockopt::UdpGroSegment, &false)?;
+    Ok(taken)
 }
 
 fn transport() -> TransportConfig {
@@ -250,4 +257,23 @@ fn transport() -> TransportConfig {
 
 fn close_code(code: Code) -> VarInt {
     VarInt::from_u32(u32::from(code as u16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::getsockopt;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn packets_of_a_burst_are_not_joined_for_an_endpoint_that_has_no_room_for_that() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let same = socket.try_clone().unwrap();
+        let endpoint = |socket| Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
+        let endpoint = hand_over(socket, endpoint).unwrap();
+        assert!(!getsockopt(&same, sockopt::UdpGroSegment).unwrap());
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let same = socket.try_clone().unwrap();
+        hand_over(socket, |socket| endpoint.rebind(socket)).unwrap();
+        assert!(!getsockopt(&same, sockopt::UdpGroSegment).unwrap());
+    }
 }
