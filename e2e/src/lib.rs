@@ -1,10 +1,12 @@
 //! End-to-end tests of Lumen: real compositors, planes and clients in a world that can be made bad on purpose.
 //!
 //! [`trial`] is what the tests begin with; [`relay`] is a bad network, [`inject`] puts system calls into running
-//! planes, [`tone`] plays known sound and [`heard`] judges a recording of it, [`hands`] reads what a window saw, [`wayland`] holds the instruments that draw and read a real desktop.
+//! planes, [`tone`] plays known sound and [`heard`] judges a recording of it, [`hands`] reads what a window saw,
+//! [`attacker`] is a client that means harm, [`wayland`] holds the instruments that draw and read a real desktop.
 
 #![forbid(unsafe_code)]
 
+pub mod attacker;
 pub mod hands;
 pub mod heard;
 pub mod inject;

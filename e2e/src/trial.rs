@@ -30,6 +30,8 @@ pub struct Traced {
     pub number: u64,
     pub idr: bool,
     pub recovered: bool,
+    /// By the host's clock.
+    pub captured_ns: u64,
     pub reassembled_ns: u64,
     pub decoded_ns: Option<u64>,
     /// The number in the pixels.
@@ -59,6 +61,7 @@ fn traced(line: &Value) -> Result<Traced> {
         number: number("number")?,
         idr: line["idr"].as_bool().context("no idr")?,
         recovered: line["recovered"].as_bool().context("no recovered")?,
+        captured_ns: number("captured_ns")?,
         reassembled_ns: number("reassembled_ns")?,
         decoded_ns: line["decoded_ns"].as_u64(),
         stamp: line["stamp"]["number"].as_u64(),
