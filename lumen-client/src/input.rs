@@ -88,19 +88,8 @@ struct State {
 
 impl InputSender {
     pub(crate) fn new(connection: Connection) -> Self {
-        let state = State {
-            outbox: Outbox::new(),
-            hands: Hands::default(),
-            held_ns: None,
-            held_more: 0,
-            interrupted: false,
-            waiting: 0,
-            asleep_until_ns: u64::MAX,
-            over: false,
-            log: None,
-            datagram: Vec::new(),
-        };
-        Self(Arc::new(Shared { connection, state: Mutex::new(state), changed: Condvar::new(), earlier: Notify::new() }))
+        let state = Mutex::new(State::new());
+        Self(Arc::new(Shared { connection, state, changed: Condvar::new(), earlier: Notify::new() }))
     }
 
     /// Sends an event and gives its number.
@@ -110,11 +99,7 @@ impl InputSender {
             return Err(NotSent::Over);
         }
         let now_ns = monotonic_ns();
-        let seq = state.push(now_ns, event).ok_or(NotSent::Full)?;
-        state.hands.apply(&event);
-        if !matches!(event, InputEvent::Held(_)) && state.held_ns.is_none() && state.anything_down() {
-            state.held_ns = Some(now_ns + HELD_EVERY_NS);
-        }
+        let seq = state.take(now_ns, event).ok_or(NotSent::Full)?;
         self.leave(&mut state, now_ns);
         Ok(seq)
     }
@@ -242,6 +227,33 @@ impl InputSender {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            outbox: Outbox::new(),
+            hands: Hands::default(),
+            held_ns: None,
+            held_more: 0,
+            interrupted: false,
+            waiting: 0,
+            asleep_until_ns: u64::MAX,
+            over: false,
+            log: None,
+            datagram: Vec::new(),
+        }
+    }
+
+    /// An event of whoever has the hands.
+    fn take(&mut self, now_ns: u64, event: InputEvent) -> Option<u32> {
+        let seq = self.push(now_ns, event)?;
+        self.hands.apply(&event);
+        if self.anything_down() {
+            // Also for what is lifted again before its time has come.
+            self.held_more = HELD_AFTER;
+            self.held_ns.get_or_insert(now_ns + HELD_EVERY_NS);
+        }
+        Some(seq)
+    }
+
     fn push(&mut self, now_ns: u64, event: InputEvent) -> Option<u32> {
         let seq = self.outbox.push(now_ns, event).ok()?;
         if let Some(log) = &self.log {
@@ -267,17 +279,16 @@ impl State {
         if self.held_ns.is_none_or(|held_ns| now_ns < held_ns) {
             return;
         }
-        if self.anything_down() {
-            self.held_more = HELD_AFTER;
-        } else if let Some(left) = self.held_more.checked_sub(1) {
-            self.held_more = left;
-        } else {
+        let down = self.anything_down();
+        if !down && self.held_more == 0 {
             self.held_ns = None;
             return;
         }
         self.held_ns = Some(now_ns + HELD_EVERY_NS);
-        // With the outbox full the host hears of it the next time.
-        let _ = self.push(now_ns, InputEvent::Held(self.hands.held()));
+        // With the outbox full the host hears of it the next time, and as often as it should.
+        if self.push(now_ns, InputEvent::Held(self.hands.held())).is_some() {
+            self.held_more = if down { HELD_AFTER } else { self.held_more - 1 };
+        }
     }
 
     fn deadline_ns(&self) -> u64 {
@@ -302,3 +313,7 @@ pub(crate) async fn keep(input: Option<InputSender>) -> ! {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "input/tests.rs"]
+mod tests;
