@@ -63,6 +63,8 @@ pub struct Flood {
     /// Datagrams that left, and UDP packets.
     pub datagrams: u64,
     pub packets: u64,
+    /// Of the packets, those that the host has not acknowledged, as far as is known when the flood ends.
+    pub lost: u64,
     /// How long it took.
     pub length: Duration,
 }
@@ -165,7 +167,8 @@ impl Attacker {
         }
         let (after, length) = (self.connection.stats(), began.elapsed());
         let datagrams = after.frame_tx.datagram - before.frame_tx.datagram;
-        Ok(Flood { datagrams, packets: after.udp_tx.datagrams - before.udp_tx.datagrams, length })
+        let packets = after.udp_tx.datagrams - before.udp_tx.datagrams;
+        Ok(Flood { datagrams, packets, lost: after.path.lost_packets - before.path.lost_packets, length })
     }
 }
 

@@ -234,9 +234,12 @@ fn a_flood_of_one_client_harms_neither_the_host_nor_the_video_of_another() {
     stream.take(&[key(KEY_F1, true), key(KEY_F1, false)]);
     let events = wait_seen(&log, Duration::from_secs(10), is_pressed(KEY_F1)).unwrap();
     let moved = events.iter().filter(|event| event.event == "motion").count();
-    let status = host.status().unwrap();
     assert_eq!(pids(&host).unwrap(), before, "nothing was restarted");
-    let session = attacker.session();
+    // Whatever came and was not let in is counted.
+    let (session, let_in) = (attacker.session(), RATE.0 * (flooded.1 - flooded.0) / 1_000_000_000 + BURST);
+    let turned_away = flood.datagrams.saturating_sub(flood.lost + let_in);
+    let status = host.status_where(Duration::from_secs(5), |status| count(status, session, "rejected") >= turned_away);
+    let status = status.unwrap();
     let (rejected, received) = (count(&status, session, "rejected"), count(&status, session, "received"));
     drop(attacker);
     let report = viewer.succeed(Duration::from_secs(60)).unwrap();
@@ -249,7 +252,7 @@ fn a_flood_of_one_client_harms_neither_the_host_nor_the_video_of_another() {
     );
     println!("{told}");
     assert!(flood.packets >= flood.datagrams && flood.datagrams > 2 * RATE.0 * LENGTH.as_secs(), "no flood: {told}");
-    assert!(rejected > 1000 && moved > 1000, "{told}");
+    assert!(moved > 1000, "{told}");
     let most_events = RATE.1 * (flooded.1 - flooded.0) / 1_000_000_000 + 2 * BURST;
     assert!(received <= most_events, "more than {most_events}: {told}");
     assert!(most < memory + MEMORY, "{told}");

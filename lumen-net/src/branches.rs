@@ -31,6 +31,7 @@ pub use ends::{Inflow, Outflow};
 use hands::Hands;
 use haptics::Haptics;
 use sound::Sound;
+use tally::Count;
 pub use tally::Tally;
 
 use crate::readable::Readable;
@@ -74,11 +75,13 @@ pub struct Branches {
     hands: Hands,
     haptics: Haptics,
     tally: Arc<Tally>,
+    /// Datagrams of the client that QUIC has received and that have been taken, or are known to be lost.
+    taken: u64,
 }
 
 impl Branches {
     pub fn new(tally: Arc<Tally>) -> Self {
-        Self { sound: Sound::default(), hands: Hands::default(), haptics: Haptics::default(), tally }
+        Self { sound: Sound::default(), hands: Hands::default(), haptics: Haptics::default(), tally, taken: 0 }
     }
 
     /// Takes or gives back rings. A generation that is not newer than the one before is stale and ignored.
@@ -144,6 +147,7 @@ impl Branches {
     pub fn on_datagram(&mut self, first: &[u8], connection: &Connection) -> (bool, Option<Broken>) {
         let now = now_ns();
         self.hands.on_datagram(first, now, &self.tally);
+        self.taken += 1;
         let mut more = true;
         for _ in 1..TURN {
             let Some(next) = arrived(connection) else {
@@ -151,6 +155,13 @@ impl Branches {
                 break;
             };
             self.hands.on_datagram(next.as_ref(), now, &self.tally);
+            self.taken += 1;
+        }
+        if !more {
+            // None waits, so what was received and not taken is what QUIC had no room for.
+            let received = connection.stats().frame_rx.datagram;
+            self.tally.add_many(Count::InputRejected, received.saturating_sub(self.taken));
+            self.taken = received;
         }
         self.hands.acknowledge(connection, now);
         (more, self.hands.check().err().and_then(|violation| self.break_input(violation)))

@@ -21,8 +21,12 @@ pub struct Tally([AtomicU64; 6]);
 
 impl Tally {
     pub fn add(&self, count: Count) {
+        self.add_many(count, 1);
+    }
+
+    pub fn add_many(&self, count: Count, many: u64) {
         // Relaxed: these are statistics, nothing is ordered by them.
-        self.0[count as usize].fetch_add(1, Ordering::Relaxed);
+        self.0[count as usize].fetch_add(many, Ordering::Relaxed);
     }
 
     /// Writes the counts into a report of the media thread, which leaves them zero.
