@@ -23,7 +23,9 @@ use crate::session::Session;
 use crate::trouble::Trouble;
 
 /// How long PipeWire may take to put the default back before the plane ends without.
-const FAREWELL_NS: u64 = 1_000_000_000;
+const FAREWELL_NS: u64 = 2_000_000_000;
+/// How often it looks up from waiting for that, in milliseconds.
+const FAREWELL_STEP: u8 = 50;
 /// How long a plane that was started to undo waits for a session manager before a fresh one tries again.
 const JANITOR_NS: u64 = 5_000_000_000;
 
@@ -119,13 +121,14 @@ impl Plane {
             Work::None => Ok(None),
             Work::Session(session) => session.turn(&self.link, now_ns()).map(|()| None),
             Work::Janitor(desktop, undoing, until) => {
-                desktop.turn()?;
-                for record in if desktop.settled() { undoing.turn(desktop)? } else { Vec::new() } {
+                let now = now_ns();
+                desktop.turn(now)?;
+                for record in undoing.turn(desktop, now)? {
                     self.link.send(FromAudio::Undone(record.ours))?;
                 }
                 Ok(match undoing.is_over() {
                     true => Some(Exit::Stopped),
-                    false => (now_ns() >= *until).then_some(Exit::Reopen),
+                    false => (now >= *until).then_some(Exit::Reopen),
                 })
             }
         }
@@ -151,7 +154,7 @@ impl Plane {
             (ToAudio::Wire(_) | ToAudio::Undo { .. }, _) => {
                 return Err(PlaneError::failed("lumend has given this plane a second task").into());
             }
-            (ToAudio::Recorded, Work::Session(session)) => session.recorded()?,
+            (ToAudio::Recorded, Work::Session(session)) => session.recorded(now_ns())?,
             (ToAudio::Retire { generation }, Work::Session(session)) if session.generation() == generation => {
                 return Ok(Some(self.farewell()?));
             }
@@ -164,22 +167,8 @@ impl Plane {
     /// Puts the default back, if it is ours, before the plane ends. `Stopped` means that nothing is left changed.
     fn farewell(&mut self) -> Result<Exit, PlaneError> {
         let Work::Session(session) = &mut self.work else { return Ok(Exit::Stopped) };
-        let until = now_ns() + FAREWELL_NS;
-        let left = session.leave().and_then(|()| {
-            while !session.has_left(&self.link)? {
-                let left = until.saturating_sub(now_ns()).div_ceil(1_000_000);
-                if left == 0 {
-                    return Err(Trouble::Gone);
-                }
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                match poll(&mut [PollFd::new(self.client.fd(), PollFlags::POLLIN)], timeout) {
-                    Ok(_) | Err(Errno::EINTR) => self.client.dispatch(),
-                    Err(errno) => return Err(PlaneError::from(io::Error::from(errno)).into()),
-                }
-            }
-            Ok(())
-        });
-        match left {
+        session.leave();
+        match leave(session, &self.client, &self.link) {
             Ok(()) => Ok(Exit::Stopped),
             Err(Trouble::Gone) => Ok(Exit::Reopen),
             Err(Trouble::Plane(error)) => Err(error),
@@ -195,4 +184,19 @@ impl Plane {
         let _ = self.farewell();
         error
     }
+}
+
+/// Waits until the desktop has undone what the session changed; gone, if that takes too long.
+fn leave(session: &mut Session, client: &Client, link: &Link) -> Result<(), Trouble> {
+    let until = now_ns() + FAREWELL_NS;
+    while !session.has_left(link, now_ns())? {
+        if now_ns() >= until {
+            return Err(Trouble::Gone);
+        }
+        match poll(&mut [PollFd::new(client.fd(), PollFlags::POLLIN)], FAREWELL_STEP) {
+            Ok(_) | Err(Errno::EINTR) => client.dispatch(),
+            Err(errno) => return Err(PlaneError::from(io::Error::from(errno)).into()),
+        }
+    }
+    Ok(())
 }

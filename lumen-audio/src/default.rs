@@ -15,6 +15,9 @@ pub fn session_of(sink: &str) -> Option<u32> {
     sink.strip_prefix("lumen.")?.parse().ok()
 }
 
+/// How often the session manager is told of our sink before we take its silence for a no.
+const TRIES: u8 = 5;
+
 /// How far our own sink has come as the default.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Override {
@@ -23,13 +26,14 @@ pub enum Override {
     None,
     /// lumend was told what will be changed.
     Asked(DefaultSink),
+    /// The session manager was told, so many times.
+    Told(DefaultSink, u8),
     /// The default is ours.
     Made(DefaultSink),
 }
 
 impl Override {
-    /// The record to tell lumend before `ours` is made the default. The same name as a dead plane's is no obstacle:
-    /// its record has been dealt with before.
+    /// The record to tell lumend before `ours` is made the default.
     pub fn ask(&mut self, desktop: &Desktop, ours: &str) -> DefaultSink {
         let previous = desktop.configured_sink().filter(|name| name != ours);
         let record = DefaultSink { ours: ours.to_owned(), previous };
@@ -38,60 +42,75 @@ impl Override {
     }
 
     /// lumend has the record: changes the default.
-    pub fn go_ahead(&mut self, desktop: &Desktop) -> Result<(), Gone> {
+    pub fn go_ahead(&mut self, desktop: &Desktop, now_ns: u64) -> Result<(), Gone> {
         if let Self::Asked(record) = std::mem::take(self) {
-            desktop.configure_sink(Some(&record.ours))?;
-            *self = Self::Made(record);
+            desktop.configure_sink(Some(&record.ours), now_ns)?;
+            *self = Self::Told(record, 1);
         }
         Ok(())
     }
 
-    /// Ends it: puts the default back if it is still ours. Returns the record that can then be forgotten.
-    pub fn end(&mut self, desktop: &Desktop) -> Result<Option<DefaultSink>, Gone> {
-        match std::mem::take(self) {
-            Self::None => Ok(None),
-            Self::Asked(record) => Ok(Some(record)),
-            Self::Made(record) => {
-                put_back(desktop, std::slice::from_ref(&record))?;
-                Ok(Some(record))
+    /// For a desktop that has answered: insists if our wish got lost. False if somebody else has chosen since.
+    pub fn check(&mut self, desktop: &Desktop, now_ns: u64) -> Result<bool, Gone> {
+        let configured = desktop.configured_sink();
+        let is_ours = |record: &DefaultSink| configured.as_ref() == Some(&record.ours);
+        *self = match std::mem::take(self) {
+            Self::Told(record, _) if is_ours(&record) => Self::Made(record),
+            Self::Told(record, tries) if tries < TRIES => {
+                desktop.configure_sink(Some(&record.ours), now_ns)?;
+                Self::Told(record, tries + 1)
             }
+            other => other,
+        };
+        Ok(match &*self {
+            Self::Told(_, tries) => *tries < TRIES || !desktop.answered(),
+            Self::Made(record) => is_ours(record),
+            Self::None | Self::Asked(_) => true,
+        })
+    }
+
+    /// Ends it. Returns what there is to be undone.
+    pub fn end(&mut self) -> Option<DefaultSink> {
+        match std::mem::take(self) {
+            Self::None => None,
+            Self::Asked(record) | Self::Told(record, _) | Self::Made(record) => Some(record),
         }
     }
 }
 
-/// What dead planes have left changed, until it is put back.
+/// What dead planes, or this one, have left changed, until it is put back.
 #[derive(Debug, Default)]
 pub struct Undoing {
-    waiting: Vec<DefaultSink>,
-    /// Dealt with, once the desktop has answered.
-    done: Vec<DefaultSink>,
+    records: Vec<DefaultSink>,
 }
 
 impl Undoing {
     pub fn new(records: Vec<DefaultSink>) -> Self {
-        Self { waiting: records, done: Vec::new() }
+        Self { records }
+    }
+
+    pub fn extend(&mut self, record: Option<DefaultSink>) {
+        self.records.extend(record);
     }
 
     pub fn is_over(&self) -> bool {
-        self.waiting.is_empty() && self.done.is_empty()
+        self.records.is_empty()
     }
 
     /// For a settled desktop: the records that can be forgotten now. Without a session manager it waits for one: the
     /// default is written on that one's disk, where nobody else reaches it.
-    pub fn turn(&mut self, desktop: &Desktop) -> Result<Vec<DefaultSink>, Gone> {
-        if !self.waiting.is_empty() && desktop.managed() {
-            put_back(desktop, &self.waiting)?;
-            self.done = std::mem::take(&mut self.waiting);
+    pub fn turn(&mut self, desktop: &Desktop, now_ns: u64) -> Result<Vec<DefaultSink>, Gone> {
+        if !desktop.managed() || !desktop.answered() {
+            return Ok(Vec::new());
         }
-        Ok(if desktop.answered() { std::mem::take(&mut self.done) } else { Vec::new() })
-    }
-}
-
-/// Undoes changes if the default is still what one of them made it. It is done when the desktop has answered.
-fn put_back(desktop: &Desktop, records: &[DefaultSink]) -> Result<(), Gone> {
-    match restored(desktop.configured_sink().as_deref(), records) {
-        Some(previous) => desktop.configure_sink(previous),
-        None => desktop.barrier(),
+        let configured = desktop.configured_sink();
+        Ok(match restored(configured.as_deref(), &self.records) {
+            Some(previous) => {
+                desktop.configure_sink(previous, now_ns)?;
+                Vec::new()
+            }
+            None => std::mem::take(&mut self.records),
+        })
     }
 }
 

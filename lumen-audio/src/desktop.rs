@@ -20,6 +20,8 @@ const CURRENT: &str = "default.audio.sink";
 const JSON: &str = "Spa:String:JSON";
 /// What session managers make so that programs find a sink where there is none.
 const DUMMY: &str = "auto_null";
+/// How long the session manager may take to say what it was told.
+const ANSWER_NS: u64 = 300_000_000;
 /// Most sinks that are remembered; more than any machine has.
 const MAX_SINKS: usize = 256;
 
@@ -48,9 +50,9 @@ struct View {
     /// Its global id.
     metadata: Option<u32>,
     configured: Option<String>,
-    /// We have changed that, and the session manager has not said so yet. It is a client as we are: the daemon's word
-    /// that it has passed our wish on is not its answer.
-    unanswered: bool,
+    /// We have changed that, at this time, and the session manager has not said so yet. It is a client as we are: the
+    /// daemon's word that it has passed our wish on is not its answer.
+    unanswered: Option<u64>,
     current: Option<String>,
 }
 
@@ -65,7 +67,7 @@ pub struct Desktop {
 }
 
 struct Bound {
-    id: u32,
+    global: GlobalObject<PropertiesBox>,
     _listener: MetadataListener,
     proxy: Metadata,
 }
@@ -96,31 +98,40 @@ impl Desktop {
     }
 
     /// Follows up on what the listeners have heard.
-    pub fn turn(&mut self) -> Result<(), Gone> {
+    pub fn turn(&mut self, now_ns: u64) -> Result<(), Gone> {
         if self.view.borrow().gone {
             return Err(Gone);
         }
-        let (found, wanted) = {
+        let (found, wanted, overdue) = {
             let mut view = self.view.borrow_mut();
-            (view.found.take(), view.metadata)
+            let overdue = view.unanswered.is_some_and(|since| now_ns > since + ANSWER_NS);
+            (view.found.take(), view.metadata, overdue)
         };
-        if self.metadata.as_ref().is_some_and(|bound| Some(bound.id) != wanted) {
-            self.metadata = None;
+        let bound = self.metadata.take().filter(|bound| Some(bound.global.id) == wanted);
+        match (found.filter(|global| Some(global.id) == wanted), bound) {
+            (Some(global), _) => self.bind(global),
+            // Answers get lost when sinks come and go in the same moment. Whoever binds anew is told all there is.
+            (None, Some(bound)) if overdue => self.bind(bound.global),
+            (None, bound) => {
+                self.metadata = bound;
+                Ok(())
+            }
         }
-        if let Some(global) = found.filter(|global| Some(global.id) == wanted) {
-            let proxy: Metadata = self.registry.bind(&global).map_err(|_| Gone)?;
-            let view = Rc::clone(&self.view);
-            let listener = proxy
-                .add_listener_local()
-                .property(move |subject, key, _, value| {
-                    view.borrow_mut().property(subject, key, value);
-                    0
-                })
-                .register();
-            self.metadata = Some(Bound { id: global.id, _listener: listener, proxy });
-            self.barrier()?;
-        }
-        Ok(())
+    }
+
+    fn bind(&mut self, global: GlobalObject<PropertiesBox>) -> Result<(), Gone> {
+        self.view.borrow_mut().forget_defaults();
+        let proxy: Metadata = self.registry.bind(&global).map_err(|_| Gone)?;
+        let view = Rc::clone(&self.view);
+        let listener = proxy
+            .add_listener_local()
+            .property(move |subject, key, _, value| {
+                view.borrow_mut().property(subject, key, value);
+                0
+            })
+            .register();
+        self.metadata = Some(Bound { global, _listener: listener, proxy });
+        self.barrier()
     }
 
     /// Asks to be told, by [`settled`](Self::settled), when the daemon has answered all that was asked until now.
@@ -138,7 +149,7 @@ impl Desktop {
 
     /// True if the session manager has done what we asked of it.
     pub fn answered(&self) -> bool {
-        self.settled() && !self.view.borrow().unanswered
+        self.settled() && self.view.borrow().unanswered.is_none()
     }
 
     /// True if there is a session manager that keeps a default.
@@ -173,13 +184,13 @@ impl Desktop {
     }
 
     /// Chooses the default, or none. Does nothing without a session manager.
-    pub fn configure_sink(&self, name: Option<&str>) -> Result<(), Gone> {
+    pub fn configure_sink(&self, name: Option<&str>, now_ns: u64) -> Result<(), Gone> {
         let value = name.map(|name| serde_json::json!({ "name": name }).to_string());
         // What is so already is not told again.
         let news = self.view.borrow().configured.as_deref() != name;
         if let (Some(bound), true) = (&self.metadata, news) {
             bound.proxy.set_property(0, CONFIGURED, value.as_ref().map(|_| JSON), value.as_deref());
-            self.view.borrow_mut().unanswered = true;
+            self.view.borrow_mut().unanswered = Some(now_ns);
         }
         self.barrier()
     }
@@ -213,8 +224,12 @@ impl View {
         self.sinks.remove(&id);
         if self.metadata == Some(id) {
             self.metadata = None;
-            (self.configured, self.current, self.unanswered) = (None, None, false);
+            self.forget_defaults();
         }
+    }
+
+    fn forget_defaults(&mut self) {
+        (self.configured, self.current, self.unanswered) = (None, None, None);
     }
 
     /// A property of the metadata; none at all means that all are gone.
@@ -223,7 +238,7 @@ impl View {
             return;
         }
         match key {
-            Some(CONFIGURED) => (self.configured, self.unanswered) = (value.and_then(name_in), false),
+            Some(CONFIGURED) => (self.configured, self.unanswered) = (value.and_then(name_in), None),
             Some(CURRENT) => self.current = value.and_then(name_in),
             Some(_) => {}
             None => (self.configured, self.current) = (None, None),

@@ -34,8 +34,6 @@ pub struct Session {
     desktop: Desktop,
     undoing: Undoing,
     default: Override,
-    /// Sinks whose records can be forgotten once the desktop has answered.
-    ended: Vec<String>,
     /// Somebody else has changed the default since: we do not argue.
     yielded: bool,
     slots: Shared,
@@ -63,7 +61,6 @@ impl Session {
             desktop,
             undoing: Undoing::new(wiring.undo),
             default: Override::None,
-            ended: Vec::new(),
             yielded: false,
             slots: Arc::new(Mutex::new(Slots::new(wiring.layout.channels(), now_ns))),
             track,
@@ -91,7 +88,7 @@ impl Session {
             let stats = self.track.stats(&self.slots, now_ns);
             link.send(FromAudio::Stats { generation: self.generation, stats })?;
         }
-        self.desktop.turn()?;
+        self.desktop.turn(now_ns)?;
         if self.desktop.settled() {
             self.follow(link, now_ns)?;
         }
@@ -99,32 +96,30 @@ impl Session {
     }
 
     /// lumend has the record.
-    pub fn recorded(&mut self) -> Result<(), Trouble> {
-        Ok(self.default.go_ahead(&self.desktop)?)
+    pub fn recorded(&mut self, now_ns: u64) -> Result<(), Trouble> {
+        Ok(self.default.go_ahead(&self.desktop, now_ns)?)
     }
 
     /// Begins to put the default back if it is ours.
-    pub fn leave(&mut self) -> Result<(), Trouble> {
+    pub fn leave(&mut self) {
         self.yielded = true;
-        self.put_back()
+        self.undoing.extend(self.default.end());
     }
 
     /// True once nothing is left changed, and said so.
-    pub fn has_left(&mut self, link: &Link) -> Result<bool, Trouble> {
-        self.desktop.turn()?;
-        self.forget(link)?;
-        Ok(self.ended.is_empty())
+    pub fn has_left(&mut self, link: &Link, now_ns: u64) -> Result<bool, Trouble> {
+        self.desktop.turn(now_ns)?;
+        self.forget(link, now_ns)?;
+        Ok(self.undoing.is_over())
     }
 
     /// Tells lumend which records it can forget.
-    fn forget(&mut self, link: &Link) -> Result<(), Trouble> {
-        if self.desktop.answered() {
-            for ours in self.ended.drain(..) {
-                match link.send(FromAudio::Undone(ours)) {
-                    // Nobody is there any more to hear it; the exit status says it too.
-                    Ok(()) | Err(LinkError::Closed) => {}
-                    Err(error) => return Err(error.into()),
-                }
+    fn forget(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
+        for record in self.undoing.turn(&self.desktop, now_ns)? {
+            match link.send(FromAudio::Undone(record.ours)) {
+                // Nobody is there any more to hear it; the exit status says it too.
+                Ok(()) | Err(LinkError::Closed) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -132,10 +127,7 @@ impl Session {
 
     /// Brings the stream in line with what there is to capture.
     fn follow(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
-        for record in self.undoing.turn(&self.desktop)? {
-            self.ended.push(record.ours);
-        }
-        self.forget(link)?;
+        self.forget(link, now_ns)?;
         if !self.desktop.settled() {
             return Ok(());
         }
@@ -146,7 +138,7 @@ impl Session {
         }
         if let Some(kind) = self.wanted(now_ns) {
             if self.capture.as_ref().is_some_and(|capture| *capture.kind() != kind) {
-                self.put_back()?;
+                self.undoing.extend(self.default.end());
                 self.capture = None;
             }
             if self.capture.is_none() && now_ns >= self.retry_ns {
@@ -156,7 +148,7 @@ impl Session {
                 self.capture = Some(capture);
             }
         }
-        self.claim(link)?;
+        self.claim(link, now_ns)?;
         self.tell(link, now_ns)
     }
 
@@ -183,29 +175,19 @@ impl Session {
     }
 
     /// Makes our own sink the default, by way of lumend's disk, and notices when it is no longer.
-    fn claim(&mut self, link: &Link) -> Result<(), Trouble> {
+    fn claim(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
         let Some(Kind::Own(ours)) = self.capture.as_ref().map(Capture::kind) else { return Ok(()) };
         if !self.desktop.managed() || !self.undoing.is_over() {
             return Ok(());
         }
-        match &self.default {
-            Override::None if !self.yielded && self.desktop.has_sink(|name| name == ours) => {
+        if self.default == Override::None {
+            if !self.yielded && self.desktop.has_sink(|name| name == ours) {
                 let record = self.default.ask(&self.desktop, &ours.clone());
                 link.send(FromAudio::Record(record))?;
             }
-            Override::Made(record)
-                if self.desktop.answered() && self.desktop.configured_sink().as_ref() != Some(&record.ours) =>
-            {
-                self.yielded = true;
-                self.put_back()?;
-            }
-            _ => {}
+        } else if self.desktop.answered() && !self.default.check(&self.desktop, now_ns)? {
+            self.leave();
         }
-        Ok(())
-    }
-
-    fn put_back(&mut self) -> Result<(), Trouble> {
-        self.ended.extend(self.default.end(&self.desktop)?.map(|record| record.ours));
         Ok(())
     }
 
@@ -215,7 +197,7 @@ impl Session {
         }
         let negotiated = self.capture.as_ref().is_some_and(|capture| capture.progress() == Progress::Negotiated);
         let sink = match (self.capture.as_ref().map(Capture::kind), &self.default) {
-            (Some(Kind::Own(_)), Override::Made(_)) if self.desktop.answered() => Some(DESCRIPTION.to_owned()),
+            (Some(Kind::Own(_)), Override::Made(_)) => Some(DESCRIPTION.to_owned()),
             (Some(Kind::Monitor), _) if negotiated => self.desktop.current_sink(),
             _ => None,
         };

