@@ -8,6 +8,8 @@ use super::{TOLERANCE, place};
 const POSITION_MAX: f64 = 65_535.0;
 /// Units of a motion on the wire to a pixel.
 const MOTION_UNITS: f64 = 256.0;
+/// Wayland's units of a coordinate to a pixel.
+const FIXED: f64 = 256.0;
 /// Wayland's units of scrolling for one unit of the wire's: 15 for a notch of 120.
 const SCROLL: f64 = 15.0 / 120.0;
 /// BTN_LEFT of linux/input-event-codes.h, which an emulating finger presses.
@@ -119,10 +121,11 @@ impl Desk {
     /// In pixels; none if the pointer is there.
     fn move_to(&mut self, x: f64, y: f64) -> Option<Atom> {
         let (x, y) = (x.clamp(0.0, self.screen.0 - 1.0), y.clamp(0.0, self.screen.1 - 1.0));
-        let moved = Atom::Place(x, y);
-        let same = self.pointer.is_some_and(|(old_x, old_y)| moved.is(&Atom::Place(old_x, old_y)));
+        // A compositor tells a window of a motion if Wayland's fixed-point numbers change by it.
+        let fixed = |(x, y): (f64, f64)| ((x * FIXED).round(), (y * FIXED).round());
+        let same = self.pointer.is_some_and(|old| fixed(old) == fixed((x, y)));
         self.pointer = Some((x, y));
-        (!same).then_some(moved)
+        (!same).then_some(Atom::Place(x, y))
     }
 
     fn touch(&mut self, event: &Value) -> Vec<Atom> {
