@@ -83,9 +83,9 @@ fn what_comes_twice_or_never_is_told() {
 #[test]
 fn a_motion_to_where_the_pointer_is_cannot_be_seen() {
     let there =
-        window(&[(1, json!({"event": "enter", "x": 639.9922, "y": 359.9961})), (12, motion_seen(650.0, 360.0))]);
+        window(&[(1, json!({"event": "enter", "x": 320.003_906, "y": 180.003_906})), (12, motion_seen(330.0, 180.0))]);
     let sent = sent(&[
-        (10, json!({"kind": "position", "x": 32767, "y": 32767})),
+        (10, json!({"kind": "position", "x": 16384, "y": 16384})),
         (11, json!({"kind": "motion", "dx": 2560, "dy": 0})),
     ]);
     let echo = Echo::of(&sent, &there, SCREEN, true);
