@@ -3,6 +3,7 @@
 #[path = "flood/lies.rs"]
 mod lies;
 
+use std::path::Path;
 use std::time::Duration;
 
 use e2e::attacker::Attacker;
@@ -15,13 +16,14 @@ use lumen_core::input::datagram::Datagram;
 use lumen_core::input::{Button, MAX_CONTACTS, MAX_HELD, PadIndex, PadState, Text, TouchPhase};
 use serde_json::Value;
 use xtask::host::{Desktop, Host};
-use xtask::process::private_bytes;
+use xtask::process::{private_bytes, wait_until};
 use xtask::stage::Stage;
 use xtask::sway::Sway;
 
 /// linux/input-event-codes.h
 const KEY_B: u16 = 48;
 const KEY_F1: u16 = 59;
+const KEY_F2: u16 = 60;
 
 /// How long the flood lasts.
 const LENGTH: Duration = Duration::from_secs(5);
@@ -72,12 +74,22 @@ fn count(status: &Value, session: u32, name: &str) -> u64 {
     input(status, session)[name].as_u64().unwrap_or(0)
 }
 
+/// Presses a key until the window at the end of the stream sees it.
+fn wait_focus(stream: &mut Stream<'_>, log: &Path) {
+    let mut look = || {
+        stream.take(&[key(KEY_F2, true), key(KEY_F2, false)]);
+        seen(log).is_ok_and(|events| is_pressed(KEY_F2)(&events)).then_some(())
+    };
+    wait_until(Duration::from_secs(20), &mut look).expect("the window gets the keyboard's focus");
+}
+
+/// The keys that went down and up, but for those of [`wait_focus`].
 fn keys(events: &[Seen]) -> Vec<(u64, bool)> {
-    events.iter().filter_map(Seen::key).collect()
+    events.iter().filter_map(Seen::key).filter(|&(code, _)| code != u64::from(KEY_F2)).collect()
 }
 
 fn is_pressed(code: u16) -> impl Fn(&[Seen]) -> bool {
-    move |events| keys(events).contains(&(code.into(), true))
+    move |events| events.iter().any(|event| event.key() == Some((code.into(), true)))
 }
 
 #[test]
@@ -89,7 +101,7 @@ fn lies_in_every_field_are_counted_and_what_is_true_still_arrives_once() {
     let attacker = Attacker::connect(&stage, &host, "attacker").unwrap();
     let mut stream = Stream { attacker: &attacker, next: 0 };
     stream.take(&[held([], 0, 0)]);
-    wait_seen(&log, Duration::from_secs(20), |_| true).unwrap();
+    wait_focus(&mut stream, &log);
     let before = pids(&host).unwrap();
 
     let lies = malformed(stream.next, attacker.most_bytes());
@@ -213,7 +225,7 @@ fn a_flood_of_one_client_harms_neither_the_host_nor_the_video_of_another() {
     stream.take(&[held([], 0, 0)]);
     let log = stage.out("window.log");
     show(&stage, &sway, &output(&host, 1), &format!("{} {}", stage.program("listener").display(), log.display()));
-    wait_seen(&log, Duration::from_secs(10), |_| true).unwrap();
+    wait_focus(&mut stream, &log);
     wait_for_frames(&host, 120).unwrap();
 
     let quiet = watched_frames(&host, 200);
