@@ -33,6 +33,14 @@ struct Effort {
     seconds: u32,
 }
 
+/// Where figures go beside the table on the screen.
+#[derive(Clone, Copy, Default)]
+pub struct Files<'a> {
+    pub json: Option<&'a Path>,
+    /// The tables of docs/benchmarks.md.
+    pub markdown: Option<&'a Path>,
+}
+
 /// A part of the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -50,9 +58,9 @@ pub enum Part {
     Audio,
 }
 
-/// Measures everything, or the parts named; prints the table, writes the JSON. A missed target is reported, not an
+/// Measures everything, or the parts named; prints the table, writes the files. A missed target is reported, not an
 /// error.
-pub fn run(json: Option<&Path>, runs: usize, seconds: u32, only: &[Part]) -> Result<()> {
+pub fn run(files: Files<'_>, runs: usize, seconds: u32, only: &[Part]) -> Result<()> {
     deps::ensure()?;
     let effort = Effort { runs: runs.max(1), seconds: seconds.max(SHORTEST) };
     let wanted = |part| only.is_empty() || only.contains(&part);
@@ -93,8 +101,14 @@ pub fn run(json: Option<&Path>, runs: usize, seconds: u32, only: &[Part]) -> Res
     let steal = (steal_after - steal_before) as f64 / (all_after - all_before).max(1) as f64;
     figures.note("machine", "steal", steal * 100.0, "%");
     figures.print();
-    if let Some(file) = json {
-        fs::write(file, figures.to_json()?).with_context(|| file.display().to_string())?;
+    write(files.json, figures.to_json()?)?;
+    write(files.markdown, figures.to_markdown())
+}
+
+/// Writes one of the files asked for.
+fn write(file: Option<&Path>, text: String) -> Result<()> {
+    if let Some(file) = file {
+        fs::write(file, text).with_context(|| file.display().to_string())?;
         println!("wrote {}", file.display());
     }
     Ok(())

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bench::Files;
 use clap::{Parser, Subcommand, ValueEnum};
 use xtask::deps;
 use xtask::host::Desktop;
@@ -50,6 +51,9 @@ enum Task {
         /// Write the figures as JSON
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Write the tables of docs/benchmarks.md
+        #[arg(long)]
+        markdown: Option<PathBuf>,
         /// Runs of each case, of which the median counts
         #[arg(long, default_value_t = 3)]
         runs: usize,
@@ -98,11 +102,13 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { desktop, seconds, json } => demo::run(desktop.into(), seconds, json.as_deref()),
         Task::Test => suite::test(),
         Task::TestVm => vm::test(),
-        Task::Bench { soak: true, json, seconds, .. } => {
-            bench::soak::run(json.as_deref(), seconds.unwrap_or(bench::soak::SECONDS))
+        Task::Bench { soak: true, json, markdown, seconds, .. } => {
+            let files = Files { json: json.as_deref(), markdown: markdown.as_deref() };
+            bench::soak::run(files, seconds.unwrap_or(bench::soak::SECONDS))
         }
-        Task::Bench { json, runs, seconds, only, .. } => {
-            bench::run(json.as_deref(), runs, seconds.unwrap_or(bench::SECONDS), &only)
+        Task::Bench { json, markdown, runs, seconds, only, .. } => {
+            let files = Files { json: json.as_deref(), markdown: markdown.as_deref() };
+            bench::run(files, runs, seconds.unwrap_or(bench::SECONDS), &only)
         }
         Task::Nightly => suite::nightly(),
     }

@@ -31,7 +31,7 @@ pub fn nightly() -> Result<()> {
     step("long property tests", || {
         run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", "20000"))
     })?;
-    step("benchmarks", || crate::bench::run(None, 3, crate::bench::SECONDS, &[]))
+    step("benchmarks", || crate::bench::run(crate::bench::Files::default(), 3, crate::bench::SECONDS, &[]))
 }
 
 /// Mailbox and ring under every interleaving that loom can reach.

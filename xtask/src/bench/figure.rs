@@ -1,5 +1,7 @@
 //! Measured values beside the numbers they are held against.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -44,6 +46,20 @@ impl Figures {
         table::print(&["case", "metric", "value", "unit", "target", ""], &rows);
     }
 
+    /// The tables of docs/benchmarks.md, one a case.
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        let mut case = "";
+        for figure in &self.0 {
+            if figure.case != case {
+                case = &figure.case;
+                let _ = write!(text, "\n### {case}\n\n| figure | measured | target | |\n|---|---:|---:|---|\n");
+            }
+            let _ = writeln!(text, "{}", figure.line());
+        }
+        text
+    }
+
     /// A flat list, one entry a figure.
     pub fn to_json(&self) -> Result<String> {
         let list: Vec<Value> = self.0.iter().map(Figure::to_json).collect();
@@ -83,6 +99,16 @@ impl Figure {
             target,
             verdict.to_string(),
         ]
+    }
+
+    fn line(&self) -> String {
+        let target = match self.target {
+            Target::AtMost(limit) => format!("≤ {limit}"),
+            Target::AtLeast(limit) => format!("≥ {limit}"),
+            Target::None => String::new(),
+        };
+        let verdict = self.ok().map_or("", |ok| if ok { "met" } else { "**missed**" });
+        format!("| {} | {:.2} {} | {target} | {verdict} |", self.metric, self.value, self.unit)
     }
 
     fn to_json(&self) -> Value {

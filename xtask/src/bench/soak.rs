@@ -5,7 +5,7 @@ mod plot;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,7 @@ use xtask::process::{fds, private_bytes, threads, wait_until};
 use xtask::sound::{Sound, Speakers};
 use xtask::stage::Stage;
 
+use super::{Files, write};
 use crate::demo::in_mid_stream;
 use growth::{FLAT_BYTES, Growth};
 
@@ -38,8 +39,8 @@ pub struct Sample {
     pub threads: usize,
 }
 
-/// Runs it, prints the table, draws the picture and writes the JSON. A process that grew is reported, not an error.
-pub fn run(json: Option<&Path>, seconds: u32) -> Result<()> {
+/// Runs it, prints the table, draws the picture and writes the files. A process that grew is reported, not an error.
+pub fn run(files: Files<'_>, seconds: u32) -> Result<()> {
     deps::ensure()?;
     let seconds = seconds.max(SHORTEST);
     let stage = Stage::new(&build(Profile::Release, Encoder::OpenH264)?)?;
@@ -55,19 +56,16 @@ pub fn run(json: Option<&Path>, seconds: u32) -> Result<()> {
     growth::print(&growths, &report);
     let picture = draw(&samples)?;
     println!("wrote {}", picture.display());
-    if let Some(file) = json {
-        let whole = json!({
-            "seconds": seconds,
-            "flat": growths.iter().all(Growth::is_flat),
-            "bounds": { "private_bytes": FLAT_BYTES, "fds": 0, "threads": 0 },
-            "processes": growths.iter().map(Growth::json).collect::<Vec<_>>(),
-            "samples": samples.iter().map(Sample::json).collect::<Vec<_>>(),
-            "client": report,
-        });
-        fs::write(file, serde_json::to_string_pretty(&whole)?).with_context(|| file.display().to_string())?;
-        println!("wrote {}", file.display());
-    }
-    Ok(())
+    let whole = json!({
+        "seconds": seconds,
+        "flat": growths.iter().all(Growth::is_flat),
+        "bounds": { "private_bytes": FLAT_BYTES, "fds": 0, "threads": 0 },
+        "processes": growths.iter().map(Growth::json).collect::<Vec<_>>(),
+        "samples": samples.iter().map(Sample::json).collect::<Vec<_>>(),
+        "client": report,
+    });
+    write(files.json, serde_json::to_string_pretty(&whole)?)?;
+    write(files.markdown, growth::markdown(&growths))
 }
 
 /// The session: what was sampled in it, and the client's report.

@@ -83,12 +83,21 @@ impl Growth {
     }
 }
 
+const HEADER: [&str; 8] = ["process", "MiB first", "MiB last", "KiB more", "fds", "threads", "replaced", ""];
+
+/// The table of docs/benchmarks.md.
+pub fn markdown(growths: &[Growth]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(&HEADER.map(str::to_owned)) + "|---|" + &"---:|".repeat(HEADER.len() - 2) + "---|\n";
+    text.extend(growths.iter().map(|growth| line(&growth.row())));
+    text
+}
+
 /// The table, and below it what the client counted.
 pub fn print(growths: &[Growth], report: &Value) {
     println!();
     let rows: Vec<Vec<String>> = growths.iter().map(Growth::row).collect();
-    let header = ["process", "MiB first", "MiB last", "KiB more", "fds", "threads", "replaced", ""];
-    table::print(&header, &rows);
+    table::print(&HEADER, &rows);
     println!();
     let (frames, audio, input) = (&report["frames"], &report["audio"], &report["input"]);
     println!("picture  {} decoded, {} lost, {} errors", frames["decoded"], frames["lost"], frames["decode_errors"]);
