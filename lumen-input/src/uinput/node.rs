@@ -212,19 +212,24 @@ impl Node {
         nix::unistd::write(&self.0, buffer).map(drop)
     }
 
-    /// What the device was told by its readers; appends nothing if that is nothing. Never blocks, whatever the flags
-    /// of the descriptor, which is lumend's too: the read comes only after poll has seen something to read.
+    /// What the device was told by its readers, a queue of the kernel's at most: readers may write faster than anyone
+    /// can listen, and what is left is there when the descriptor is waited for next. Appends nothing if there is
+    /// nothing.
+    ///
+    /// Never blocks: the descriptor is non-blocking. That poll has seen something to read is no promise, as a queue that
+    /// runs over is an empty one to the kernel.
     pub fn read(&self, out: &mut Vec<Event>) -> Result<(), Errno> {
-        loop {
-            let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            poll(&mut waiting, PollTimeout::ZERO)?;
-            if !waiting[0].revents().is_some_and(|ready| ready.contains(PollFlags::POLLIN)) {
-                return Ok(());
-            }
+        let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO)?;
+        if waiting[0].revents().is_some_and(|ready| ready.contains(PollFlags::POLLIN)) {
             let mut bytes = [0; QUEUE * EVENT_BYTES];
-            let len = nix::unistd::read(&self.0, &mut bytes)?;
+            let len = match nix::unistd::read(&self.0, &mut bytes) {
+                Err(Errno::EAGAIN | Errno::EINTR) => 0,
+                read => read?,
+            };
             out.extend(bytes[..len].as_chunks::<EVENT_BYTES>().0.iter().map(parse));
         }
+        Ok(())
     }
 }
 
@@ -272,5 +277,18 @@ mod tests {
         let mut back = Vec::new();
         Node::new(reader).read(&mut back).unwrap();
         assert_eq!(back, events);
+    }
+
+    #[test]
+    fn who_tells_more_than_can_be_heard_at_once_is_heard_in_turns() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let event = Event { kind: 0x15, code: 0, value: 1 };
+        Node::new(writer).write(&[event; QUEUE + 3], &mut Vec::new()).unwrap();
+        let reader = Node::new(reader);
+        for expected in [QUEUE, 3] {
+            let mut heard = Vec::new();
+            reader.read(&mut heard).unwrap();
+            assert_eq!(heard.len(), expected);
+        }
     }
 }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::fd::RawFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use evdev::{FFEffectCode, FFEffectKind, FFEnvelope, FFWaveform};
+use evdev::{EventType, FFEffectCode, FFEffectKind, FFEnvelope, FFWaveform, InputEvent};
 use lumen_core::Permissions;
-use lumen_core::input::Rumble;
+use lumen_core::input::{PadState, Rumble};
 
 use crate::reader::{Reader, effect, rumble};
 use crate::rig::{Rig, index, next_rumble};
@@ -110,6 +112,33 @@ fn close_all(node: &Path) {
         let fd: RawFd = fd.file_name().unwrap().to_str().unwrap().parse().unwrap();
         nix::unistd::close(fd).unwrap();
     }
+}
+
+/// A game starts and stops an effect as fast as the kernel lets it.
+#[test]
+#[ignore = "needs a kernel of its own: cargo xtask test-vm"]
+fn a_game_that_plays_without_pause_keeps_nobody_from_the_pad() {
+    let (mut rig, mut reader) = rig(35);
+    let effect = reader.device.upload_ff_effect(rumble(7, 8, 0)).unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let game = scope.spawn(|| {
+            let events = [1, 0].map(|count| InputEvent::new(EventType::FORCEFEEDBACK.0, effect.id(), count));
+            let burst = events.repeat(32);
+            while !over.load(Ordering::Relaxed) {
+                reader.device.send_events(&burst).unwrap();
+            }
+        });
+        for count in 1..=3 {
+            let before = rig.stats.events;
+            rig.state(2, PadState { left_trigger: count, ..PadState::default() });
+            rig.wait("the pad moves", |rig| (rig.stats.events > before).then_some(()));
+        }
+        over.store(true, Ordering::Relaxed);
+        game.join().unwrap();
+    });
+    drop(effect);
+    rig.rumble_is(told(0, 0));
 }
 
 #[test]
