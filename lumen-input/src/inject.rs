@@ -38,9 +38,11 @@ pub trait Inject {
     /// Ends a batch: everything injected so far is on its way when this returns, or as soon as its receiver takes it.
     fn flush(&mut self, now_ns: u64);
 
-    /// Ends everything: waits, but not for long, until what was injected has arrived. To be called last.
-    fn finish(&mut self, now_ns: u64) {
+    /// Ends everything: waits, but not for long, until what was injected has arrived. False if that is not known. To
+    /// be called last.
+    fn finish(&mut self, now_ns: u64) -> bool {
         self.flush(now_ns);
+        true
     }
 
     /// Adds the descriptors to wait on for reading.

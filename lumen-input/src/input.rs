@@ -21,6 +21,9 @@ use crate::inject::InjectError;
 use crate::wired::{Wired, WiredError};
 use crate::wlr::Pages;
 
+/// Characters of a reason that lumend is told.
+const REASON: usize = 500;
+
 /// Seals the plane and runs it until its link closes.
 ///
 /// # Errors
@@ -155,15 +158,17 @@ impl Plane {
         Ok(())
     }
 
-    /// The backend is no use any more.
+    /// The backend is no use any more. Its other end may be there all the same: a seat outlives its output.
     fn give_up(&mut self, reason: String) -> Result<(), PlaneError> {
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Wired(wired) => self.failed(wired.generation(), reason),
-            Phase::Fresh(_) | Phase::Over => Ok(()),
-        }
+        let Phase::Wired(wired) = &self.phase else { return Ok(()) };
+        let generation = wired.generation();
+        self.let_go();
+        self.failed(generation, reason)
     }
 
+    /// The compositor has a say in the reason, and a link carries no message larger than 4 KiB.
     fn failed(&self, generation: Generation, reason: String) -> Result<(), PlaneError> {
+        let reason = reason.chars().take(REASON).collect();
         Ok(self.link.send(FromInput::Failed { generation, reason })?)
     }
 

@@ -25,6 +25,9 @@ use crate::wlr::{Pages, Place, Wlr};
 const STATS_INTERVAL_NS: u64 = 1_000_000_000;
 /// Events injected before they are flushed, should more be waiting.
 const BATCH: usize = 32;
+/// Events injected in one turn, about what the ring holds: net may put in more as fast as they are taken out, and the
+/// link is to be heard in between.
+const PER_TURN: usize = 640;
 
 /// Why a generation ends.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub struct Wired {
     steps: Vec<InputEvent>,
     /// When the events of the batch under way came to net.
     arrivals: Vec<u64>,
+    /// The last turn has left events in the ring that can be injected at once.
+    more: bool,
 }
 
 /// Where events become real.
@@ -135,6 +140,7 @@ impl Wired {
             wait: WindowedHistogram::default(),
             steps: Vec::with_capacity(64),
             arrivals: Vec::with_capacity(BATCH),
+            more: false,
         })
     }
 
@@ -152,7 +158,8 @@ impl Wired {
 
     /// When to take a turn although nothing became readable.
     pub fn deadline(&self) -> Option<u64> {
-        self.backends.all().filter_map(Inject::deadline).chain([self.stats_at]).min()
+        let at_once = self.more.then_some(0);
+        self.backends.all().filter_map(Inject::deadline).chain([self.stats_at]).chain(at_once).min()
     }
 
     pub fn permit(&mut self, permissions: Permissions, now_ns: u64) {
@@ -174,15 +181,25 @@ impl Wired {
         }
     }
 
-    /// Lifts everything, and waits until that has arrived.
+    /// Lifts everything, and waits until that has arrived. What cannot be known to have is left to an heir to lift.
     pub fn let_go(mut self, now_ns: u64) {
-        self.route.let_go(&mut self.steps);
-        self.inject(now_ns);
+        let mut steps = std::mem::take(&mut self.steps);
+        self.route.let_go(&mut steps);
+        for step in &steps {
+            self.backends.of(step).map(|to| to.inject(step, now_ns));
+        }
+        if let Some(kernel) = &mut self.backends.kernel {
+            kernel.rest();
+        }
+        let mut arrived = true;
         // There is nobody left to tell of an error.
         let _ = self.backends.each(|backend| {
-            backend.finish(now_ns);
+            arrived &= backend.finish(now_ns);
             Ok(())
         });
+        if arrived {
+            steps.iter().for_each(|step| self.held.after(step));
+        }
         if let Some(kernel) = &mut self.backends.kernel {
             kernel.hush();
             kernel.rumbles().for_each(|rumble| self.haptics.send(rumble, now_ns));
@@ -199,6 +216,7 @@ impl Wired {
             self.events.data().drain();
         }
         self.backends.each(|backend| backend.dispatch(now))?;
+        self.more = false;
         if self.ready() {
             if !self.told {
                 self.told = true;
@@ -227,7 +245,11 @@ impl Wired {
     /// Injects what the ring holds, as long as the backends take it.
     fn pump(&mut self) -> Result<(), WiredError> {
         let mut bytes = Vec::with_capacity(MAX_EVENT);
-        while self.ready() {
+        for injected in 0.. {
+            self.more = injected == PER_TURN;
+            if self.more || !self.ready() {
+                break;
+            }
             let Some(chunk) = self.events.peek().map_err(PlaneError::peer)? else { break };
             let header = *chunk.header();
             bytes.clear();

@@ -282,18 +282,20 @@ impl Inject for Wlr {
     }
 
     /// A compositor that sees a connection hang up does not read what was last said on it.
-    fn finish(&mut self, now_ns: u64) {
+    fn finish(&mut self, now_ns: u64) -> bool {
         let (last, until) = (self.sync(), now_ns + FINISH_NS);
         loop {
             let now = clock::now_ns();
             self.flush(now);
-            if self.read().is_err() || self.state.answered >= last || now >= until {
-                return;
+            let alive = self.read().is_ok();
+            let arrived = self.state.answered >= last;
+            if !alive || arrived || now >= until {
+                return arrived;
             }
             let left = TimeSpec::from_duration(Duration::from_nanos((until - now).min(FLUSH_PAUSE_NS)));
             let readable = PollFd::new(self.connection.as_fd(), PollFlags::POLLIN);
             if !matches!(ppoll(&mut [readable], Some(left), None), Ok(_) | Err(Errno::EINTR)) {
-                return;
+                return false;
             }
         }
     }

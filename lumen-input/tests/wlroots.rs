@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::os::fd::AsFd;
+
 use ipc::plane::EXIT_REOPEN;
 use ipc::{FromInput, Generation, HandsBackend, InputBackends, PadsBackend, ToInput, TouchBackend};
 use lumen_core::input::{Axis, Button, TouchPhase};
 use lumen_core::{InputEvent, Permissions};
+use lumen_input::state::HeldState;
+use nix::sys::signal::Signal;
 use support::log::Seen;
 use support::sway::Sway;
 use support::{Plane, button, hands, held, key, position, scroll, state, tap, text};
@@ -353,6 +357,32 @@ fn retired_hands_let_go_and_do_nothing_more() {
     plane.ping();
     assert!(window.rest().is_empty());
     assert!(plane.stop().success());
+}
+
+/// What was said last may never have been read: it is known to the heir.
+#[test]
+fn what_could_not_be_lifted_is_left_to_the_heir() {
+    let sway = Sway::start("stuck", 1);
+    let mut window = sway.window("HEADLESS-1");
+    // Another pair of hands on the same seat, so that the seat never loses its pointer.
+    let other = Plane::start();
+    let _other = other.wired(hands(&sway, "", "HEADLESS-1", None), &state());
+    let (plane, state) = (Plane::start(), state());
+    let (mut net, _) = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state);
+    window.wait_for("seat0", "keyboard_enter");
+    net.send_all([position(500, 500), button(Button::Left, true)]);
+    window.until("down 272");
+    sway.signal(Signal::SIGSTOP);
+    assert!(plane.stop().success());
+    let held = || HeldState::attach(state.as_fd()).unwrap().lift();
+    assert_eq!(held(), [button(Button::Left, false)]);
+    sway.signal(Signal::SIGCONT);
+    let plane = Plane::start();
+    let (mut net, _) = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state);
+    net.send_all(tap(A));
+    assert!(window.words("key 30 up").contains(&"up 272".to_owned()));
+    assert_eq!(held(), []);
+    assert!(plane.stop().success() && other.stop().success());
 }
 
 #[test]

@@ -60,6 +60,10 @@ impl Pointer {
 
     /// In 1/120 notch. Every amount scrolls at once; the notches that programs count come when they are complete.
     pub fn scroll(&mut self, time_ms: u32, axis: Axis, amount: i32) {
+        // To Wayland that would be the end of a finger's scrolling.
+        if amount == 0 {
+            return;
+        }
         // Down is positive for Wayland, and right is.
         let (name, amount, notches) = match axis {
             Axis::Vertical => {

@@ -171,7 +171,8 @@ pub struct Net {
 }
 
 impl Net {
-    fn new() -> (Self, RingFds<OwnedFd>, RingFds<OwnedFd>) {
+    /// Those, and the plane's.
+    pub fn new() -> (Self, RingFds<OwnedFd>, RingFds<OwnedFd>) {
         let ring = |geometry: RingGeometry| {
             let memory = sealed_memfd("ring", Ring::memory_size(&geometry)).unwrap();
             let (data, credit) = (Event::new().unwrap(), Event::new().unwrap());
@@ -199,7 +200,7 @@ impl Net {
             ..ChunkHeader::default()
         };
         self.events.reserve().unwrap().commit(header, payload).unwrap();
-        self.sent += 1;
+        self.sent = self.sent.wrapping_add(1);
     }
 
     pub fn send(&mut self, event: InputEvent) {

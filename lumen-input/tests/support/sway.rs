@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::wayland::scene::{self, Pace};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use wayland_client::Connection;
 
 use super::PATIENCE;
@@ -108,6 +110,11 @@ impl Sway {
     /// Gives sway a command that must succeed.
     pub fn command(&self, command: &str) {
         assert!(self.message(&["--", command]).is_some(), "sway refuses: {command}");
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     pub fn kill(&mut self) {

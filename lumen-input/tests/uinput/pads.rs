@@ -166,6 +166,18 @@ fn without_permission_there_is_no_pad_and_a_pad_that_loses_it_rests() {
 
 #[test]
 #[ignore = "needs a kernel of its own: cargo xtask test-vm"]
+fn a_pad_whose_hands_are_retired_rests() {
+    let mut rig = Rig::start(15, false, Permissions::ALL);
+    let mut reader = Reader::open(&rig.plug(0));
+    let state = PadState { buttons: PadButtons::new(PadButtons::B), left_stick: (0, 9), ..PadState::default() };
+    rig.state(0, state);
+    assert_eq!(reader.report(), change(&PadState::default(), &state));
+    rig.retire();
+    assert_eq!(reader.report(), change(&state, &PadState::default()));
+}
+
+#[test]
+#[ignore = "needs a kernel of its own: cargo xtask test-vm"]
 fn without_a_uinput_the_session_goes_on_and_says_so() {
     let mut rig = Rig::start(14, false, Permissions::ALL);
     rig.supply = false;
