@@ -81,6 +81,8 @@ impl<'a> Attendance<'a> {
                     let live = self.stage == Stage::Started;
                     let broken = self.branches.on_woken(woken, self.connection, live);
                     self.report(broken).await;
+                    // A plane may fill its ring as fast as it is emptied, and the wait for one takes no turns by itself.
+                    yield_now().await;
                     None
                 }
                 Turn::Late => Some(self.give_up().await),

@@ -85,6 +85,39 @@ fn a_flood_of_input_is_bounded_and_disturbs_nobody() {
     assert!(host.stop().success());
 }
 
+#[test]
+fn a_plane_that_never_stops_is_one_among_others() {
+    let mut host = Host::program();
+    let flooded = Session::started(&mut host, 1);
+    let other = Session::started(&mut host, 2);
+    let mut sound = host.wire_audio(flooded.id, 1);
+    let mut plane = host.wire_input(other.id, 1);
+    let stop = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut frame = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let (flags, captured_ns) = (ChunkFlags::LAST, now_ns());
+                // Filled up again as fast as a plane can.
+                while let Some(mut room) = sound.reserve() {
+                    let header = ChunkHeader { frame, flags, captured_ns, ..ChunkHeader::default() };
+                    room.commit(header, b"sound").unwrap();
+                    frame += 1;
+                }
+            }
+        });
+        let begun = Instant::now();
+        let mut number = 0;
+        while begun.elapsed() < FLOOD {
+            insist(&other, &mut plane, number, InputEvent::Position { x: number as u16, y: 1 });
+            number += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(number > 10, "{number} rounds in {FLOOD:?}");
+    });
+    assert!(host.stop().success());
+}
+
 /// What the host expects next of a client whose last words may have been lost.
 fn acknowledged(session: &Session) -> u32 {
     // Whatever was acknowledged before this question is not the answer to it.
