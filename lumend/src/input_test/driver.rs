@@ -33,6 +33,9 @@ const WITHIN: u64 = 20_000_000_000;
 /// What the plane tells of its work so long after the last event includes that event.
 const SETTLED: u64 = 300_000_000;
 
+/// Programs take a moment to listen to devices that have just appeared.
+const LISTENING: u64 = 500_000_000;
+
 const GENERATION: Generation = Generation(1);
 const SESSION: SessionId = SessionId(1);
 
@@ -54,8 +57,9 @@ pub struct Driver {
     wiring: Option<InputWiring<OwnedFd>>,
     events: RingProducer,
     haptics: RingConsumer,
-    /// Events that are still to come, from when the plane was wired.
+    /// Events that are still to come.
     steps: VecDeque<Step>,
+    /// What there is, and when the steps begin.
     wired: Option<(InputBackends, u64)>,
     sent: u64,
     last_sent: u64,
@@ -227,7 +231,7 @@ impl Driver {
                 self.plane.send(ToInput::Device { device, fd })
             }
             FromInput::Wired { backends, .. } => {
-                self.wired.get_or_insert((backends, now_ns()));
+                self.wired.get_or_insert((backends, now_ns() + LISTENING));
                 Ok(())
             }
             FromInput::Failed { reason, .. } => {
