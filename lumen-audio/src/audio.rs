@@ -154,12 +154,12 @@ impl Plane {
             (ToAudio::Wire(_) | ToAudio::Undo { .. }, _) => {
                 return Err(PlaneError::failed("lumend has given this plane a second task").into());
             }
-            (ToAudio::Recorded, Work::Session(session)) => session.recorded(now_ns())?,
+            (ToAudio::Recorded { previous }, Work::Session(session)) => session.recorded(previous, now_ns())?,
             (ToAudio::Retire { generation }, Work::Session(session)) if session.generation() == generation => {
                 return Ok(Some(self.farewell()?));
             }
             // Both can cross a `Failed`.
-            (ToAudio::Recorded | ToAudio::Retire { .. }, _) => {}
+            (ToAudio::Recorded { .. } | ToAudio::Retire { .. }, _) => {}
         }
         Ok(None)
     }

@@ -33,17 +33,18 @@ pub enum Override {
 }
 
 impl Override {
-    /// The record to tell lumend before `ours` is made the default.
+    /// The record to tell lumend before `ours` is made the default. If it is that already, a dead plane of this session
+    /// has made it so, and lumend knows what was before.
     pub fn ask(&mut self, desktop: &Desktop, ours: &str) -> DefaultSink {
-        let previous = desktop.configured_sink().filter(|name| name != ours);
-        let record = DefaultSink { ours: ours.to_owned(), previous };
+        let record = DefaultSink { ours: ours.to_owned(), previous: desktop.configured_sink() };
         *self = Self::Asked(record.clone());
         record
     }
 
-    /// lumend has the record: changes the default.
-    pub fn go_ahead(&mut self, desktop: &Desktop, now_ns: u64) -> Result<(), Gone> {
-        if let Self::Asked(record) = std::mem::take(self) {
+    /// lumend has the record, with what was `previous`: changes the default.
+    pub fn go_ahead(&mut self, desktop: &Desktop, previous: Option<String>, now_ns: u64) -> Result<(), Gone> {
+        if let Self::Asked(DefaultSink { ours, .. }) = std::mem::take(self) {
+            let record = DefaultSink { ours, previous };
             desktop.configure_sink(Some(&record.ours), now_ns)?;
             *self = Self::Told(record, 1);
         }

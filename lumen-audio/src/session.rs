@@ -95,9 +95,9 @@ impl Session {
         Ok(())
     }
 
-    /// lumend has the record.
-    pub fn recorded(&mut self, now_ns: u64) -> Result<(), Trouble> {
-        Ok(self.default.go_ahead(&self.desktop, now_ns)?)
+    /// lumend has the record, and says what to put back.
+    pub fn recorded(&mut self, previous: Option<String>, now_ns: u64) -> Result<(), Trouble> {
+        Ok(self.default.go_ahead(&self.desktop, previous, now_ns)?)
     }
 
     /// Begins to put the default back if it is ours.

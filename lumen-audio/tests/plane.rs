@@ -128,7 +128,7 @@ fn the_default_is_changed_only_when_it_is_on_disk_how_to_put_it_back() {
     assert_eq!(record, DefaultSink { ours: "lumen.1".to_owned(), previous: Some("speakers".to_owned()) });
     listener.packets(100);
     assert_eq!(server.configured_sink().as_deref(), Some("speakers"), "changed before it was recorded");
-    plane.link.send(ToAudio::Recorded).unwrap();
+    plane.link.send(ToAudio::Recorded { previous: record.previous }).unwrap();
     assert_eq!(plane.sink(), "Lumen");
     wait(|| server.default_sink().as_deref() == Some("lumen.1"), "the own sink does not become the default");
     let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 440.0]));
@@ -160,6 +160,19 @@ fn a_closed_link_puts_the_default_back_too() {
     server.configure_sink("speakers");
     let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
     plane.grant();
+    plane.sink();
+    assert!(plane.ended().success());
+    assert_eq!(server.configured_sink().as_deref(), Some("speakers"));
+}
+
+#[test]
+fn a_plane_that_finds_its_own_sink_puts_back_what_lumend_knows() {
+    let server = Server::with_speakers("FL,FR");
+    server.configure_sink("lumen.1");
+    let (plane, _listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Own);
+    let FromAudio::Record(record) = plane.answer() else { panic!("no record") };
+    assert_eq!(record, DefaultSink { ours: "lumen.1".to_owned(), previous: Some("lumen.1".to_owned()) });
+    plane.link.send(ToAudio::Recorded { previous: Some("speakers".to_owned()) }).unwrap();
     plane.sink();
     assert!(plane.ended().success());
     assert_eq!(server.configured_sink().as_deref(), Some("speakers"));

@@ -93,8 +93,12 @@ impl Clients {
         self.allowed.keys().copied()
     }
 
-    /// The one client whose fingerprint begins so, in hex of either case.
+    /// The one client whose fingerprint begins so, in hex of either case. An empty beginning names nobody, not even where
+    /// there is only one: it is most likely a script's variable that was not set.
     pub fn find(&self, beginning: &str) -> Result<Fingerprint, FindError> {
+        if beginning.is_empty() {
+            return Err(FindError::None);
+        }
         let beginning = beginning.to_ascii_lowercase();
         let mut found = self.iter().filter(|client| client.to_string().starts_with(&beginning));
         match (found.next(), found.next()) {
@@ -209,7 +213,10 @@ mod tests {
         assert_eq!((again.permissions(one), again.permissions(two)), (hands, Permissions::NONE));
         assert!(!again.contains(stranger));
         assert_eq!((again.find("01"), again.find(&two.to_string())), (Ok(one), Ok(two)));
-        assert_eq!((again.find("0"), again.find("03"), again.find("")), (many, Err(FindError::None), many));
+        assert_eq!(
+            (again.find("0"), again.find("03"), again.find("")),
+            (many, Err(FindError::None), Err(FindError::None))
+        );
         assert_eq!(again.json()["clients"][0]["permissions"], json!(["pointer", "gamepad"]));
         fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\npermissions = [\"feet\"]\n")).unwrap();
         assert!(Clients::load(&state).unwrap_err().to_string().contains("feet"));

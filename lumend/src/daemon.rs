@@ -89,6 +89,8 @@ pub struct Daemon {
     counters: NetCounters,
     /// Of log lines that clients can cause.
     news: Rate,
+    /// What was said last of putting a default sink back: why it cannot be done, or nothing if it is being tried.
+    undo_obstacle: Option<String>,
     /// It has been said that the network plane is failed.
     told_of_failure: bool,
     queue: VecDeque<Event>,
@@ -123,6 +125,7 @@ impl Daemon {
             keeps: BTreeMap::new(),
             counters: NetCounters::default(),
             news: Rate::new(now_ns(), 50, 2),
+            undo_obstacle: None,
             told_of_failure: false,
             queue: VecDeque::from([Event::Begin]),
             finished: false,

@@ -76,7 +76,7 @@ impl Machine {
             allowed: allowed.into_iter().collect(),
             net: Slot::new(PlaneKind::Net),
             janitor: Janitor::new(),
-            ledger: Ledger::new(undo, now),
+            ledger: Ledger::new(undo),
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
@@ -321,6 +321,7 @@ impl Machine {
     /// Starts what is due and moves every session as far as it can go.
     fn settle(&mut self, now: u64) {
         if self.stopping {
+            self.settle_janitor(now);
             if self.processes.is_empty() && !self.finished {
                 self.finished = true;
                 self.out.push(Action::Finish);

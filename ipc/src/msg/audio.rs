@@ -53,7 +53,11 @@ pub enum ToAudio<F> {
         records: Vec<DefaultSink>,
     },
     /// The record of the last `Record` is on disk: go ahead.
-    Recorded,
+    Recorded {
+        /// What to put back at the end: that of the record, unless lumend knows better. A plane that finds its own sink
+        /// as the default does not know what was before.
+        previous: Option<String>,
+    },
     Retire {
         generation: Generation,
     },
@@ -125,7 +129,7 @@ impl<F> ToAudio<F> {
             Self::Ping(number) => ToAudio::Ping(number),
             Self::Wire(wiring) => ToAudio::Wire(wiring.map_fds(map)?),
             Self::Undo { pipewire, records } => ToAudio::Undo { pipewire: map(pipewire)?, records },
-            Self::Recorded => ToAudio::Recorded,
+            Self::Recorded { previous } => ToAudio::Recorded { previous },
             Self::Retire { generation } => ToAudio::Retire { generation },
         })
     }

@@ -132,7 +132,7 @@ impl Plane {
     pub fn grant(&self) -> DefaultSink {
         match self.answer() {
             FromAudio::Record(record) => {
-                self.link.send(ToAudio::Recorded).unwrap();
+                self.link.send(ToAudio::Recorded { previous: record.previous.clone() }).unwrap();
                 record
             }
             other => panic!("no record: {other:?}"),

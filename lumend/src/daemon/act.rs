@@ -118,7 +118,7 @@ impl Daemon {
                 self.tell(net, ToNet::<OwnedFd>::RetireInput { session, generation });
             }
             Action::PermitInput { plane, permissions } => self.tell(plane, ToInput::<OwnedFd>::Permit(permissions)),
-            Action::Record { plane, records } => self.record(plane, &records),
+            Action::Record { plane, previous, records } => self.record(plane, previous, &records),
             Action::KeepRecords(records) => self.keep_records(&records),
             Action::Undo { plane, records } => self.undo(plane, records),
             Action::Refuse { plane, ask, code, reason } => {

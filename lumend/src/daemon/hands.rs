@@ -95,7 +95,7 @@ impl Daemon {
             }
             FromInput::Failed { generation, reason } => {
                 let reason = printable(&reason, REASON);
-                self.tell_of_obstacle_to(plane, &reason);
+                self.tell_of_failure(plane, PlaneKind::Input, &reason);
                 Event::Failed { plane, generation, reason }
             }
             FromInput::Stats { generation, stats } => {

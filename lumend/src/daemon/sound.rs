@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use ipc::event::now_ns;
 use ipc::{AudioWiring, DefaultSink, FromAudio, PlaneKind, RingGeometry, SessionId, SinkChoice, ToAudio, ToNet};
 use lumen_core::AudioLayout;
 use tracing::{info, warn};
@@ -47,9 +48,9 @@ impl Daemon {
     }
 
     /// The change is made only after its record is on disk.
-    pub(super) fn record(&mut self, plane: PlaneId, records: &[DefaultSink]) {
+    pub(super) fn record(&mut self, plane: PlaneId, previous: Option<String>, records: &[DefaultSink]) {
         match self.parts.sound.write(records) {
-            Ok(()) => self.tell(plane, ToAudio::<OwnedFd>::Recorded),
+            Ok(()) => self.tell(plane, ToAudio::<OwnedFd>::Recorded { previous }),
             Err(reason) => {
                 warn!("the default sink stays as it is: {reason}");
                 self.queue.push_back(Event::CannotRecord { plane, reason });
@@ -67,11 +68,18 @@ impl Daemon {
     pub(super) fn undo(&mut self, plane: PlaneId, records: Vec<DefaultSink>) {
         match self.parts.sound.connect() {
             Ok(pipewire) => {
-                info!("putting back the default sink that an earlier session has left changed");
+                // Without a session manager the tries go on every few seconds too.
+                if self.undo_obstacle.as_deref() != Some("") {
+                    info!("putting back the default sink that an earlier session has left changed");
+                }
+                self.undo_obstacle = Some(String::new());
                 self.tell(plane, ToAudio::Undo { pipewire, records });
             }
             Err(reason) => {
-                warn!("the default sink cannot be put back yet: {reason}");
+                if self.undo_obstacle.as_ref() != Some(&reason) {
+                    warn!("the default sink cannot be put back yet: {reason}");
+                }
+                self.undo_obstacle = Some(reason);
                 self.queue.push_back(Event::CannotUndo { plane });
             }
         }
@@ -86,7 +94,10 @@ impl Daemon {
             FromAudio::Hello(_) => return Ok(()),
             FromAudio::Pong(token) => Event::Pong { plane, token },
             FromAudio::Record(record) => Event::Record { plane, record },
-            FromAudio::Undone(ours) => Event::Undone { plane, ours },
+            FromAudio::Undone(ours) => {
+                self.undo_obstacle = None;
+                Event::Undone { plane, ours }
+            }
             FromAudio::Wired { generation, backend, sink } => {
                 if let Some(session) = self.branch_of(plane, PlaneKind::Audio) {
                     let (backend, sink) = (printable(&backend, REASON), printable(&sink, REASON));
@@ -97,7 +108,7 @@ impl Daemon {
             }
             FromAudio::Failed { generation, reason } => {
                 let reason = printable(&reason, REASON);
-                self.tell_of_obstacle_to(plane, &reason);
+                self.tell_of_failure(plane, PlaneKind::Audio, &reason);
                 Event::Failed { plane, generation, reason }
             }
             FromAudio::Stats { generation, stats } => {
@@ -132,12 +143,12 @@ impl Daemon {
         }
     }
 
-    /// The same of what a plane says.
-    pub(super) fn tell_of_obstacle_to(&self, plane: PlaneId, reason: &str) {
-        if let Some(reach) = self.planes.get(&plane)
-            && let Some(session) = reach.session
+    /// The same of what a plane says, which may be something else each time.
+    pub(super) fn tell_of_failure(&mut self, plane: PlaneId, kind: PlaneKind, reason: &str) {
+        if let Some(session) = self.branch_of(plane, kind)
+            && self.news.take(now_ns())
         {
-            self.tell_of_obstacle(session, reach.kind, reason);
+            self.tell_of_obstacle(session, kind, reason);
         }
     }
 }

@@ -286,7 +286,7 @@ impl Machine {
             return self.kill(plane, "it would change the default sink before it has been wired".into(), now);
         }
         match self.ledger.record(plane, id, record, now) {
-            Ok(()) => self.out.push(Action::Record { plane, records: self.ledger.records() }),
+            Ok(previous) => self.out.push(Action::Record { plane, previous, records: self.ledger.records() }),
             Err(reason) => self.kill(plane, reason.into(), now),
         }
     }

@@ -271,6 +271,8 @@ pub enum Action {
     /// Write these records, the plane's among them; only when they are on disk, tell it to go ahead.
     Record {
         plane: PlaneId,
+        /// What the plane is to put back at the end.
+        previous: Option<String>,
         records: Vec<DefaultSink>,
     },
     /// Write these records: some are struck.

@@ -122,7 +122,9 @@ impl Machine {
     }
 
     pub(super) fn shutdown(&mut self, now: u64) {
-        self.stopping = true;
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
             self.end(id, EndCode::Shutdown, "the host is shutting down".into(), now);

@@ -1,5 +1,6 @@
 //! The janitor: an audio plane of no session, started to put back a default sink that dead planes have left changed.
-//! It lives only while there is such work and no session's audio plane is about to be given it.
+//! It lives only while there is such work and no session's audio plane is about to be given it. When lumend stops, the
+//! last one has one try at what the sessions' planes could not put back, or have put back to each other's sinks.
 
 use ipc::PlaneKind;
 
@@ -15,11 +16,13 @@ pub struct Janitor {
     pub until: Option<u64>,
     /// Not to be given its order before then: there was no PipeWire.
     pub order_at: Option<u64>,
+    /// lumend stops, and this is the last.
+    last: bool,
 }
 
 impl Janitor {
     pub fn new() -> Self {
-        Self { slot: Slot::new(PlaneKind::Audio), until: None, order_at: None }
+        Self { slot: Slot::new(PlaneKind::Audio), until: None, order_at: None, last: false }
     }
 }
 
@@ -32,10 +35,20 @@ impl Machine {
 
     /// When the janitor next needs a tick, beside those of its process.
     pub(super) fn janitor_deadline(&self) -> Option<u64> {
-        let Janitor { slot, until, order_at } = &self.janitor;
+        let Janitor { slot, until, order_at, .. } = &self.janitor;
         match slot.current {
             Some(_) => until.or(*order_at),
-            None => slot.retry_at.filter(|_| self.janitor_is_wanted()),
+            None => slot.retry_at.filter(|_| !self.stopping && self.janitor_is_wanted()),
+        }
+    }
+
+    /// One may be started, if it is wanted.
+    fn janitor_is_due(&self, now: u64) -> bool {
+        let Janitor { slot, last, .. } = &self.janitor;
+        match self.stopping {
+            // The sessions' planes put back what they can.
+            true => !last && self.processes.values().all(|process| process.kind != PlaneKind::Audio),
+            false => !slot.failed && slot.retry_at.is_none_or(|at| now >= at),
         }
     }
 
@@ -43,7 +56,8 @@ impl Machine {
         let wanted = self.janitor_is_wanted();
         self.janitor.order_at = self.janitor.order_at.filter(|&at| now < at);
         match self.janitor.slot.current {
-            None if wanted && !self.janitor.slot.failed && self.janitor.slot.retry_at.is_none_or(|at| now >= at) => {
+            None if wanted && self.janitor_is_due(now) => {
+                self.janitor.last = self.stopping;
                 let plane = self.start(PlaneKind::Audio, None, now);
                 self.janitor.slot.current = Some(plane);
             }
@@ -56,7 +70,8 @@ impl Machine {
             Some(_) if !wanted => self.dismiss_janitor(now),
             Some(plane) if self.is_ready(plane) && self.janitor.order_at.is_none() => {
                 let records = self.ledger.hand_over(plane, &self.heirs().collect());
-                self.janitor.until = Some(now + policy::UNDO_WITHIN);
+                let within = if self.stopping { policy::LAST_UNDO_WITHIN } else { policy::UNDO_WITHIN };
+                self.janitor.until = Some(now + within);
                 self.out.push(Action::Undo { plane, records });
             }
             _ => {}
@@ -75,7 +90,9 @@ impl Machine {
 
     /// Its order was not carried out; it has heard nothing.
     pub(super) fn cannot_undo(&mut self, plane: PlaneId, now: u64) {
-        if self.janitor.slot.current == Some(plane) {
+        if self.stopping {
+            self.dismiss_janitor(now);
+        } else if self.janitor.slot.current == Some(plane) {
             self.ledger.release(plane);
             self.janitor.until = None;
             self.janitor.order_at = Some(now + policy::UNDO_AGAIN);
@@ -86,7 +103,7 @@ impl Machine {
         if let (Some(plane), Some(until)) = (self.janitor.slot.current, self.janitor.until)
             && now >= until
         {
-            self.kill(plane, "it did not put the default sink back within 8 s".into(), now);
+            self.kill(plane, "it did not put the default sink back in time".into(), now);
         }
     }
 }

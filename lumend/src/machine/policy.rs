@@ -14,6 +14,9 @@ pub const PING_EVERY: u64 = SECOND;
 pub const PINGS_MISSED: u32 = 3;
 /// Between a closed link and SIGKILL, for a plane that was told to stop.
 pub const STOP_WITHIN: u64 = SECOND;
+/// The same for an audio plane, which may have to wait for the session manager to put the default sink back: longer than
+/// it waits itself.
+pub const STOP_AUDIO_WITHIN: u64 = 3 * SECOND;
 /// The same for a plane that closed its link itself: it is about to exit, and its status says why.
 pub const EXIT_WITHIN: u64 = SECOND / 10;
 /// How long a session may be without a whole wiring before it ends: longer than the restart ladder, shorter than
@@ -26,6 +29,8 @@ pub const OPEN_AGAIN: u64 = SECOND / 4;
 pub const WIRE_AGAIN: u64 = 2 * SECOND;
 /// How long a janitor may take to put a default sink back: longer than it waits itself for a session manager.
 pub const UNDO_WITHIN: u64 = 8 * SECOND;
+/// The same while lumend stops: whoever stops it does not wait for ever.
+pub const LAST_UNDO_WITHIN: u64 = 3 * SECOND;
 /// Between tries to reach PipeWire for a janitor.
 pub const UNDO_AGAIN: u64 = 10 * SECOND;
 

@@ -3,7 +3,7 @@
 use ipc::{PlaneKind, SessionId};
 
 use super::event::{Exit, PlaneId};
-use super::policy::{Crashes, EXIT_WITHIN, HELLO_WITHIN, PING_EVERY, PINGS_MISSED, STOP_WITHIN};
+use super::policy::{Crashes, EXIT_WITHIN, HELLO_WITHIN, PING_EVERY, PINGS_MISSED, STOP_AUDIO_WITHIN, STOP_WITHIN};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -67,7 +67,8 @@ impl Process {
     }
 
     pub fn close(&mut self, now: u64) {
-        self.phase = Phase::Closing { until: now + STOP_WITHIN };
+        let within = if self.kind == PlaneKind::Audio { STOP_AUDIO_WITHIN } else { STOP_WITHIN };
+        self.phase = Phase::Closing { until: now + within };
     }
 
     pub fn closed_itself(&mut self, now: u64) {

@@ -42,19 +42,22 @@ proptest! {
         prop_assert!(world.open_asks.is_empty(), "{:?} were never answered", world.open_asks);
 
         world.feed(Event::Shutdown);
-        while !world.owed.is_empty() {
-            let event = world.owed.remove(0);
-            world.deliver(event);
-        }
-        // Processes that closed their link by themselves and live on.
-        world.now += 2 * SECOND;
-        world.feed(Event::Tick);
-        let left: Vec<_> = world.planes.keys().copied().collect();
-        for plane in left {
-            world.feed(Event::Exited { plane, exit: Exit::Stopped });
+        while !world.finished {
+            while !world.owed.is_empty() {
+                let event = world.owed.remove(0);
+                world.deliver(event);
+            }
+            // Processes that closed their link by themselves and live on.
+            world.now += 4 * SECOND;
+            world.feed(Event::Tick);
+            let left: Vec<_> = world.planes.keys().copied().collect();
+            for plane in left {
+                world.feed(Event::Exited { plane, exit: Exit::Stopped });
+            }
         }
         prop_assert!(world.finished);
         prop_assert!(world.branches.is_clean(), "a changed default sink that no record tells of");
+        prop_assert!(world.branches.is_put_back(), "{:?}", world.branches);
         prop_assert_eq!(world.machine.sessions().count(), 0);
         prop_assert!(world.sessions.values().all(|view| !view.output_held), "an output was left behind");
     }

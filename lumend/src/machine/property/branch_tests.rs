@@ -183,6 +183,49 @@ fn an_heir_undoes_what_the_dead_plane_of_its_session_did() {
     assert_eq!((world.branches.janitors, world.branches.orphans()), (0, 0));
 }
 
+/// Two sessions with sinks of their own, and the second has found the first's.
+fn two() -> World {
+    let mut world = streaming();
+    world.ask(FRIEND, 1280);
+    world.calm();
+    assert_eq!(world.machine.sessions().count(), 2);
+    assert!(!world.branches.is_put_back());
+    world
+}
+
+#[test]
+fn two_sessions_leave_the_speakers_in_whatever_order_they_end() {
+    for first in [0, 1] {
+        let mut world = two();
+        let ids: Vec<_> = world.machine.sessions().map(|s| s.id).collect();
+        for id in [ids[first], ids[1 - first]] {
+            world.feed(Event::Stop(id));
+            world.calm();
+        }
+        assert!(world.branches.is_put_back(), "{:?}", world.branches);
+    }
+}
+
+#[test]
+fn lumend_goes_when_the_default_sink_is_put_back_or_cannot_be() {
+    for reachable in [true, false] {
+        let mut world = two();
+        world.feed(Event::Shutdown);
+        while !world.owed.is_empty() {
+            let event = world.owed.remove(0);
+            if let (Event::Undone { plane, .. }, false) = (&event, reachable) {
+                world.owed.clear();
+                world.feed(Event::CannotUndo { plane: *plane });
+            } else {
+                world.deliver(event);
+            }
+        }
+        assert_eq!((world.finished, world.branches.janitors), (true, 1));
+        assert_eq!(world.branches.is_put_back(), reachable);
+        assert!(world.branches.is_clean(), "the next lumend puts it back");
+    }
+}
+
 #[test]
 fn rubbish_in_a_ring_is_the_planes_fault_and_nobody_elses() {
     let mut world = streaming();

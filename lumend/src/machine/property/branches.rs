@@ -23,30 +23,68 @@ pub struct Branches {
     net_holds: BTreeMap<(PlaneId, SessionId, &'static str), Generation>,
     /// The highest generation that anybody was told of.
     highest: BTreeMap<(SessionId, &'static str), Generation>,
-    disk: BTreeSet<String>,
+    /// What is to be put back, by the sink that was made the default.
+    disk: BTreeMap<String, Option<String>>,
+    /// What the session manager has been told.
+    default: Option<String>,
+    /// What living planes have found before their sink was the default, and put back if it still is when they end.
+    found: BTreeMap<PlaneId, DefaultSink>,
     /// Sinks that may be the default, and who made them it if that plane lives.
     changed: BTreeMap<String, Option<PlaneId>>,
     /// What a plane was told to put back and has not.
-    undoing: BTreeMap<PlaneId, BTreeSet<String>>,
-    asked: BTreeMap<PlaneId, String>,
+    undoing: BTreeMap<PlaneId, BTreeMap<String, Option<String>>>,
+    asked: BTreeMap<PlaneId, DefaultSink>,
     records: u32,
     pub janitors: u32,
 }
 
 impl Branches {
     pub fn new(undo: &[DefaultSink]) -> Self {
-        let names = undo.iter().map(|record| record.ours.clone());
-        let changed = names.clone().map(|name| (name, None)).collect();
-        Self { disk: names.collect(), changed, ..Self::default() }
+        let changed = undo.iter().map(|record| (record.ours.clone(), None)).collect();
+        let default = undo.last().map_or("speakers", |record| &record.ours).to_owned();
+        Self { disk: disk(undo), changed, default: Some(default), ..Self::default() }
     }
 
     pub fn is_clean(&self) -> bool {
-        self.changed.keys().all(|name| self.disk.contains(name))
+        self.changed.keys().all(|name| self.disk.contains_key(name)) && self.may_be_put_back()
     }
 
-    /// Changes whose makers are dead.
+    /// Whatever dies now, the disk tells how to get the speakers back.
+    fn may_be_put_back(&self) -> bool {
+        let default = self.default.as_deref();
+        self.is_put_back() || default.and_then(|name| self.disk.get(name)) == Some(&Some("speakers".into()))
+    }
+
+    pub fn is_put_back(&self) -> bool {
+        self.default.as_deref() == Some("speakers")
+    }
+
+    /// What a plane of this session would record now.
+    fn record(&self, ours: String) -> DefaultSink {
+        DefaultSink { ours, previous: self.default.clone() }
+    }
+
+    /// A plane looks at what is the default when it asks, not when it was wired.
+    pub fn as_of_now(&self, event: Event) -> Event {
+        match event {
+            Event::Record { plane, record } => Event::Record { plane, record: self.record(record.ours) },
+            other => other,
+        }
+    }
+
+    /// `plane` ends its change, by itself.
+    fn puts_back(&mut self, plane: PlaneId) {
+        if let Some(DefaultSink { ours, previous }) = self.found.remove(&plane)
+            && self.default.as_ref() == Some(&ours)
+        {
+            self.default = previous;
+        }
+    }
+
+    /// Changes whose makers are dead, and that no living plane makes once more when it ends.
     pub fn orphans(&self) -> usize {
-        self.changed.values().filter(|maker| maker.is_none()).count()
+        let found = |name: &String| self.found.values().any(|record| record.previous.as_ref() == Some(name));
+        self.changed.iter().filter(|(name, maker)| maker.is_none() && !found(name)).count()
     }
 
     pub fn pictures(&self, machine: &Machine) -> Pictures {
@@ -97,21 +135,32 @@ impl Branches {
             Event::Exited { plane, exit } => {
                 self.undoing.remove(plane);
                 if *exit == Exit::Stopped {
+                    self.puts_back(*plane);
                     self.changed.retain(|_, maker| *maker != Some(*plane));
                 }
+                self.found.remove(plane);
                 for maker in self.changed.values_mut().filter(|maker| **maker == Some(*plane)) {
                     *maker = None;
                 }
             }
             Event::Record { plane, record } => {
                 self.records += 1;
-                self.asked.insert(*plane, record.ours.clone());
+                self.asked.insert(*plane, record.clone());
                 if let Some(sim) = planes.get_mut(plane).filter(|_| self.records > RECORDS) {
                     sim.guilty = true;
                 }
             }
             Event::Undone { plane, ours } => {
-                let told = self.undoing.get_mut(plane).is_some_and(|names| names.remove(ours));
+                let told = self.undoing.get_mut(plane).and_then(|names| names.remove(ours));
+                if let Some(previous) = &told
+                    && self.default.as_ref() == Some(ours)
+                {
+                    self.default = previous.clone();
+                }
+                if self.found.get(plane).is_some_and(|record| record.ours == *ours) {
+                    self.puts_back(*plane);
+                }
+                let told = told.is_some();
                 if told || self.changed.get(ours) == Some(&Some(*plane)) {
                     self.changed.remove(ours);
                 }
@@ -154,7 +203,7 @@ impl Branches {
     /// Once everything is put back, a session's audio plane makes its own sink the default.
     fn may_record(&mut self, plane: PlaneId, planes: &BTreeMap<PlaneId, Sim>, owed: &mut Vec<Event>) {
         if let Some(session) = planes.get(&plane).and_then(|sim| sim.session) {
-            let record = DefaultSink { ours: format!("lumen.{session}"), previous: Some("speakers".into()) };
+            let record = self.record(format!("lumen.{session}"));
             owed.push(Event::Record { plane, record });
         }
     }
@@ -186,13 +235,24 @@ impl Branches {
             Action::PermitInput { plane, .. } => {
                 assert!(!world.hears(*plane, PlaneKind::Input).wired.is_empty(), "before it was wired");
             }
-            Action::Record { plane, records } => {
+            Action::Record { plane, previous, records } => {
                 assert!(!world.hears(*plane, PlaneKind::Audio).wired.is_empty(), "before it was wired");
                 Self::written(world, records);
                 // It goes ahead.
-                let ours = world.branches.asked.remove(plane).expect("nobody has asked");
-                assert!(world.branches.disk.contains(&ours), "told to go ahead without a record");
-                world.branches.changed.insert(ours, Some(*plane));
+                let DefaultSink { ours, .. } = world.branches.asked.remove(plane).expect("nobody has asked");
+                let record = DefaultSink { ours, previous: previous.clone() };
+                assert!(world.branches.disk.contains_key(&record.ours), "told to go ahead without a record");
+                world.branches.changed.insert(record.ours.clone(), Some(*plane));
+                // Who had made the default before sees that it is somebody else's, and leaves it at that.
+                let before = world.branches.default.replace(record.ours.clone());
+                let mut makers = world.branches.found.iter();
+                if let Some((&maker, own)) = makers.find(|(_, own)| Some(&own.ours) == before.as_ref())
+                    && maker != *plane
+                {
+                    world.owed.push(Event::Undone { plane: maker, ours: own.ours.clone() });
+                }
+                world.branches.found.insert(*plane, record);
+                assert!(world.branches.is_clean(), "{:?}", world.branches);
             }
             Action::KeepRecords(records) => Self::written(world, records),
             Action::Undo { plane, records } => {
@@ -228,17 +288,17 @@ impl Branches {
 
     fn told_to_undo(world: &mut World, plane: PlaneId, records: &[DefaultSink]) {
         for record in records {
-            assert!(world.branches.disk.contains(&record.ours), "to be undone, but on no disk");
-            let twice = world.branches.undoing.values().any(|names| names.contains(&record.ours));
+            assert!(world.branches.disk.contains_key(&record.ours), "to be undone, but on no disk");
+            let twice = world.branches.undoing.values().any(|names| names.contains_key(&record.ours));
             assert!(!twice, "two planes undo the same");
-            world.branches.undoing.entry(plane).or_default().insert(record.ours.clone());
+            world.branches.undoing.entry(plane).or_default().insert(record.ours.clone(), record.previous.clone());
             world.owed.push(Event::Undone { plane, ours: record.ours.clone() });
         }
     }
 
     fn written(world: &mut World, records: &[DefaultSink]) {
-        world.branches.disk = records.iter().map(|record| record.ours.clone()).collect();
-        assert!(world.branches.is_clean(), "forgot {:?}, on disk is {records:?}", world.branches.changed);
+        world.branches.disk = disk(records);
+        assert!(world.branches.is_clean(), "on disk is {records:?}: {:?}", world.branches);
     }
 
     /// True for a janitor that has left its work undone.
@@ -261,7 +321,9 @@ impl Branches {
         let wiring = World::pick(all().filter(|(_, branch)| branch.stage == Stage::Wiring).map(of), pick);
         match op {
             0 | 1 => {
-                if let Some((session, kind, generation, _)) = wiring {
+                // One that has recorded has heard.
+                let deaf = |plane: &Option<PlaneId>| plane.is_none_or(|p| !world.branches.found.contains_key(&p));
+                if let Some((session, kind, generation, _)) = wiring.filter(|(.., plane)| deaf(plane)) {
                     world.feed(Event::CannotWireBranch { session, kind, generation, reason: "no socket".into() });
                 }
             }
@@ -275,7 +337,8 @@ impl Branches {
                 if let Some(plane) = audio.filter(|plane| !world.planes[plane].deaf) {
                     world.planes.get_mut(&plane).unwrap().guilty = true;
                     let ours = ["lumen.1", "lumen.2", "lumen.77", "speakers"][usize::from(pick % 4)];
-                    world.feed(Event::Record { plane, record: DefaultSink { ours: ours.into(), previous: None } });
+                    let record = world.branches.record(ours.into());
+                    world.feed(Event::Record { plane, record });
                 }
             }
             4 => {
@@ -284,7 +347,7 @@ impl Branches {
                 }
             }
             5 => {
-                let ours = World::pick(world.branches.disk.iter().cloned(), pick);
+                let ours = World::pick(world.branches.disk.keys().cloned(), pick);
                 if let (Some(plane), Some(ours)) = (audio, ours) {
                     world.feed(Event::Undone { plane, ours });
                 }
@@ -323,4 +386,8 @@ impl Branches {
             }
         }
     }
+}
+
+fn disk(records: &[DefaultSink]) -> BTreeMap<String, Option<String>> {
+    records.iter().map(|record| (record.ours.clone(), record.previous.clone())).collect()
 }

@@ -431,6 +431,7 @@ impl World {
 
     /// An honest delivery: dead processes say nothing.
     pub fn deliver(&mut self, event: Event) {
+        let event = self.branches.as_of_now(event);
         let speaker = match &event {
             Event::Ready(plane)
             | Event::Opened { plane, .. }
