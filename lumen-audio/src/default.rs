@@ -15,9 +15,6 @@ pub fn session_of(sink: &str) -> Option<u32> {
     sink.strip_prefix("lumen.")?.parse().ok()
 }
 
-/// How often the session manager is told of our sink before we take its silence for a no.
-const TRIES: u8 = 5;
-
 /// How far our own sink has come as the default.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Override {
@@ -26,8 +23,6 @@ pub enum Override {
     None,
     /// lumend was told what will be changed.
     Asked(DefaultSink),
-    /// The session manager was told, so many times.
-    Told(DefaultSink, u8),
     /// The default is ours.
     Made(DefaultSink),
 }
@@ -46,35 +41,21 @@ impl Override {
         if let Self::Asked(DefaultSink { ours, .. }) = std::mem::take(self) {
             let record = DefaultSink { ours, previous };
             desktop.configure_sink(Some(&record.ours), now_ns)?;
-            *self = Self::Told(record, 1);
+            *self = Self::Made(record);
         }
         Ok(())
     }
 
-    /// For a desktop that has answered: insists if our wish got lost. False if somebody else has chosen since.
-    pub fn check(&mut self, desktop: &Desktop, now_ns: u64) -> Result<bool, Gone> {
-        let configured = desktop.configured_sink();
-        let is_ours = |record: &DefaultSink| configured.as_ref() == Some(&record.ours);
-        *self = match std::mem::take(self) {
-            Self::Told(record, _) if is_ours(&record) => Self::Made(record),
-            Self::Told(record, tries) if tries < TRIES => {
-                desktop.configure_sink(Some(&record.ours), now_ns)?;
-                Self::Told(record, tries + 1)
-            }
-            other => other,
-        };
-        Ok(match &*self {
-            Self::Told(_, tries) => *tries < TRIES || !desktop.answered(),
-            Self::Made(record) => is_ours(record),
-            Self::None | Self::Asked(_) => true,
-        })
+    /// True if the default was made ours and the desktop has answered so.
+    pub fn stands(&self, desktop: &Desktop) -> bool {
+        matches!(self, Self::Made(record) if desktop.answered() && desktop.configured_sink().as_ref() == Some(&record.ours))
     }
 
     /// Ends it. Returns what there is to be undone.
     pub fn end(&mut self) -> Option<DefaultSink> {
         match std::mem::take(self) {
             Self::None => None,
-            Self::Asked(record) | Self::Told(record, _) | Self::Made(record) => Some(record),
+            Self::Asked(record) | Self::Made(record) => Some(record),
         }
     }
 }
@@ -98,10 +79,10 @@ impl Undoing {
         self.records.is_empty()
     }
 
-    /// For a settled desktop: the records that can be forgotten now. Without a session manager it waits for one: the
-    /// default is written on that one's disk, where nobody else reaches it.
+    /// The records that can be forgotten now. Without a session manager it waits for one: the default is written on
+    /// that one's disk, where nobody else reaches it.
     pub fn turn(&mut self, desktop: &Desktop, now_ns: u64) -> Result<Vec<DefaultSink>, Gone> {
-        if !desktop.managed() || !desktop.answered() {
+        if self.is_over() || !desktop.managed() || !desktop.answered() {
             return Ok(Vec::new());
         }
         let configured = desktop.configured_sink();

@@ -50,10 +50,16 @@ struct View {
     /// Its global id.
     metadata: Option<u32>,
     configured: Option<String>,
-    /// We have changed that, at this time, and the session manager has not said so yet. It is a client as we are: the
-    /// daemon's word that it has passed our wish on is not its answer.
-    unanswered: Option<u64>,
+    /// We have changed that, and the session manager has not said so yet. It is a client as we are: the daemon's word
+    /// that it has passed our wish on is not its answer.
+    wish: Option<Wish>,
     current: Option<String>,
+}
+
+/// What was told to the session manager, and when.
+struct Wish {
+    configured: Option<String>,
+    told_ns: u64,
 }
 
 /// A connection to the daemon.
@@ -67,7 +73,7 @@ pub struct Desktop {
 }
 
 struct Bound {
-    global: GlobalObject<PropertiesBox>,
+    id: u32,
     _listener: MetadataListener,
     proxy: Metadata,
 }
@@ -102,36 +108,28 @@ impl Desktop {
         if self.view.borrow().gone {
             return Err(Gone);
         }
-        let (found, wanted, overdue) = {
+        let (found, wanted) = {
             let mut view = self.view.borrow_mut();
-            let overdue = view.unanswered.is_some_and(|since| now_ns > since + ANSWER_NS);
-            (view.found.take(), view.metadata, overdue)
+            view.give_up_waiting(now_ns);
+            (view.found.take(), view.metadata)
         };
-        let bound = self.metadata.take().filter(|bound| Some(bound.global.id) == wanted);
-        match (found.filter(|global| Some(global.id) == wanted), bound) {
-            (Some(global), _) => self.bind(global),
-            // Answers get lost when sinks come and go in the same moment. Whoever binds anew is told all there is.
-            (None, Some(bound)) if overdue => self.bind(bound.global),
-            (None, bound) => {
-                self.metadata = bound;
-                Ok(())
-            }
+        if self.metadata.as_ref().is_some_and(|bound| Some(bound.id) != wanted) {
+            self.metadata = None;
         }
-    }
-
-    fn bind(&mut self, global: GlobalObject<PropertiesBox>) -> Result<(), Gone> {
-        self.view.borrow_mut().forget_defaults();
-        let proxy: Metadata = self.registry.bind(&global).map_err(|_| Gone)?;
-        let view = Rc::clone(&self.view);
-        let listener = proxy
-            .add_listener_local()
-            .property(move |subject, key, _, value| {
-                view.borrow_mut().property(subject, key, value);
-                0
-            })
-            .register();
-        self.metadata = Some(Bound { global, _listener: listener, proxy });
-        self.barrier()
+        if let Some(global) = found.filter(|global| Some(global.id) == wanted) {
+            let proxy: Metadata = self.registry.bind(&global).map_err(|_| Gone)?;
+            let view = Rc::clone(&self.view);
+            let listener = proxy
+                .add_listener_local()
+                .property(move |subject, key, _, value| {
+                    view.borrow_mut().property(subject, key, value);
+                    0
+                })
+                .register();
+            self.metadata = Some(Bound { id: global.id, _listener: listener, proxy });
+            self.barrier()?;
+        }
+        Ok(())
     }
 
     /// Asks to be told, by [`settled`](Self::settled), when the daemon has answered all that was asked until now.
@@ -149,7 +147,7 @@ impl Desktop {
 
     /// True if the session manager has done what we asked of it.
     pub fn answered(&self) -> bool {
-        self.settled() && self.view.borrow().unanswered.is_none()
+        self.settled() && self.view.borrow().wish.is_none()
     }
 
     /// True if there is a session manager that keeps a default.
@@ -190,7 +188,8 @@ impl Desktop {
         let news = self.view.borrow().configured.as_deref() != name;
         if let (Some(bound), true) = (&self.metadata, news) {
             bound.proxy.set_property(0, CONFIGURED, value.as_ref().map(|_| JSON), value.as_deref());
-            self.view.borrow_mut().unanswered = Some(now_ns);
+            let configured = name.map(str::to_owned);
+            self.view.borrow_mut().wish = Some(Wish { configured, told_ns: now_ns });
         }
         self.barrier()
     }
@@ -224,12 +223,16 @@ impl View {
         self.sinks.remove(&id);
         if self.metadata == Some(id) {
             self.metadata = None;
-            self.forget_defaults();
+            (self.configured, self.current, self.wish) = (None, None, None);
         }
     }
 
-    fn forget_defaults(&mut self) {
-        (self.configured, self.current, self.unanswered) = (None, None, None);
+    /// Takes a wish for granted whose answer is overdue. While the daemon tells a new listener what there is, as it
+    /// does for every program that asks, it tells the others nothing, and what is so already is not told again.
+    fn give_up_waiting(&mut self, now_ns: u64) {
+        if let Some(wish) = self.wish.take_if(|wish| now_ns > wish.told_ns + ANSWER_NS) {
+            self.configured = wish.configured;
+        }
     }
 
     /// A property of the metadata; none at all means that all are gone.
@@ -238,7 +241,7 @@ impl View {
             return;
         }
         match key {
-            Some(CONFIGURED) => (self.configured, self.unanswered) = (value.and_then(name_in), None),
+            Some(CONFIGURED) => (self.configured, self.wish) = (value.and_then(name_in), None),
             Some(CURRENT) => self.current = value.and_then(name_in),
             Some(_) => {}
             None => (self.configured, self.current) = (None, None),
@@ -269,5 +272,16 @@ mod tests {
         }
         view.property(0, None, None);
         assert_eq!(view.current, None);
+    }
+
+    #[test]
+    fn an_answer_that_got_lost_is_not_waited_for_for_ever() {
+        let mut view = View::default();
+        view.property(0, Some(CONFIGURED), Some(r#"{"name":"a"}"#));
+        view.wish = Some(Wish { configured: Some("b".to_owned()), told_ns: 5 });
+        view.give_up_waiting(5 + ANSWER_NS);
+        assert_eq!(view.configured.as_deref(), Some("a"));
+        view.give_up_waiting(6 + ANSWER_NS);
+        assert_eq!((view.configured.as_deref(), view.wish.is_none()), (Some("b"), true));
     }
 }

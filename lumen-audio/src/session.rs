@@ -148,7 +148,7 @@ impl Session {
                 self.capture = Some(capture);
             }
         }
-        self.claim(link, now_ns)?;
+        self.claim(link)?;
         self.tell(link, now_ns)
     }
 
@@ -175,18 +175,18 @@ impl Session {
     }
 
     /// Makes our own sink the default, by way of lumend's disk, and notices when it is no longer.
-    fn claim(&mut self, link: &Link, now_ns: u64) -> Result<(), Trouble> {
+    fn claim(&mut self, link: &Link) -> Result<(), Trouble> {
         let Some(Kind::Own(ours)) = self.capture.as_ref().map(Capture::kind) else { return Ok(()) };
-        if !self.desktop.managed() || !self.undoing.is_over() {
+        if !self.desktop.managed() || !self.desktop.settled() || !self.undoing.is_over() {
             return Ok(());
         }
-        if self.default == Override::None {
-            if !self.yielded && self.desktop.has_sink(|name| name == ours) {
-                let record = self.default.ask(&self.desktop, &ours.clone());
+        match self.default {
+            Override::None if !self.yielded && self.desktop.has_sink(|name| name == ours) => {
+                let record = self.default.ask(&self.desktop, ours);
                 link.send(FromAudio::Record(record))?;
             }
-        } else if self.desktop.answered() && !self.default.check(&self.desktop, now_ns)? {
-            self.leave();
+            Override::Made(_) if self.desktop.answered() && !self.default.stands(&self.desktop) => self.leave(),
+            _ => {}
         }
         Ok(())
     }
@@ -196,9 +196,9 @@ impl Session {
             return Ok(());
         }
         let negotiated = self.capture.as_ref().is_some_and(|capture| capture.progress() == Progress::Negotiated);
-        let sink = match (self.capture.as_ref().map(Capture::kind), &self.default) {
-            (Some(Kind::Own(_)), Override::Made(_)) => Some(DESCRIPTION.to_owned()),
-            (Some(Kind::Monitor), _) if negotiated => self.desktop.current_sink(),
+        let sink = match self.capture.as_ref().map(Capture::kind) {
+            Some(Kind::Own(_)) if self.default.stands(&self.desktop) => Some(DESCRIPTION.to_owned()),
+            Some(Kind::Monitor) if negotiated => self.desktop.current_sink(),
             _ => None,
         };
         let late = now_ns >= self.began_ns + TOLD_NS;

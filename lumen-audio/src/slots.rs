@@ -27,6 +27,8 @@ const PATIENCE_NS: i64 = 5_000_000;
 const RETRY_NS: i64 = 500_000;
 /// Slots that are late follow each other no faster.
 const MIN_SPACING_NS: i64 = 2_500_000;
+/// Slots later than this, because this process was kept from running, are not sent but skipped.
+const MAX_BEHIND_NS: i64 = 60_000_000;
 /// A cycle this far from where the one before ended is not drift: cycles are missing, or the clock was changed.
 const JUMP_NS: i64 = 2_000_000;
 /// A gap longer than this is not filled with silence but skipped.
@@ -134,6 +136,7 @@ impl Slots {
             return None;
         }
         let now = now_ns as i64;
+        self.catch_up(now);
         let whole = self.queued() >= FRAME_SAMPLES;
         if !whole && !self.starving && now < self.head_ns + self.delay() + PATIENCE_NS {
             self.retry_ns = Some(now + RETRY_NS);
@@ -207,6 +210,19 @@ impl Slots {
             self.head_ns += error;
         }
         0
+    }
+
+    /// After a stall: whoever listens wants to hear what is played now.
+    fn catch_up(&mut self, now: i64) {
+        let behind = now - (self.head_ns + self.delay());
+        if behind > MAX_BEHIND_NS {
+            let slots = behind / SLOT_NS;
+            let queued = self.queued().min(slots as usize * FRAME_SAMPLES);
+            self.overruns += u64::from(queued > 0);
+            let head = self.head_ns + slots * SLOT_NS;
+            self.forget(queued);
+            self.head_ns = head;
+        }
     }
 
     /// Throws the oldest samples away.

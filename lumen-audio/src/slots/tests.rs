@@ -142,6 +142,23 @@ fn a_clock_that_always_lags_is_followed() {
 }
 
 #[test]
+fn after_a_stall_what_is_played_now_comes_next() {
+    let mut slots = Slots::new(2, START);
+    let mut graph = Graph::new(256, &[300]);
+    run(&mut slots, &mut graph, START + 500_000_000);
+    while graph.began() < START + 1_000_000_000 {
+        graph.play(&mut slots);
+    }
+    let mut samples = [0.0; 2 * FRAME_SAMPLES];
+    let slot = slots.take(START + 1_000_000_000, &mut samples).unwrap();
+    let age = START + 1_000_000_000 - slot.pts_ns;
+    assert!(age < 15_000_000, "{age}");
+    assert!((samples[0] as i64 - frames_in(slot.pts_ns as i64 - START as i64) as i64).abs() < 48, "{}", samples[0]);
+    let after = run(&mut slots, &mut graph, START + 1_500_000_000);
+    assert!(after[20..].iter().all(|out| out.slot.waited_ns.is_some()));
+}
+
+#[test]
 fn a_clock_that_drifts_is_followed() {
     let mut slots = Slots::new(2, START);
     let mut time = START;

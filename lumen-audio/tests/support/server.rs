@@ -98,9 +98,16 @@ impl Server {
         self.default("default.configured.audio.sink")
     }
 
-    pub fn configure_sink(&self, name: &str) {
+    /// Chooses the default as a person would.
+    pub fn choose_sink(&self, name: &str) {
         let value = format!("{{ \"name\": \"{name}\" }}");
         self.tool("pw-metadata", &["0", "default.configured.audio.sink", &value, "Spa:String:JSON"]);
+    }
+
+    /// The same, and waits for it. Looking is not innocent: while one program is told what there is, PipeWire tells
+    /// the others nothing of changes.
+    pub fn configure_sink(&self, name: &str) {
+        self.choose_sink(name);
         wait(|| self.configured_sink().as_deref() == Some(name), "the choice is not heard");
     }
 
