@@ -42,7 +42,7 @@ pub fn run(config: Option<PathBuf>, runtime: &Path, as_json: bool) -> Result<(),
     let config = run::read(config)?;
     let program = std::env::current_exe()?;
     let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
-    let supply = Supply::open();
+    let supply = Supply::open(1);
     let means = Means::new(&config.input, supply.available());
     let hands = find(&means, config.input.backend, runtime).map_err(|error| Failure::new(1, error))?;
     if geteuid().is_root() {

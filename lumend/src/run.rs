@@ -32,7 +32,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let program = std::env::current_exe()?;
     let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
     let own = above_link(File::open("/proc/self/exe")?.as_fd())?;
-    let supply = Supply::open();
+    let supply = Supply::open(if config.input.enabled { config.sessions.max } else { 0 });
 
     places::settle(runtime, state, config.run.uid)?;
     let identity = Identity::load_or_create(state)?;

@@ -12,7 +12,8 @@ use tracing::debug;
 
 const DEVICE: &str = "/dev/uinput";
 
-/// Devices at a time where only root may open /dev/uinput: sixteen pads, keyboard, mouse and touch screen, and a spare.
+/// Devices of a session at a time where only root may open /dev/uinput: sixteen pads, keyboard, mouse and touch screen,
+/// and a spare. No session can have more, so that none can use up what another needs.
 const STOCK: usize = 20;
 
 /// Uapi linux/uinput.h: `UI_DEV_DESTROY`, `_IO('U', 2)`.
@@ -24,24 +25,27 @@ pub struct Supply {
     path: PathBuf,
     /// Opened as root, for a user that may not.
     stock: Option<Vec<OwnedFd>>,
+    /// How many there were.
+    stocked: usize,
 }
 
 impl Supply {
-    /// To be called before privileges are dropped.
-    pub fn open() -> Self {
-        Self::of(Path::new(DEVICE), geteuid().is_root())
+    /// For as many sessions at a time. To be called before privileges are dropped.
+    pub fn open(sessions: u32) -> Self {
+        Self::of(Path::new(DEVICE), geteuid().is_root(), sessions)
     }
 
-    fn of(path: &Path, root: bool) -> Self {
+    fn of(path: &Path, root: bool, sessions: u32) -> Self {
         let path = path.to_owned();
+        let stocked = STOCK * sessions as usize;
         let stock = root.then(|| {
-            let opened: io::Result<Vec<_>> = (0..STOCK).map(|_| open(&path)).collect();
+            let opened: io::Result<Vec<_>> = (0..stocked).map(|_| open(&path)).collect();
             opened.unwrap_or_else(|error| {
                 debug!("no kernel input devices: {}: {error}", path.display());
                 Vec::new()
             })
         });
-        Self { path, stock }
+        Self { path, stock, stocked }
     }
 
     /// True if [`Self::take`] can be expected to bring a descriptor.
@@ -71,7 +75,8 @@ impl Supply {
         // SAFETY: the request takes no argument and touches no memory of this process.
         let destroyed = unsafe { libc::ioctl(fd.as_raw_fd(), UI_DEV_DESTROY) } == 0;
         // EINVAL: there was no device. Anything else is not uinput.
-        if stock.len() < STOCK && (destroyed || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)) {
+        if stock.len() < self.stocked && (destroyed || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL))
+        {
             stock.push(fd);
         }
     }
@@ -89,7 +94,7 @@ mod tests {
     #[test]
     fn a_kernel_without_uinput_is_a_reason_and_what_to_do() {
         for root in [false, true] {
-            let mut supply = Supply::of(Path::new("/nonexistent/uinput"), root);
+            let mut supply = Supply::of(Path::new("/nonexistent/uinput"), root, 1);
             assert!(!supply.available());
             assert!(supply.take().unwrap_err().to_string().contains("modprobe"));
         }
@@ -98,14 +103,14 @@ mod tests {
     /// Any character device will do to see what is opened when.
     #[test]
     fn root_opens_a_stock_and_everybody_else_on_demand() {
-        let mut stocked = Supply::of(Path::new("/dev/null"), true);
+        let mut stocked = Supply::of(Path::new("/dev/null"), true, 2);
         assert!(stocked.available());
-        let taken: Vec<_> = (0..STOCK).map(|_| stocked.take().unwrap()).collect();
+        let taken: Vec<_> = (0..2 * STOCK).map(|_| stocked.take().unwrap()).collect();
         assert!(stocked.stock.as_ref().unwrap().is_empty());
         taken.into_iter().for_each(|fd| stocked.give_back(fd));
         assert!(stocked.stock.unwrap().is_empty(), "what is not uinput is not kept");
 
-        let mut supply = Supply::of(Path::new("/dev/null"), false);
+        let mut supply = Supply::of(Path::new("/dev/null"), false, 2);
         assert!(supply.available() && supply.stock.is_none());
         supply.take().unwrap();
     }
