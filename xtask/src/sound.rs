@@ -85,9 +85,19 @@ impl Place {
 impl Sound {
     /// Starts everything and waits until it can be played to.
     pub fn start(stage: &Stage, speakers: Speakers) -> Result<Self> {
+        Self::start_with(stage, speakers, None)
+    }
+
+    /// As [`Sound::start`], with cycles of at least 1024 samples (21 ms): what a busy machine without real-time priority
+    /// can keep, so that a hole in the sound is not the server's.
+    pub fn start_calm(stage: &Stage, speakers: Speakers) -> Result<Self> {
+        Self::start_with(stage, speakers, Some(CALM))
+    }
+
+    fn start_with(stage: &Stage, speakers: Speakers, more: Option<(&'static str, &str)>) -> Result<Self> {
         let runtime = stage.directory("sound")?;
         let home = stage.directory("sound-home")?;
-        configure(stage, speakers)?;
+        configure(stage, speakers, more)?;
         let user = (stage.uid(), stage.gid());
         let place = Place { runtime, home, user, logs: stage.out("") };
         let (pipewire, wireplumber) = place.servers()?;
@@ -223,6 +233,12 @@ const WITHOUT_BUS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Cycles that nobody may ask to be shorter.
+const CALM: (&str, &str) = (
+    "pipewire/pipewire.conf.d/calm.conf",
+    "context.properties = { default.clock.min-quantum = 1024 default.clock.quantum = 1024 }\n",
+);
+
 /// Loudspeakers that swallow the sound at the pace of the machine's clock.
 fn speakers_file(speakers: Speakers) -> Option<(&'static str, String)> {
     let position = match speakers {
@@ -239,9 +255,10 @@ fn speakers_file(speakers: Speakers) -> Option<(&'static str, String)> {
 }
 
 /// Writes the configuration of server and session manager into the stage.
-fn configure(stage: &Stage, speakers: Speakers) -> Result<()> {
+fn configure(stage: &Stage, speakers: Speakers, more: Option<(&'static str, &str)>) -> Result<()> {
     let quiet = WITHOUT_BUS.map(|(name, text)| (name, text.to_owned()));
-    for (name, text) in quiet.into_iter().chain(speakers_file(speakers)) {
+    let more = more.map(|(name, text)| (name, text.to_owned()));
+    for (name, text) in quiet.into_iter().chain(speakers_file(speakers)).chain(more) {
         let path = Path::new("sound-home/.config").join(name);
         let mut directories: Vec<&Path> = path.ancestors().skip(1).collect();
         directories.pop();
