@@ -50,6 +50,8 @@ pub struct Machine {
     janitor: Janitor,
     ledger: Ledger,
     sessions: BTreeMap<SessionId, Session>,
+    /// Sessions of which nothing is left but an output, on which their hands are still letting go.
+    vacant: BTreeSet<SessionId>,
     /// Every process that has not been reaped, also those that no slot holds any more.
     processes: BTreeMap<PlaneId, Process>,
     /// Of asks.
@@ -78,6 +80,7 @@ impl Machine {
             janitor: Janitor::new(),
             ledger: Ledger::new(undo),
             sessions: BTreeMap::new(),
+            vacant: BTreeSet::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
             desktop: Err("the desktop is still starting".into()),
@@ -268,6 +271,7 @@ impl Machine {
 
     fn desktop_down(&mut self, reason: String, now: u64) {
         self.desktop = Err(reason);
+        self.vacant.clear();
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
             let ready = self.ready(id);
@@ -320,6 +324,7 @@ impl Machine {
 
     /// Starts what is due and moves every session as far as it can go.
     fn settle(&mut self, now: u64) {
+        self.release_outputs();
         if self.stopping {
             self.settle_janitor(now);
             if self.processes.is_empty() && !self.finished {
@@ -345,7 +350,8 @@ impl Machine {
             }
             let ready = self.ready(id);
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if session.output == Output::Wanted && self.desktop.is_ok() {
+            // What is about to be given back is used again.
+            if session.output == Output::Wanted && self.desktop.is_ok() && self.vacant.is_empty() {
                 self.last_attempt += 1;
                 let attempt = Attempt(self.last_attempt);
                 session.output = Output::Acquiring(attempt);

@@ -1,5 +1,7 @@
 //! How processes and sessions end, and what follows from it: who takes a plane's place, and who ends with it.
 
+use std::collections::BTreeSet;
+
 use ipc::{EndCode, PlaneKind, SessionId};
 
 use super::Machine;
@@ -117,6 +119,18 @@ impl Machine {
             self.close(plane, now);
         }
         if session.output != Output::Wanted {
+            self.vacant.insert(id);
+        }
+    }
+
+    /// Gives back the outputs of sessions that are gone. A button that is let go of while its output goes away reaches
+    /// no window any more, so the hands come first.
+    pub(super) fn release_outputs(&mut self) {
+        let hands = self.processes.values().filter(|process| process.kind == PlaneKind::Input);
+        let busy: BTreeSet<_> = hands.filter_map(|process| process.session).collect();
+        let free: Vec<_> = self.vacant.difference(&busy).copied().collect();
+        for id in free {
+            self.vacant.remove(&id);
             self.out.push(Action::ReleaseOutput(id));
         }
     }

@@ -237,6 +237,8 @@ impl World {
                 let view = self.sessions.get_mut(session).expect("released without a session");
                 assert!(view.output_held, "released what was not held");
                 view.output_held = false;
+                let mut hands = self.planes.values().filter(|sim| sim.kind == PlaneKind::Input);
+                assert!(hands.all(|sim| sim.session != Some(*session)), "released under its hands");
             }
             Action::Open { plane, session, generation, .. } => {
                 assert!(self.sessions[session].output_held, "opened without an output");
