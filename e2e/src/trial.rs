@@ -127,17 +127,24 @@ pub fn only_replaced(host: &Host, plane: &str, pid: i32, before: &BTreeMap<Strin
 
 /// The pid of a descendant by its name, however deep.
 pub fn child_named(pid: i32, name: &str) -> Result<i32> {
+    child_running(pid, name, "")
+}
+
+/// The same, of one whose command line contains this.
+pub fn child_running(pid: i32, name: &str, argument: &str) -> Result<i32> {
     let mut generation = vec![pid];
     while let Some(parent) = generation.pop() {
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()) {
-            if std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default().trim() == name {
+            let read = |file: &str| std::fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
+            let (comm, line) = (read("comm"), read("cmdline"));
+            if String::from_utf8_lossy(&comm).trim() == name && String::from_utf8_lossy(&line).contains(argument) {
                 return Ok(child);
             }
             generation.push(child);
         }
     }
-    anyhow::bail!("no {name} runs below {pid}")
+    anyhow::bail!("no {name} {argument} runs below {pid}")
 }
 
 /// Waits until some session has sent this many frames in all.

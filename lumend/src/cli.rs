@@ -124,6 +124,8 @@ pub enum Command {
         exec: String,
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
         seats: u32,
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        number: u32,
     },
 }
 

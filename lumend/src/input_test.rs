@@ -65,7 +65,7 @@ pub fn run(config: Option<PathBuf>, runtime: &Path, as_json: bool) -> Result<(),
 /// What to act on: a sway's first seat and the output that its keyboard is on, or the kernel's devices.
 fn find(means: &Means, choice: HandsChoice, runtime: &Path) -> Result<Hands<OwnedFd>, String> {
     let own = || {
-        let paths = DesktopPaths::new(runtime);
+        let paths = DesktopPaths::new(runtime, 1);
         paths.control.exists().then_some((paths.control, paths.wayland))
     };
     match desktop::environment().or_else(own) {

@@ -41,6 +41,8 @@ pub struct Setup<'a> {
     pub exec: &'a str,
     /// Seats for sessions.
     pub seats: u32,
+    /// Which of lumend's desktops it is, from 1 on.
+    pub number: u32,
 }
 
 struct Launcher<'a> {
@@ -74,7 +76,7 @@ impl<'a> Launcher<'a> {
         let mask = SigSet::from(Signal::SIGCHLD);
         mask.thread_block().map_err(io)?;
         let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
-        Ok(Self { link, children, paths: DesktopPaths::new(runtime), setup, desktop: None })
+        Ok(Self { link, children, paths: DesktopPaths::new(runtime, setup.number), setup, desktop: None })
     }
 
     fn serve(mut self) -> Result<(), LinkError> {

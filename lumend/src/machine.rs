@@ -154,6 +154,7 @@ impl Machine {
                     self.end(session, EndCode::Unavailable, reason, now);
                 }
             }
+            Event::OutputLost { session, reason } => self.output_lost(session, &reason, now),
             Event::CannotOpen { session, generation, reason } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.cannot_open(generation, reason, now + policy::OPEN_AGAIN);
@@ -274,14 +275,25 @@ impl Machine {
         self.vacant.clear();
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
-            let ready = self.ready(id);
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.retire(ready, now, &mut self.out);
-                // The outputs went with the desktop: there is nothing to release.
-                session.output = Output::Wanted;
-            }
-            self.hands_lost(id, "the desktop is gone", now);
+            self.without_output(id, now);
         }
+    }
+
+    fn output_lost(&mut self, id: SessionId, reason: &str, now: u64) {
+        self.without_output(id, now);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.obstacle = format!("no desktop to show: {reason}");
+        }
+    }
+
+    /// A session's output went with its desktop: there is nothing to release.
+    fn without_output(&mut self, id: SessionId, now: u64) {
+        let ready = self.ready(id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.retire(ready, now, &mut self.out);
+            session.output = Output::Wanted;
+        }
+        self.hands_lost(id, "the desktop is gone", now);
     }
 
     fn permit(&mut self, client: Fingerprint, allowed: bool, now: u64) {
@@ -316,6 +328,9 @@ impl Machine {
             let obstacle = match (&self.desktop, self.sessions.get(&id)) {
                 (Err(reason), _) => format!("no desktop to show: {reason}"),
                 (Ok(()), Some(session)) if !session.obstacle.is_empty() => session.obstacle.clone(),
+                (Ok(()), Some(Session { output: Output::Acquiring(_), .. })) => {
+                    "the desktop did not come up in time".into()
+                }
                 _ => "the desktop's picture did not come".into(),
             };
             self.end(id, EndCode::Unavailable, obstacle, now);

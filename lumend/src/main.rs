@@ -79,8 +79,8 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             run::run(config, desktop.map(Into::into), &runtime, &state)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
-        Command::Launcher { exec, seats } => {
-            return Ok(launcher::run(&runtime, launcher::Setup { exec: &exec, seats }));
+        Command::Launcher { exec, seats, number } => {
+            return Ok(launcher::run(&runtime, launcher::Setup { exec: &exec, seats, number }));
         }
         command => commands::run(&command, &runtime, &state)?,
     }

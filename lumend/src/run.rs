@@ -42,17 +42,20 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let now = now_ns();
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
+    let own_desktop = config.desktop.kind == DesktopKind::Sway;
+    // A desktop of lumend's own serves one session at a time.
+    let most = if own_desktop { 1 } else { config.sessions.max };
     let terms = Terms {
         display: config.display.clone(),
-        seats: if config.input.enabled && wlroots { config.sessions.max } else { 0 },
-        own: config.desktop.kind == DesktopKind::Sway,
+        seats: if config.input.enabled && wlroots { most } else { 0 },
+        own: own_desktop,
     };
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(means),
         DesktopKind::Auto => Desktop::found(now, terms, means)?,
         DesktopKind::Sway => {
             let program = Program::new(own, runtime, &config.desktop.exec, terms.seats);
-            Desktop::own(program, terms, means)?
+            Desktop::own(program, terms, means, config.sessions.max)?
         }
     };
     let host = Host::new()?;

@@ -128,6 +128,7 @@ impl View<'_> {
                 "height": session.mode.height(),
                 "refresh_mhz": session.mode.refresh_mhz(),
             },
+            "desktop": self.desktop.name_of(session.id),
             "output": self.desktop.output(session.id),
             "codec": "h264",
             "encoder": book.encoder,
@@ -225,7 +226,7 @@ pub fn table(status: &Value) -> String {
         let (mode, frames) = (&session["mode"], &session["frames"]);
         let _ = writeln!(
             out,
-            "\nsession {}: {} {}x{}@{:.2} {} by {}, generation {}, {}",
+            "\nsession {}: {} {}x{}@{:.2} {} by {}, generation {}, {}{}",
             session["id"],
             text(&session["peer"]),
             mode["width"],
@@ -235,6 +236,7 @@ pub fn table(status: &Value) -> String {
             text(&session["encoder"]),
             session["generation"],
             text(&session["state"]),
+            session["desktop"].as_str().map_or(String::new(), |desktop| format!(", desktop {desktop}")),
         );
         let _ = writeln!(
             out,

@@ -35,6 +35,10 @@ struct Launcher {
 
 impl Launcher {
     fn start(name: &str, exec: &str) -> Self {
+        Self::start_number(name, exec, 1)
+    }
+
+    fn start_number(name: &str, exec: &str, number: u32) -> Self {
         let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = std::env::temp_dir().join(format!("lumen-launcher-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&runtime);
@@ -47,6 +51,7 @@ impl Launcher {
         let theirs = theirs.into_fd();
         let mut command = Command::new(&program);
         command.args(["--runtime".as_ref(), runtime.as_os_str(), "launcher".as_ref(), exec.as_ref()]);
+        command.arg(format!("--number={number}"));
         command.stdin(Stdio::null()).stderr(Stdio::null());
         if nix::unistd::geteuid().is_root() {
             chown(&runtime, Some(USER), Some(USER)).unwrap();
@@ -157,6 +162,20 @@ fn starts_restarts_and_leaves_nothing_behind() {
     let pid = launcher.child.id();
     drop(launcher);
     assert!(ended(pid) && third.iter().all(|&pid| ended(pid)), "the link closed");
+}
+
+#[test]
+fn a_further_desktop_has_a_directory_and_an_environment_of_its_own() {
+    let launcher = Launcher::start_number("second", "", 2);
+    launcher.order(ToLauncher::StartDesktop);
+    assert_eq!(launcher.hear(), FromLauncher::DesktopReady);
+    let directory = launcher.runtime.join("desktop-2");
+    assert!(["wayland-1", "sway.sock"].iter().all(|name| directory.join(name).exists()) && is_private(&directory));
+    assert!(!launcher.runtime.join("desktop").exists(), "the first one's is left alone");
+    let environment = fs::read_to_string(format!("/proc/{}/environ", launcher.sway())).unwrap();
+    for (name, value) in [("XDG_RUNTIME_DIR", directory.clone()), ("SWAYSOCK", directory.join("sway.sock"))] {
+        assert!(environment.split('\0').any(|line| line == format!("{name}={}", value.display())), "{environment}");
+    }
 }
 
 #[test]

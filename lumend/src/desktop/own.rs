@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::rc::Rc;
 
 use ipc::link::{Link, LinkError};
 use ipc::{FromLauncher, ToLauncher};
@@ -35,11 +36,12 @@ impl Program {
         Self { lumend, runtime, exec: exec.to_owned(), seats }
     }
 
-    pub fn paths(&self) -> DesktopPaths {
-        DesktopPaths::new(&self.runtime)
+    /// Of the desktop of this number, from 1 on.
+    pub fn paths(&self, number: u32) -> DesktopPaths {
+        DesktopPaths::new(&self.runtime, number)
     }
 
-    fn start(&self) -> io::Result<Linked> {
+    fn start(&self, number: u32) -> io::Result<Linked> {
         let mut runtime = OsString::from("--runtime=");
         runtime.push(&self.runtime);
         let mut command = command(self.lumend.as_fd());
@@ -48,6 +50,7 @@ impl Program {
             .arg("launcher")
             .arg(runtime)
             .arg(format!("--seats={}", self.seats))
+            .arg(format!("--number={number}"))
             .arg("--")
             .arg(&self.exec);
         command.stdin(std::process::Stdio::null());
@@ -76,11 +79,14 @@ struct Running {
     kill_at: Option<u64>,
 }
 
-/// The launcher, and when to order what from it.
+/// The launcher of one desktop, and when to order what from it.
 #[derive(Debug)]
 pub struct Own {
-    program: Program,
+    program: Rc<Program>,
+    number: u32,
     running: Option<Running>,
+    /// A desktop has been ordered, and not been said to be gone since.
+    ordered: bool,
     start_at: Option<u64>,
     pace: Crashes,
     was_up: bool,
@@ -88,22 +94,35 @@ pub struct Own {
 }
 
 impl Own {
-    /// Starts a launcher and orders a desktop.
-    pub fn start(program: Program) -> io::Result<Self> {
-        let mut own =
-            Self { program, running: None, start_at: None, pace: Crashes::default(), was_up: false, stopping: false };
-        own.order()?;
-        Ok(own)
+    /// Nothing is started yet.
+    pub fn new(program: Rc<Program>, number: u32) -> Self {
+        Self {
+            program,
+            number,
+            running: None,
+            ordered: false,
+            start_at: None,
+            pace: Crashes::default(),
+            was_up: false,
+            stopping: false,
+        }
     }
 
-    fn order(&mut self) -> io::Result<()> {
+    /// Orders a desktop, of a launcher that is started if there is none.
+    pub fn order(&mut self) -> io::Result<()> {
         if self.running.is_none() {
-            let Linked { link, child, pidfd } = self.program.start()?;
+            let Linked { link, child, pidfd } = self.program.start(self.number)?;
             debug!("launcher (pid {}) started", child.id());
             self.running = Some(Running { link: Some(link), child, pidfd, kill_at: None });
         }
+        self.ordered = true;
         self.tell(ToLauncher::StartDesktop);
         Ok(())
+    }
+
+    /// There is no desktop, and none is on its way.
+    pub const fn is_idle(&self) -> bool {
+        !self.ordered && self.start_at.is_none()
     }
 
     fn tell(&mut self, order: ToLauncher) {
@@ -118,6 +137,7 @@ impl Own {
     /// Whatever is left of the desktop is ended, and a new one started when it is time.
     pub fn start_again(&mut self, now: u64) {
         if self.start_at.is_none() && !self.stopping {
+            self.ordered = false;
             self.tell(ToLauncher::StopDesktop);
             self.start_at = Some(self.pace.pace(now));
         }
@@ -150,7 +170,7 @@ impl Own {
         while let Some(word) = self.hear(now) {
             news.push(match word {
                 FromLauncher::DesktopReady => {
-                    self.was_up = true;
+                    (self.was_up, self.ordered) = (true, true);
                     News::Up
                 }
                 FromLauncher::DesktopGone { reason } => self.down(reason),
@@ -162,14 +182,14 @@ impl Own {
         if self.start_at.is_some_and(|at| now >= at) {
             self.start_at = None;
             if let Err(error) = self.order() {
-                warn!("cannot start the launcher: {error}");
-                self.start_at = Some(self.pace.pace(now));
+                news.push(self.down(format!("cannot start the launcher: {error}")));
             }
         }
         news
     }
 
-    fn down(&self, reason: String) -> News {
+    fn down(&mut self, reason: String) -> News {
+        self.ordered = false;
         if self.was_up { News::Down { reason } } else { News::Hopeless { reason } }
     }
 

@@ -45,8 +45,12 @@ pub struct DesktopPaths {
 }
 
 impl DesktopPaths {
-    pub fn new(runtime: &Path) -> Self {
-        let directory = runtime.join("desktop");
+    /// Of the desktop of this number. The first has none in its name, as most hosts have but one.
+    pub fn new(runtime: &Path, number: u32) -> Self {
+        let directory = match number {
+            1 => runtime.join("desktop"),
+            number => runtime.join(format!("desktop-{number}")),
+        };
         Self {
             wayland: directory.join("wayland-1"),
             control: directory.join("sway.sock"),

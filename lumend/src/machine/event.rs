@@ -108,6 +108,11 @@ pub enum Event {
         attempt: Attempt,
         reason: String,
     },
+    /// The session's output, or the desktop it waited for, is gone; no other session's is. It wants another.
+    OutputLost {
+        session: SessionId,
+        reason: String,
+    },
     /// lumend could not get the fresh connection that an `Open` needs; the plane has not heard of the generation.
     CannotOpen {
         session: SessionId,
@@ -155,6 +160,7 @@ pub enum Event {
     /// What a session's input plane made is not where it was any more; a fresh one makes it anew.
     HandsLost(SessionId),
     DesktopUp,
+    /// The desktop of all sessions is gone, and every output with it.
     DesktopDown {
         reason: String,
     },

@@ -8,7 +8,7 @@ use ipc::{DefaultSink, Generation, PlaneKind};
 use proptest::prelude::*;
 
 use super::policy::SECOND;
-use super::{Event, Exit, PlaneId, Stage, Wiring};
+use super::{Action, Event, Exit, Output, PlaneId, Stage, Wiring};
 use world::{FRIEND, World};
 
 /// Mostly work gets done; else nothing would be there to crash.
@@ -119,6 +119,42 @@ fn a_reopening_capture_is_no_crash() {
     }
     let session = world.machine.sessions().next().expect("the session goes on");
     assert_eq!((session.wiring, session.capture.restarts, session.capture.reopens), (Wiring::Whole, 0, 10));
+}
+
+#[test]
+fn a_lost_output_is_one_sessions_and_no_crash() {
+    let mut world = streaming();
+    world.ask(FRIEND, 1280);
+    world.calm();
+    let [one, two] = [0, 1].map(|index| world.machine.sessions().nth(index).unwrap().id);
+    for round in 1..=10 {
+        world.lose_output(two);
+        let session = world.machine.session(two).unwrap();
+        assert!(matches!(session.output, Output::Acquiring(_)), "it asks again at once");
+        world.calm();
+        let session = world.machine.session(two).unwrap();
+        assert_eq!((session.wiring, session.generation), (Wiring::Whole, Generation(1 + round)));
+        assert!(session.slots().all(|slot| slot.restarts == 0), "{session:?}");
+    }
+    assert_eq!(world.machine.session(one).unwrap().generation, Generation(1));
+    assert!(world.machine.session(one).unwrap().slots().all(|slot| slot.reopens == 0));
+
+    world.machine.step(world.now, Event::OutputLost { session: two, reason: "sway ended (SIGSEGV)".into() });
+    let mut out = Vec::new();
+    while world.machine.session(two).is_some() {
+        world.now = world.machine.deadline().unwrap();
+        out = world.machine.step(world.now, Event::Tick);
+        let pings: Vec<_> = out
+            .iter()
+            .filter_map(|action| match action {
+                Action::Ping { plane, token } => Some(Event::Pong { plane: *plane, token: *token }),
+                _ => None,
+            })
+            .collect();
+        pings.into_iter().for_each(|pong| drop(world.machine.step(world.now, pong)));
+    }
+    let told = |action: &Action| matches!(action, Action::End { session, reason, .. } if *session == two && reason.contains("SIGSEGV"));
+    assert!(out.iter().any(told), "{out:?}");
 }
 
 /// Lets time pass without any other news; pings are answered.

@@ -337,7 +337,8 @@ impl Steps {
     fn ready(&mut self, acquire: Acquire, output: Virtual) {
         let name = output.name.clone();
         match self.wanted.get(&acquire.session) {
-            None => self.queue.push_back(Job::Release(output)),
+            // Before anybody else is served: a desktop of our own has one output with windows, which the next should get.
+            None => self.queue.push_front(Job::Release(output)),
             Some(&mode) => {
                 self.held.insert(acquire.session, output);
                 if mode == acquire.mode {
@@ -357,7 +358,7 @@ impl Steps {
 
     fn failed(&mut self, acquire: Acquire, output: Option<Virtual>, reason: String) {
         if let Some(output) = output {
-            self.queue.push_back(Job::Release(output));
+            self.queue.push_front(Job::Release(output));
         }
         match self.wanted.get(&acquire.session) {
             None => {}

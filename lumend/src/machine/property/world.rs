@@ -155,6 +155,11 @@ impl World {
             Event::DesktopDown { .. } => {
                 self.sessions.values_mut().for_each(|view| view.output_held = false);
             }
+            Event::OutputLost { session, .. } => {
+                if let Some(view) = self.sessions.get_mut(session) {
+                    view.output_held = false;
+                }
+            }
             _ => {}
         }
     }
@@ -383,7 +388,12 @@ impl World {
                     self.feed(Event::Withdrawn { plane, ask });
                 }
             }
-            (38, _) => self.feed(Event::DesktopDown { reason: "crashed".into() }),
+            (38, _) if pick.is_multiple_of(2) => self.feed(Event::DesktopDown { reason: "crashed".into() }),
+            (38, _) => {
+                if let Some(session) = session {
+                    self.lose_output(session);
+                }
+            }
             (39, _) => self.feed(Event::DesktopUp),
             (40, _) => self.feed(Event::Permit { client: FRIEND, allowed: !pick.is_multiple_of(4) }),
             (41, _) => {
@@ -428,6 +438,16 @@ impl World {
                 self.feed(Event::Tick);
             }
             _ => {}
+        }
+    }
+
+    /// The desktop that a session is on crashes, and no other.
+    pub fn lose_output(&mut self, session: SessionId) {
+        let others: Vec<_> = self.machine.sessions().filter(|s| s.id != session).cloned().collect();
+        self.feed(Event::OutputLost { session, reason: "crashed".into() });
+        for other in others {
+            let now = self.machine.session(other.id).expect("another session ended");
+            assert_eq!((now.generation, now.output), (other.generation, other.output), "another session noticed");
         }
     }
 

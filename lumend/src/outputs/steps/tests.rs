@@ -219,6 +219,19 @@ fn our_own_desktop_lends_the_output_it_was_started_with_and_never_removes_it() {
     assert!(world.outputs[0].active);
 }
 
+/// The windows of a desktop of our own are on its one output.
+#[test]
+fn what_a_session_has_left_before_it_came_is_the_next_ones() {
+    let mut sway = World::old().with_output("HEADLESS-1");
+    let mut steps = Steps::new(0, Display::default(), true);
+    assert!(sway.settle(&mut steps).is_empty());
+    steps.acquire(0, SessionId(1), mode(1280, 60));
+    steps.release(0, SessionId(1));
+    steps.acquire(0, SessionId(2), mode(800, 60));
+    assert_eq!(sway.settle(&mut steps), [ready(SessionId(2), "HEADLESS-1", mode(800, 60))]);
+    assert!(!sway.commands.contains(&"create_output".to_owned()), "{:?}", sway.commands);
+}
+
 #[test]
 fn an_output_that_comes_late_is_waited_for_and_one_that_never_comes_fails() {
     let (mut world, mut steps) = (World { makes_late: true, ..World::new() }, virtual_steps());
