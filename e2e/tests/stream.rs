@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::trial::{MODE, pids, scene, sound, stage, trace, wait_for_frames, wait_for_nothing, watch};
+use serde_json::Value;
 use xtask::client::{Client, allow};
 use xtask::host::{Desktop, Host};
 use xtask::sway::Sway;
@@ -65,7 +66,7 @@ fn a_bare_server_shows_the_default_terminal() {
 }
 
 #[test]
-fn two_sessions_at_once_have_planes_and_outputs_of_their_own() {
+fn two_sessions_at_once_have_planes_and_modes_of_their_own() {
     let stage = stage().unwrap();
     let host = Host::start(&stage, Desktop::Sway, &scene(&stage, "")).unwrap();
     let first = watch(&stage, &host, "first", 8, &[]).unwrap();
@@ -73,12 +74,12 @@ fn two_sessions_at_once_have_planes_and_outputs_of_their_own() {
     allow(&stage, &host, "second").unwrap();
     let arguments = ["--mode", "320x240x30", "--decode", "--seconds", "3"];
     let second = Client::connect(&stage, "second", &host.address(), &arguments).unwrap();
-    host.status_where(Duration::from_secs(10), |status| {
+    let both = |status: &Value| {
         let sessions = status["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
         sessions.len() == 2 && sessions.iter().all(|session| session["frames"]["sent"].as_u64().unwrap_or(0) > 5)
-    })
-    .unwrap();
-    assert_eq!(pids(&host).unwrap().len(), 5, "two capture, two encode, one net");
+    };
+    let status = host.status_where(Duration::from_secs(10), both).unwrap();
+    assert_eq!(pids(&host).unwrap().len(), 7, "two capture, two encode, two audio, one net: {status:#}");
     let (second, first) = (second.succeed(Duration::from_secs(30)), first.succeed(Duration::from_secs(30)));
     let (second, first) = (second.unwrap(), first.unwrap());
     assert_eq!(second["mode"], serde_json::json!({ "width": 320, "height": 240, "refresh_mhz": 30_000 }));
