@@ -57,17 +57,31 @@ fn shortened(events: Vec<Seen>) -> Vec<String> {
     events[from..].iter().map(|event| event.fields.to_string()).collect()
 }
 
+/// Bits of a seat's capabilities, as the log has them: wl_seat's.
+const POINTER: u64 = 1;
+const KEYBOARD: u64 = 2;
+
 /// Keys and buttons that are down at the end of the log, each by its code.
+///
+/// A seat that loses its last pointer or keyboard takes with it what was down on it: the window has no such device any
+/// more, and gets the next one with nothing pressed. That is how a compositor tells the death of a virtual device.
 pub fn left_down(events: &[Seen]) -> BTreeSet<u64> {
-    let mut down = BTreeSet::new();
-    for (code, pressed) in events.iter().filter_map(|event| event.key().or_else(|| event.button())) {
-        if pressed {
-            down.insert(code);
-        } else {
-            down.remove(&code);
+    let mut down: Vec<(&str, u64, u64)> = Vec::new();
+    for event in events {
+        let seat = event.seat.as_str();
+        let change = event.key().map(|(code, pressed)| (KEYBOARD, code, pressed));
+        let change = change.or_else(|| event.button().map(|(code, pressed)| (POINTER, code, pressed)));
+        if let Some((device, code, pressed)) = change {
+            down.retain(|held| *held != (seat, device, code));
+            if pressed {
+                down.push((seat, device, code));
+            }
+        } else if event.event == "capabilities" {
+            let bits = event.fields["bits"].as_u64().unwrap_or(0);
+            down.retain(|(of, device, _)| *of != seat || bits & device != 0);
         }
     }
-    down
+    down.into_iter().map(|(_, _, code)| code).collect()
 }
 
 /// One line of a client's `--input-log`.

@@ -209,7 +209,7 @@ fn what_a_dead_client_held_is_lifted() {
     let stage = stage().unwrap();
     let log = stage.out("window.log");
     let host = host(&stage, &log);
-    let script = "0 at 0.5 0.5\n50 key a down\n60 button left down\n60000 key a up\n";
+    let script = "0 at 0.5 0.5\n400 key a down\n410 button left down\n60000 key a up\n";
     let mut client = drive(&stage, &host, "hands", script, 60, &[]);
     wait_seen(&log, Duration::from_secs(20), |events| left_down(events).len() == 2).unwrap();
     client.running().signal(nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -224,7 +224,7 @@ fn a_dead_input_plane_leaves_nothing_pressed_and_the_picture_goes_on() {
     let stage = stage().unwrap();
     let log = stage.out("window.log");
     let host = host(&stage, &log);
-    let script = "0 at 0.5 0.5\n50 key leftshift down\n60 key a down\n70 button left down\n\
+    let script = "0 at 0.5 0.5\n400 key leftshift down\n410 key a down\n420 button left down\n\
                   3000 button left up\n3010 key a up\n3020 key leftshift up\n\
                   3100 key f2 down\n3110 key f2 up\n";
     let client = drive(&stage, &host, "hands", script, 6, &[]);
