@@ -35,6 +35,11 @@ const OPEN_NS: u64 = 2_000_000_000;
 const FLUSH_PAUSE_NS: u64 = 2_000_000;
 /// How long the end may wait for the compositor to take what was said last.
 const FINISH_NS: u64 = 200_000_000;
+/// Text goes no faster than this for each character: a window that has no time to read is disconnected by its compositor.
+/// Nobody types as fast, and what was pasted may take a moment.
+const CHARACTER_NS: u64 = 250_000;
+/// Texts that the compositor may have before it: one that stood still would hand them all to the window at once.
+const TEXTS_UNDER_WAY: u64 = 2;
 /// Largest keymap text that is believed; xkeyboard-config's with four layouts has 100 KB.
 const MAX_KEYMAP: u32 = 1 << 20;
 
@@ -51,6 +56,8 @@ pub struct Wlr {
     synced: u64,
     /// The socket was full; flush again at this time.
     flush_at: Option<u64>,
+    /// Nothing is injected before this, so that a window can read what was typed.
+    rest_until: Option<u64>,
     /// What `inject` could not report.
     broken: Option<InjectError>,
 }
@@ -119,6 +126,7 @@ impl Wlr {
             open_by: now_ns + OPEN_NS,
             synced: 0,
             flush_at: None,
+            rest_until: None,
             broken: None,
         };
         this.sync();
@@ -249,10 +257,9 @@ impl Inject for Wlr {
             InputEvent::Text(text) => {
                 let typed = devices.typist.text(now_ns, text.as_str(), self.state.answered, self.synced + 1);
                 return match typed {
-                    Ok((injected, keymap_sent)) => {
-                        if keymap_sent {
-                            self.sync();
-                        }
+                    Ok(injected) => {
+                        self.sync();
+                        self.rest_until = Some(now_ns + text.as_str().chars().count() as u64 * CHARACTER_NS);
                         injected
                     }
                     Err(error) => {
@@ -306,13 +313,14 @@ impl Inject for Wlr {
 
     fn deadline(&self) -> Option<u64> {
         let opening = matches!(self.stage, Stage::Looking { .. } | Stage::Making { .. }).then_some(self.open_by);
-        [opening, self.flush_at].into_iter().flatten().min()
+        [opening, self.flush_at, self.rest_until].into_iter().flatten().min()
     }
 
     fn dispatch(&mut self, now_ns: u64) -> Result<(), InjectError> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.rest_until = self.rest_until.filter(|&until| now_ns < until);
         self.read()?;
         self.advance(now_ns)?;
         self.check_places()?;
@@ -322,7 +330,11 @@ impl Inject for Wlr {
 
     fn ready(&self) -> bool {
         match &self.stage {
-            Stage::Ready(devices) => self.flush_at.is_none() && devices.typist.ready(self.state.answered),
+            Stage::Ready(devices) => {
+                let calm = self.flush_at.is_none() && self.rest_until.is_none();
+                let heard = self.synced.saturating_sub(self.state.answered) <= TEXTS_UNDER_WAY;
+                calm && heard && devices.typist.ready(self.state.answered)
+            }
             _ => false,
         }
     }

@@ -359,6 +359,27 @@ fn retired_hands_let_go_and_do_nothing_more() {
     assert!(plane.stop().success());
 }
 
+/// A compositor that stood still has a window's worth of text before it and no more: all at once would cost the window
+/// its connection.
+#[test]
+fn text_for_a_compositor_that_stood_still_costs_no_window() {
+    let sway = Sway::start("still", 1);
+    let mut window = sway.window("HEADLESS-1");
+    let plane = Plane::start();
+    let (mut net, _) = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state());
+    window.wait_for("seat0", "keyboard_enter");
+    sway.signal(Signal::SIGSTOP);
+    let words = ["abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl"; 200];
+    for word in words {
+        net.send(text(word));
+    }
+    net.send_all(tap(END));
+    plane.stats(|stats| stats.events >= 2);
+    sway.signal(Signal::SIGCONT);
+    assert_eq!(typed(&window.words(END_SEEN)), words.concat());
+    assert!(plane.stop().success());
+}
+
 /// What was said last may never have been read: it is known to the heir.
 #[test]
 fn what_could_not_be_lifted_is_left_to_the_heir() {

@@ -116,25 +116,19 @@ impl Typist {
         self.pages.free(answered) >= PAGES_PER_TEXT
     }
 
-    /// Types a text; `next_sync` is the number of the `sync` that the caller sends after it if `true` comes with the
-    /// answer: then a keymap is under way.
+    /// Types a text; `next_sync` is the number of the `sync` that the caller sends after it, since a keymap may be under
+    /// way.
     ///
     /// # Errors
     /// `Failed` if there is no memory for a keymap, which [`Typist::ready`] precludes.
-    pub fn text(
-        &mut self,
-        now_ns: u64,
-        text: &str,
-        answered: u64,
-        next_sync: u64,
-    ) -> Result<(Injected, bool), InjectError> {
+    pub fn text(&mut self, now_ns: u64, text: &str, answered: u64, next_sync: u64) -> Result<Injected, InjectError> {
         let mut stale = now_ns.saturating_sub(self.typed_ns) > STALE_NS;
-        let (mut rest, mut untypable, mut sent) = (text, 0, false);
+        let (mut rest, mut untypable) = (text, 0);
         while !rest.is_empty() {
             let run = self.map.next(rest);
             if (run.changed || stale) && !run.keys.is_empty() {
                 self.send_keymap(answered, next_sync)?;
-                (stale, sent) = (false, true);
+                stale = false;
             }
             let time_ms = super::milliseconds(now_ns);
             for code in run.keys {
@@ -145,7 +139,7 @@ impl Typist {
             rest = rest.get(run.bytes..).unwrap_or_default();
         }
         self.typed_ns = now_ns;
-        Ok((if untypable > 0 { Injected::Unsupported } else { Injected::Done }, sent))
+        Ok(if untypable > 0 { Injected::Unsupported } else { Injected::Done })
     }
 
     fn send_keymap(&mut self, answered: u64, next_sync: u64) -> Result<(), InjectError> {
