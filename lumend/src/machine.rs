@@ -280,6 +280,7 @@ impl Machine {
     }
 
     fn output_lost(&mut self, id: SessionId, reason: &str, now: u64) {
+        self.vacant.remove(&id);
         self.without_output(id, now);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.obstacle = format!("no desktop to show: {reason}");
