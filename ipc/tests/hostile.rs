@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -309,14 +310,19 @@ impl Dice {
 fn scribbling_over_a_live_ring_breaks_nothing_else() {
     let mut dice = Dice(0x5eed);
     let mut violations = 0;
-    for _ in 0..200 {
+    // On a busy machine the two threads may hardly meet: then there are more rounds.
+    for round in 0..100 * 200 {
+        if round >= 200 && violations > 0 {
+            break;
+        }
         let (peer, mut producer, mut consumer) = ring();
-        let stop = AtomicBool::new(false);
+        let (stop, met) = (AtomicBool::new(false), Barrier::new(2));
         thread::scope(|scope| {
             let seed = dice.roll();
-            let stop = &stop;
+            let (stop, met) = (&stop, &met);
             scope.spawn(move || {
                 let mut dice = Dice(seed);
+                met.wait();
                 while !stop.load(Ordering::Relaxed) {
                     let offset = match dice.roll() % 8 {
                         0 => [TAIL, 128, HEAD][(dice.roll() % 3) as usize],
@@ -326,6 +332,7 @@ fn scribbling_over_a_live_ring_breaks_nothing_else() {
                     peer.poke(offset, value);
                 }
             });
+            met.wait();
             let mut out = Vec::with_capacity(GEOMETRY.frame_bytes as usize);
             for _ in 0..200 {
                 if let Some(mut frame) = producer.reserve() {
