@@ -86,7 +86,11 @@ impl Direction {
         let format = FrameFormat { pixels: PixelFormat::Bgrx, width: 16, height: 16, stride: 64 };
         let pool = Pool { format, buffers: vec![], mailbox: self.mailbox, wake: self.wake };
         let mode = lumen_core::Mode::new(128, 96, 60_000).unwrap();
-        let settings = EncodeSettings { backend: Backend::Auto, bitrate_kbps: 1, full_range: false };
+        let settings = EncodeSettings {
+            backend: Backend::Auto,
+            bitrate_kbps: 1,
+            colour: Colour { matrix: Matrix::Bt709, full_range: false },
+        };
         let spare = Direction::new().unwrap().ring;
         let (session, generation) = (SessionId(1), Generation(1));
         let wiring = EncodeWiring { session, generation, mode, settings, pool, video: self.ring, feedback: spare };

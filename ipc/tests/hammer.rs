@@ -105,7 +105,11 @@ fn write_all() {
         session: SessionId(1),
         generation: Generation(1),
         mode: Mode::new(128, 96, 60_000).unwrap(),
-        settings: EncodeSettings { backend: Backend::Auto, bitrate_kbps: 1, full_range: false },
+        settings: EncodeSettings {
+            backend: Backend::Auto,
+            bitrate_kbps: 1,
+            colour: Colour { matrix: Matrix::Bt709, full_range: false },
+        },
         pool: Pool { format: FORMAT, buffers: their_buffers, mailbox: their_mailbox, wake: their_wake },
         video: their_video,
         feedback: their_feedback,

@@ -74,7 +74,11 @@ fn wiring(buffers: usize) -> ToEncode<OwnedFd> {
         session: SessionId(7),
         generation: Generation(3),
         mode: mode(),
-        settings: EncodeSettings { backend: Backend::OpenH264, bitrate_kbps: 10_000, full_range: false },
+        settings: EncodeSettings {
+            backend: Backend::OpenH264,
+            bitrate_kbps: 10_000,
+            colour: Colour { matrix: Matrix::Bt709, full_range: false },
+        },
         pool: pool(buffers),
         video: ring("video", RingGeometry::video(mode(), 10_000)),
         feedback: ring("feedback", RingGeometry::FEEDBACK),
@@ -115,6 +119,8 @@ fn every_kind_of_message_crosses() {
     below.send(FromNet::Hello(hello.clone())).unwrap();
     assert!(matches!(recv(&above).unwrap(), FromNet::Hello(received) if received == hello));
     let wish = Wish {
+        face: Face::Lumen,
+        app: None,
         mode: RawMode { width: 0, height: 0, refresh_mhz: 0 },
         bitrate_kbps: 0,
         audio: None,

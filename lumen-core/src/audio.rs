@@ -37,6 +37,25 @@ pub fn parse(datagram: &[u8]) -> Option<(u32, u64, &[u8])> {
     if packet.is_empty() || packet.len() > MAX_PACKET { None } else { Some((seq, pts_ns, packet)) }
 }
 
+/// How much sound one packet holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum PacketTime {
+    /// 5 ms: what lumen/1 always has.
+    Five,
+    /// 10 ms: what some GameStream clients want.
+    Ten,
+}
+
+impl PacketTime {
+    /// Samples of each channel.
+    pub const fn samples(self) -> usize {
+        match self {
+            Self::Five => FRAME_SAMPLES,
+            Self::Ten => 2 * FRAME_SAMPLES,
+        }
+    }
+}
+
 /// Speakers, in the order in which samples are interleaved.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum AudioLayout {

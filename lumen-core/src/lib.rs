@@ -8,6 +8,7 @@ pub mod clock;
 mod cursor;
 pub mod fec;
 pub mod fingerprint;
+pub mod gamestream;
 pub mod h264;
 pub mod hello;
 pub mod histogram;
@@ -22,5 +23,6 @@ pub mod stamp;
 
 pub use audio::AudioLayout;
 pub use fingerprint::{Fingerprint, MalformedFingerprint};
+pub use gamestream::Encryption;
 pub use input::{InputEvent, Permissions};
 pub use mode::{Mode, ModeError, RawMode};

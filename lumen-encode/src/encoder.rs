@@ -17,7 +17,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn new(mode: Mode, settings: &EncodeSettings) -> Self {
-        Self { mode, bitrate_kbps: settings.bitrate_kbps, full_range: settings.full_range }
+        Self { mode, bitrate_kbps: settings.bitrate_kbps, full_range: settings.colour.full_range }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipc::link::{Link, LinkError};
 use ipc::plane::{Exit, PlaneError};
-use ipc::{AskId, Fingerprint, FromNet, Listen, NetCounters, SessionId, ToNet};
+use ipc::{AskId, Face, Fingerprint, FromNet, Listen, NetCounters, SessionId, ToNet};
 use quinn::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -159,7 +159,15 @@ impl Control {
         match message {
             ToNet::Ping(number) => self.tell_lumend(FromNet::Pong(number)),
             ToNet::Listen(listen) => self.listen(listen),
-            ToNet::Permit { client, allowed } => self.permit(client, allowed),
+            ToNet::Permit { face: Face::Lumen, client, allowed } => self.permit(client, allowed),
+            ToNet::GameStream(_)
+            | ToNet::Announce(_)
+            | ToNet::App(_)
+            | ToNet::Permit { face: Face::GameStream, .. }
+            | ToNet::Accepted { .. }
+            | ToNet::Running { .. }
+            | ToNet::Pin { .. }
+            | ToNet::DropPairing { .. } => Ok(()),
             ToNet::Rebind { quic, media, media_port } => self.rebind(quic.into(), media.into(), media_port),
             ToNet::Wire(wiring) => self.wire(wiring),
             ToNet::Retire { session, generation } => {

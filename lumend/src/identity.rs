@@ -113,6 +113,9 @@ impl Signer {
         }
         let message = match request {
             SignRequest::Tls13 { transcript } => tls13_server_message(transcript),
+            SignRequest::Tls13Rsa { .. } | SignRequest::Tls12Rsa { .. } | SignRequest::Pairing { .. } => {
+                return SignReply::Refused;
+            }
         };
         match self.identity.key.sign(&SystemRandom::new(), &message) {
             Ok(signature) => SignReply::Signed(signature.as_ref().to_vec()),

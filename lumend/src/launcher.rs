@@ -97,6 +97,10 @@ impl<'a> Launcher<'a> {
             match event {
                 Event::Order(ToLauncher::StartDesktop) => self.start()?,
                 Event::Order(ToLauncher::StopDesktop) => self.stop(),
+                Event::Order(ToLauncher::StartApp { run, .. }) => {
+                    self.link.send(FromLauncher::AppEnded { run, reason: "there are no apps".into() })?;
+                }
+                Event::Order(ToLauncher::StopApp { .. }) => {}
                 Event::LinkClosed => return Ok(false),
                 Event::Spoke => self.check_ready()?,
                 Event::Child(status) => self.on_child(status)?,

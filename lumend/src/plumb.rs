@@ -86,7 +86,7 @@ pub fn ring(name: &str, geometry: RingGeometry) -> io::Result<(RingFds<OwnedFd>,
 mod tests {
     use ipc::mailbox::{FrameMeta, MailboxReader, MailboxWriter};
     use ipc::shm::Mapping;
-    use ipc::{Backend, PixelFormat};
+    use ipc::{Backend, Colour, Matrix, PixelFormat};
     use std::os::fd::AsFd;
 
     use super::*;
@@ -105,7 +105,11 @@ mod tests {
             permissions: Permissions::NONE,
         };
         let (mut kit, net) = Kit::make(share, format).unwrap();
-        let settings = EncodeSettings { backend: Backend::Auto, bitrate_kbps: 5_000, full_range: false };
+        let settings = EncodeSettings {
+            backend: Backend::Auto,
+            bitrate_kbps: 5_000,
+            colour: Colour { matrix: Matrix::Bt709, full_range: false },
+        };
         let encode = kit.encode(SessionId(1), mode, settings).unwrap();
         assert!(kit.encode(SessionId(1), mode, settings).is_none(), "an end leaves once");
         let capture = kit.capture().unwrap();

@@ -1,6 +1,7 @@
 //! What lumend and the audio plane say to each other.
 
 use lumen_core::AudioLayout;
+use lumen_core::audio::PacketTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, Hello, RingFds, SessionId};
@@ -32,6 +33,7 @@ pub struct AudioWiring<F> {
     /// Of the session's audio branch alone.
     pub generation: Generation,
     pub layout: AudioLayout,
+    pub packet: PacketTime,
     pub bitrate_kbps: u32,
     /// Applied before encoding, in tenths of a decibel.
     pub gain_decibels_tenths: i16,
@@ -112,6 +114,7 @@ impl<F> AudioWiring<F> {
             session: self.session,
             generation: self.generation,
             layout: self.layout,
+            packet: self.packet,
             bitrate_kbps: self.bitrate_kbps,
             gain_decibels_tenths: self.gain_decibels_tenths,
             sink: self.sink,

@@ -118,7 +118,14 @@ impl<F> ToNet<F> {
         Ok(match self {
             Self::Ping(number) => ToNet::Ping(number),
             Self::Listen(listen) => ToNet::Listen(listen.map_fds(map)?),
-            Self::Permit { client, allowed } => ToNet::Permit { client, allowed },
+            Self::GameStream(listen) => ToNet::GameStream(listen.map_fds(map)?),
+            Self::Announce(announce) => ToNet::Announce(announce.map_fds(map)?),
+            Self::App(app) => ToNet::App(app.map_fds(map)?),
+            Self::Permit { face, client, allowed } => ToNet::Permit { face, client, allowed },
+            Self::Accepted { ask, session, mode } => ToNet::Accepted { ask, session, mode },
+            Self::Running { client, app } => ToNet::Running { client, app },
+            Self::Pin { pairing, pin } => ToNet::Pin { pairing, pin },
+            Self::DropPairing { pairing, reason } => ToNet::DropPairing { pairing, reason },
             Self::Rebind { quic, media, media_port } => {
                 ToNet::Rebind { quic: map(quic)?, media: map(media)?, media_port }
             }

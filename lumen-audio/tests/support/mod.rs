@@ -18,7 +18,7 @@ use ipc::{
     AudioStats, AudioWiring, DefaultSink, FromAudio, Generation, RingFds, RingGeometry, SessionId, SinkChoice, ToAudio,
 };
 use lumen_core::AudioLayout;
-use lumen_core::audio::{FRAME_SAMPLES, SAMPLE_RATE};
+use lumen_core::audio::{FRAME_SAMPLES, PacketTime, SAMPLE_RATE};
 use opus::MSDecoder;
 
 use self::server::Server;
@@ -191,6 +191,7 @@ pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listen
     };
     let ring_out = RingConsumer::attach(memory.as_fd(), data, credit, geometry).unwrap();
     let wiring = AudioWiring {
+        packet: PacketTime::Five,
         session: SessionId(1),
         generation: Generation(1),
         layout,

@@ -15,8 +15,8 @@ use ipc::plane::{Exit, PlaneError};
 use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
 use ipc::shm::{Mapping, sealed_memfd};
 use ipc::{
-    Backend, EncodeSettings, EncodeStats, EncodeWiring, FromEncode, Generation, Pool, RingFds, RingGeometry, SessionId,
-    ToEncode,
+    Backend, Colour, EncodeSettings, EncodeStats, EncodeWiring, FromEncode, Generation, Matrix, Pool, RingFds,
+    RingGeometry, SessionId, ToEncode,
 };
 use lumen_core::Mode;
 
@@ -110,7 +110,7 @@ impl Frame {
 }
 
 pub fn settings(backend: Backend, bitrate_kbps: u32) -> EncodeSettings {
-    EncodeSettings { backend, bitrate_kbps, full_range: false }
+    EncodeSettings { backend, bitrate_kbps, colour: Colour { matrix: Matrix::Bt709, full_range: false } }
 }
 
 fn ring(name: &str, geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {

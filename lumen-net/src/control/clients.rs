@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipc::plane::PlaneError;
-use ipc::{AskId, EndCode, Fingerprint, FromNet, NetWiring, SessionId, Wish};
+use ipc::{AskId, EndCode, Face, Fingerprint, FromNet, NetWiring, SessionId, Wish};
 use lumen_core::fec::Scheme;
 use lumen_core::hello::{CODEC_H264, ClientHello, Code, Codec, Welcome};
 
@@ -55,6 +55,8 @@ impl Control {
                 self.asks.insert(ask, client);
                 self.clients.insert(client, Client { fingerprint, to, tally, stage: Stage::Asking(ask) });
                 let wish = Wish {
+                    face: Face::Lumen,
+                    app: None,
                     mode: hello.mode,
                     bitrate_kbps: hello.bitrate_kbps,
                     audio: hello.audio,
@@ -269,7 +271,7 @@ fn wire_code(code: EndCode) -> Code {
         EndCode::Mode => Code::Mode,
         EndCode::Full => Code::Full,
         EndCode::Unavailable => Code::Unavailable,
-        EndCode::Stopped => Code::Stopped,
+        EndCode::Stopped | EndCode::AppEnded => Code::Stopped,
         EndCode::Shutdown => Code::Shutdown,
     }
 }

@@ -16,7 +16,7 @@ use ipc::plane::{Exit, PlaneError};
 use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
 use ipc::shm::sealed_memfd;
 use ipc::{
-    AskId, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingFds, RingGeometry,
+    AskId, Face, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingFds, RingGeometry,
     SessionId, SignReply, SignRequest, ToNet,
 };
 use lumen_core::{AudioLayout, Mode, Permissions};
@@ -145,7 +145,7 @@ impl Host {
     }
 
     pub fn permit(&self, client: Fingerprint) {
-        self.tell(ToNet::Permit { client, allowed: true });
+        self.tell(ToNet::Permit { face: Face::Lumen, client, allowed: true });
     }
 
     /// Waits for a message that `pick` takes; others are passed over.
@@ -284,7 +284,7 @@ fn consumer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> Rin
 fn sign(link: &Link, key: &EcdsaKeyPair) {
     while link.wait_readable(PATIENCE).is_ok_and(|ready| ready) {
         let Ok(Some(request)) = link.recv::<SignRequest>() else { return };
-        let SignRequest::Tls13 { transcript } = request.message;
+        let SignRequest::Tls13 { transcript } = request.message else { panic!("{:?}", request.message) };
         let content = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &transcript].concat();
         let signature = key.sign(&SystemRandom::new(), &content).unwrap();
         if link.send(SignReply::Signed(signature.as_ref().to_vec())).is_err() {

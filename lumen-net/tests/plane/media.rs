@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc::feedback::Feedback;
 use ipc::ring::{ChunkFlags, ChunkHeader};
-use ipc::{EndCode, FromNet, SessionId, ToNet};
+use ipc::{EndCode, Face, FromNet, SessionId, ToNet};
 use lumen_core::hello::{ClientMessage, Code, HostMessage};
 use lumen_core::packet::{Kind, Probe};
 use lumen_core::reassemble::Pushed;
@@ -307,7 +307,7 @@ fn the_end_of_a_session_is_told_and_final() {
 
     let mut other = Session::started(&mut host, 2);
     other.frame(0, 10_000, true);
-    host.tell(ToNet::Permit { client: other.identity.fingerprint(), allowed: false });
+    host.tell(ToNet::Permit { face: Face::Lumen, client: other.identity.fingerprint(), allowed: false });
     let (gone, _) = host.expect_gone();
     assert_eq!(gone, other.id, "session 1 was not reported: lumend ended it");
     assert_eq!(other.client.closed().0, Code::NotAllowed as u64);

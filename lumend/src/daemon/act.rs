@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use ipc::codec::Message;
 use ipc::link::{Link, LinkError};
-use ipc::{EncodeSettings, Listen, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
+use ipc::{Colour, EncodeSettings, Face, Listen, Matrix, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
 use lumen_core::Permissions;
 use tracing::{debug, info, warn};
 
@@ -54,7 +54,7 @@ impl Daemon {
                 }
             },
             Action::Permit { plane, client, allowed } => {
-                self.tell(plane, ToNet::<OwnedFd>::Permit { client, allowed });
+                self.tell(plane, ToNet::<OwnedFd>::Permit { face: Face::Lumen, client, allowed });
             }
             Action::AcquireOutput { session, attempt, mode } => {
                 self.parts.desktop.acquire(now, session, attempt, mode);
@@ -86,7 +86,8 @@ impl Daemon {
             }
             Action::WireEncode { plane, session, generation, mode, bitrate_kbps } => {
                 let encode = &self.parts.config.encode;
-                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps, full_range: encode.full_range };
+                let colour = Colour { matrix: Matrix::Bt709, full_range: encode.full_range };
+                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps, colour };
                 let kit = self.kits.get_mut(&session).filter(|kit| kit.generation == generation);
                 if let Some(wiring) = kit.and_then(|kit| kit.encode(session, mode, settings)) {
                     self.tell(plane, ToEncode::Wire(wiring));

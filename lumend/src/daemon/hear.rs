@@ -156,6 +156,11 @@ impl Daemon {
             FromNet::BranchBroken { session, kind, generation, reason } => {
                 Event::BranchBroken { plane, session, kind, generation, reason: printable(&reason, REASON) }
             }
+            FromNet::Tune { .. }
+            | FromNet::Quit { .. }
+            | FromNet::Pairing { .. }
+            | FromNet::Paired { .. }
+            | FromNet::PairingFailed { .. } => return Err("it speaks of GameStream, which is off".into()),
             FromNet::Counters(counters) => {
                 self.counters = counters;
                 return Ok(());

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use ipc::event::now_ns;
 use ipc::{AudioWiring, DefaultSink, FromAudio, PlaneKind, RingGeometry, SessionId, SinkChoice, ToAudio, ToNet};
 use lumen_core::AudioLayout;
+use lumen_core::audio::PacketTime;
 use tracing::{info, warn};
 
 use super::Daemon;
@@ -27,6 +28,7 @@ impl Daemon {
             Ok((pipewire, (consumer, producer))) => {
                 let config = &self.parts.config.audio;
                 let wiring = AudioWiring {
+                    packet: PacketTime::Five,
                     session,
                     generation,
                     layout,

@@ -174,6 +174,7 @@ impl Own {
                     News::Up
                 }
                 FromLauncher::DesktopGone { reason } => self.down(reason),
+                FromLauncher::AppEnded { .. } => continue,
             });
         }
         if self.reap(now) && !self.stopping {

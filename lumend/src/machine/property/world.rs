@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::{AskId, DefaultSink, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
+use ipc::{AskId, DefaultSink, Face, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
 use lumen_core::{AudioLayout, RawMode};
 
 use super::branches::Branches;
@@ -336,6 +336,8 @@ impl World {
         let ask = AskId(self.next_ask);
         self.open_asks.insert(ask);
         let wish = Wish {
+            face: Face::Lumen,
+            app: None,
             mode: RawMode { width, height: 720, refresh_mhz: 60_000 },
             bitrate_kbps: 0,
             audio: self.next_ask.is_multiple_of(8).then_some(AudioLayout::Surround51).or(Some(AudioLayout::Stereo)),

@@ -1,0 +1,13 @@
+//! GameStream, the protocol of Moonlight clients, as bytes: sans-IO, no clock. PROTOCOL.md part II.
+
+use serde::{Deserialize, Serialize};
+
+/// What of a GameStream session has to be encrypted; its control stream always is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Whatever the client wishes.
+    Auto,
+    /// Everything; clients that cannot are turned away.
+    Required,
+}
