@@ -1,4 +1,4 @@
-//! GameStream, the protocol of Moonlight clients, as bytes: sans-IO, no clock. PROTOCOL.md part II.
+//! GameStream, the protocol of Moonlight clients, as bytes: sans-IO, no clock. docs/gamestream.md.
 
 use serde::{Deserialize, Serialize};
 
