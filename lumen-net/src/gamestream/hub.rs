@@ -1,0 +1,60 @@
+//! The hub of GameStream sessions: one task on the control thread that owns their RTSP listener, their ENet host, their
+//! audio socket and their branches. What a session means is decided in the control loop, which it obeys and to which it
+//! reports.
+
+use std::net::{TcpListener, UdpSocket};
+
+use ipc::{EndCode, SessionId, Tuning};
+use lumen_core::gamestream::Encryption;
+
+use super::guest::Guest;
+use crate::branches::{BranchOrder, Broken};
+use crate::media::GuestMedia;
+
+/// Sockets that lumend has bound, and what is said on them.
+pub struct HubSockets {
+    pub rtsp: TcpListener,
+    pub control: UdpSocket,
+    pub audio: UdpSocket,
+    pub ports: HubPorts,
+    pub encryption: Encryption,
+}
+
+/// UDP ports, as clients are told them.
+#[derive(Clone, Copy, Debug)]
+pub struct HubPorts {
+    pub video: u16,
+    pub control: u16,
+    pub audio: u16,
+}
+
+/// Orders of the control loop, in the order in which they were given. One for a session that is not there is ignored:
+/// its end is being reported.
+pub enum HubOrder {
+    /// Listen on these from now on. Sessions that are live on older ones lose them.
+    Sockets(Box<HubSockets>),
+    /// A granted launch: its client will speak RTSP. To be said before the launch is answered.
+    Open(Box<Guest>),
+    /// Rings of sound, input and rumble come and go.
+    Branch { session: SessionId, order: Box<BranchOrder> },
+    /// Tell the client that it is over, and forget it. Nothing more is reported of it.
+    End { session: SessionId, code: EndCode },
+}
+
+/// Reports of the hub.
+#[derive(Debug)]
+pub enum HubEvent {
+    /// The client has said the rest of its wish; once for each session. `media` is for the media thread, when lumend
+    /// wires the session.
+    Tuned { session: SessionId, tuning: Tuning, media: Box<GuestMedia> },
+    /// The client is ready for pictures; once for each session, after `Tuned`.
+    Started { session: SessionId },
+    /// The client cannot go on without a keyframe.
+    Keyframe { session: SessionId },
+    /// What the client sees of packets lost, in thousandths.
+    Loss { session: SessionId, permille: u32 },
+    /// A plane of the session broke the protocol.
+    BranchBroken { session: SessionId, broken: Broken },
+    /// The client has gone, has fallen silent or has never come. The hub has forgotten the session.
+    Gone { session: SessionId, reason: String },
+}
