@@ -207,6 +207,8 @@ pub const TABLE: &[Line] = &[
     any(NET, libc::SYS_sendmmsg, "datagrams where GSO is missing"),
     any(NET, libc::SYS_recvmmsg, "datagrams"),
     any(NET, libc::SYS_getsockname, "the QUIC endpoint's own address"),
+    any(NET, libc::SYS_accept4, "GameStream clients' TCP connections, on listening sockets that lumend has made"),
+    any(NET, libc::SYS_shutdown, "the end of an answer, where that is what tells its length"),
     some(
         NET,
         libc::SYS_setsockopt,

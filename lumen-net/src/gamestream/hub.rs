@@ -42,7 +42,6 @@ pub enum HubOrder {
 }
 
 /// Reports of the hub.
-#[derive(Debug)]
 pub enum HubEvent {
     /// The client has said the rest of its wish; once for each session. `media` is for the media thread, when lumend
     /// wires the session.

@@ -1,0 +1,166 @@
+//! A TCP door to strangers: who knocks gets a task, and no more of them than there is room for.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::counters::{Counter, Counters};
+
+/// Bounds on the connections of one door.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorLimits {
+    /// In all.
+    pub connections: usize,
+    /// Of one IPv4 address, or one IPv6 network of 64 bits, of which a machine may use every address.
+    pub per_address: usize,
+    /// From a connection's beginning to its end.
+    pub patience: Duration,
+}
+
+impl Default for DoorLimits {
+    fn default() -> Self {
+        Self { connections: 64, per_address: 8, patience: Duration::from_secs(10) }
+    }
+}
+
+/// Before the next try to accept, after the system had no room for a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener and its connections, which end with it.
+///
+/// Where there is no more room for one address its oldest connection makes way: whoever means it speaks at once, and is
+/// served before others can push it out. Where there is none at all, the newcomer is turned away unless its own address
+/// has one to give up.
+pub struct Door {
+    listener: TcpListener,
+    limits: DoorLimits,
+    counters: Arc<Counters>,
+    tasks: JoinSet<()>,
+    /// Oldest first.
+    held: Vec<Held>,
+}
+
+struct Held {
+    network: IpAddr,
+    task: AbortHandle,
+}
+
+impl Door {
+    /// Takes over a listening socket. Must run inside the control thread's runtime.
+    pub fn new(listener: std::net::TcpListener, limits: DoorLimits, counters: Arc<Counters>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self { listener, limits, counters, tasks: JoinSet::new(), held: Vec::new() })
+    }
+
+    /// Lets connections in for ever; `attend` makes the future that serves one.
+    pub async fn run<F>(mut self, attend: impl Fn(TcpStream, SocketAddr) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    if self.make_room(peer.ip()) {
+                        let (served, patience) = (attend(stream, peer), self.limits.patience);
+                        let task = self.tasks.spawn(async move {
+                            // One that is too slow is dropped with its stream.
+                            let _ = timeout(patience, served).await;
+                        });
+                        self.held.push(Held { network: network(peer.ip()), task });
+                    }
+                }
+                // Whoever knocked has gone again, or there are no descriptors left: those that are held end soon.
+                Err(_) => {
+                    self.counters.add(Counter::ConnectionsRefused);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// True if one more connection of this address may be held.
+    fn make_room(&mut self, address: IpAddr) -> bool {
+        while self.tasks.try_join_next().is_some() {}
+        self.held.retain(|held| !held.task.is_finished());
+        let network = network(address);
+        let its = self.held.iter().filter(|held| held.network == network).count();
+        let full = self.held.len() >= self.limits.connections;
+        if its < self.limits.per_address && !full {
+            return true;
+        }
+        self.counters.add(Counter::ConnectionsRefused);
+        match self.held.iter().position(|held| held.network == network) {
+            Some(oldest) => {
+                self.held.remove(oldest).task.abort();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What one machine can have many of counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A door whose connections answer one byte with the same.
+    fn echo(limits: DoorLimits) -> (SocketAddr, Arc<Counters>, tokio::task::JoinHandle<()>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, counters) = (listener.local_addr().unwrap(), Arc::new(Counters::default()));
+        let door = Door::new(listener, limits, counters.clone()).unwrap();
+        let attend = |mut stream: TcpStream, _| async move {
+            if let Ok(byte) = stream.read_u8().await {
+                let _ = stream.write_u8(byte).await;
+            }
+        };
+        (address, counters, tokio::spawn(door.run(attend)))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn silent_connections_of_an_address_make_way_for_its_next_one() {
+        let (address, counters, _door) = echo(DoorLimits { per_address: 4, ..DoorLimits::default() });
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut speaks = TcpStream::connect(address).await.unwrap();
+        speaks.write_u8(7).await.unwrap();
+        assert_eq!(speaks.read_u8().await.unwrap(), 7);
+        // The oldest have been let go, the newest have not.
+        assert!(silent[0].read_u8().await.is_err());
+        assert_eq!(counters.snapshot().connections_refused, 17);
+        let mut newest = silent.pop().unwrap();
+        newest.write_u8(8).await.unwrap();
+        assert_eq!(newest.read_u8().await.unwrap(), 8);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_that_says_nothing_ends() {
+        let (address, _, _door) = echo(DoorLimits { patience: Duration::from_millis(20), ..DoorLimits::default() });
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        assert!(silent.read_u8().await.is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_a_network_counts_as_one() {
+        let network = |text: &str| super::network(text.parse().unwrap());
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+    }
+}
