@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use lumen_core::fec::Scheme;
+use lumen_core::fec::kernels::Kernel;
+use lumen_core::fec::{Encoder, Scheme, Shape, Shards};
+use lumen_core::gamestream::video::{PacketSize, VideoConfig, VideoPacketizer};
 use lumen_core::packet::FrameHeader;
 use lumen_core::packetize::{PacketBatch, Packetizer, PacketizerConfig};
 use lumen_core::reassemble::{Event, Reassembler, ReassemblerConfig};
@@ -87,5 +89,50 @@ fn wire(c: &mut Criterion) {
     receive(c, "open, recover and reassemble 80 kB with 20 % lost", |index| index % 5 != 2, true);
 }
 
-criterion_group!(benches, wire);
+/// The parity that a Moonlight client of a wired network gets for the frame, by each kernel: 59 + 12 packets.
+fn parity(c: &mut Criterion) {
+    const PACKET: usize = 1408;
+    let shape = Shape::new(Scheme::Cauchy, 59, 12, PACKET).expect("a shape of scheme 1");
+    let frame: Vec<u8> = (0..59 * PACKET).map(|at| ((at * 31) >> 3) as u8).collect();
+    let starts: Vec<usize> = (0..59).map(|index| index * PACKET).collect();
+    let data = Shards::new(&frame, &starts, PACKET).expect("the shards lie in the frame");
+    let mut parity = vec![0; 12 * PACKET];
+    let mut group = c.benchmark_group("parity");
+    group.throughput(Throughput::Bytes(FRAME as u64));
+    for kernel in Kernel::available() {
+        let mut encoder = Encoder::new(kernel);
+        group.bench_function(format!("of 80 kB, {}", kernel.name()), |b| {
+            b.iter(|| {
+                encoder.encode(shape, black_box(data), &mut parity);
+                black_box(&parity);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The same frame for a Moonlight client, in clear and encrypted.
+fn gamestream(c: &mut Criterion) {
+    let frame = vec![0x5a; FRAME];
+    let mut group = c.benchmark_group("gamestream");
+    group.throughput(Throughput::Bytes(FRAME as u64));
+    for (name, packet_size, key) in [("in clear", 1392, None), ("encrypted", 1360, Some([7; 16]))] {
+        let packet_size = PacketSize::new(packet_size).expect("a size that clients have");
+        let mut host = VideoPacketizer::new(VideoConfig { packet_size, min_parity: 2, key });
+        let mut batch = PacketBatch::with_capacity(128, packet_size.datagram(true));
+        group.bench_function(format!("packetise and protect 80 kB, {name}"), |b| {
+            b.iter(|| {
+                batch.clear();
+                host.begin(false, Some(1));
+                for (index, slice) in black_box(&frame).chunks(FRAME / 4).enumerate() {
+                    host.slice(slice, index == 3, 2, &mut batch).expect("a frame of 80 kB fits");
+                }
+                black_box(batch.bytes());
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, parity, gamestream);
 criterion_main!(benches);

@@ -1,5 +1,8 @@
 //! GameStream, the protocol of Moonlight clients, as bytes: sans-IO, no clock. docs/gamestream.md.
 
+pub mod audio;
+pub mod video;
+
 use serde::{Deserialize, Serialize};
 
 /// What of a GameStream session has to be encrypted; its control stream always is.

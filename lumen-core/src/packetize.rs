@@ -2,6 +2,8 @@
 //!
 //! PROTOCOL.md §7 and §8. All memory is kept from frame to frame: after the first frames of a size nothing is allocated.
 
+use std::convert::Infallible;
+
 use crate::fec::kernels::Kernel;
 use crate::fec::{Encoder, Scheme, Shards};
 use crate::packet::{
@@ -71,16 +73,24 @@ impl PacketBatch {
         self.runs().flat_map(|(bytes, segment)| bytes.chunks(segment))
     }
 
-    /// Appends one packet with this body, sealed.
-    fn push(&mut self, sealer: &mut Sealer, header: Header, body: [&[u8]; 2]) -> Result<(), Exhausted> {
+    /// Appends a packet as it is.
+    pub fn push_raw(&mut self, packet: &[u8]) {
+        let Ok(()) = self.push(&[packet], |_| Ok::<_, Infallible>(()));
+    }
+
+    /// Appends one packet, made of `parts` and then changed in place by `finish`; none if that fails.
+    pub(crate) fn push<E>(
+        &mut self,
+        parts: &[&[u8]],
+        finish: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
-        self.bytes.extend_from_slice(body[0]);
-        self.bytes.extend_from_slice(body[1]);
-        self.bytes.extend_from_slice(&[0; TAG_BYTES]);
-        if let Err(exhausted) = sealer.seal(header, &mut self.bytes[start..]) {
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        if let Err(error) = finish(&mut self.bytes[start..]) {
             self.bytes.truncate(start);
-            return Err(exhausted);
+            return Err(error);
         }
         let end = self.bytes.len();
         self.packets += 1;
@@ -98,6 +108,12 @@ impl PacketBatch {
         }
         Ok(())
     }
+}
+
+/// Appends one packet with this body, sealed.
+fn seal(sealer: &mut Sealer, header: Header, body: [&[u8]; 2], out: &mut PacketBatch) -> Result<(), Exhausted> {
+    let parts = [&[0; HEADER_BYTES], body[0], body[1], &[0; TAG_BYTES]];
+    out.push(&parts, |packet| sealer.seal(header, packet).map(drop))
 }
 
 /// Why a frame cannot go on. Begin the next one, and have it be an IDR.
@@ -260,7 +276,7 @@ impl Packetizer {
             let flags =
                 Flags::default().with(Flags::IDR, open.idr).with(Flags::SLICE_END, end).with(Flags::LAST, end && last);
             let header = self.packet(Kind::Data, flags, index, open.number);
-            out.push(&mut self.sealer, header, [&self.shards[start..start + 2 + length], &[]])?;
+            seal(&mut self.sealer, header, [&self.shards[start..start + 2 + length], &[]], out)?;
             self.counters.data += 1;
             if end {
                 return Ok(());
@@ -285,7 +301,7 @@ impl Packetizer {
         let flags = Flags::default().with(Flags::IDR, open.idr);
         for (index, shard) in self.parity.chunks_exact(shape.len()).enumerate() {
             let header = self.packet(Kind::Parity, flags, index, open.number);
-            out.push(&mut self.sealer, header, [&shape_header, shard])?;
+            seal(&mut self.sealer, header, [&shape_header, shard], out)?;
             self.counters.parity += 1;
         }
         Ok(())
@@ -294,13 +310,13 @@ impl Packetizer {
     /// Appends a packet that says nothing but that the host is there, and which frame comes next.
     pub fn idle(&mut self, out: &mut PacketBatch) -> Result<(), Exhausted> {
         let header = self.packet(Kind::Idle, Flags::default(), 0, self.next_frame);
-        out.push(&mut self.sealer, header, [&[], &[]])
+        seal(&mut self.sealer, header, [&[], &[]], out)
     }
 
     /// Appends the answer to a probe.
     pub fn pong(&mut self, pong: Pong, out: &mut PacketBatch) -> Result<(), Exhausted> {
         let header = self.packet(Kind::Pong, Flags::default(), 0, 0);
-        out.push(&mut self.sealer, header, [&pong.encode(), &[]])
+        seal(&mut self.sealer, header, [&pong.encode(), &[]], out)
     }
 
     fn packet(&self, kind: Kind, flags: Flags, index: usize, frame: u32) -> Header {

@@ -52,7 +52,8 @@ impl Protection {
         }
     }
 
-    fn parity_shards(&mut self, k: usize) -> usize {
+    /// Parity shards that a code of `k` data shards should have, whether or not a scheme can.
+    pub(crate) fn parity_shards(&mut self, k: usize) -> usize {
         let Some(known) = self.known.get_mut(k) else { return LEAST_PARITY };
         if *known == 0 {
             let floor = (k * usize::from(self.floor_percent)).div_ceil(100).max(LEAST_PARITY);

@@ -93,6 +93,50 @@ fn parity_equals_the_oracle() {
     }
 }
 
+/// Every shape of scheme 1 there is, against the formula of its matrix (that of Moonlight's clients, too) and arithmetic
+/// by the book; with another implementation, the shapes that bound all others.
+#[test]
+fn parity_is_the_formulas_in_every_shape() {
+    let mut inverses = [0u8; 256];
+    let mut products = vec![[0u8; 256]; 256];
+    for a in 0..=255u8 {
+        for b in 0..=255u8 {
+            let product = (0..8).rev().fold(0u8, |sum, bit| {
+                let doubled = sum << 1 ^ if sum & 0x80 == 0 { 0 } else { 0x1d };
+                doubled ^ if b >> bit & 1 == 1 { a } else { 0 }
+            });
+            products[usize::from(a)][usize::from(b)] = product;
+            if product == 1 {
+                inverses[usize::from(a)] = b;
+            }
+        }
+    }
+    let data = noise(11, 254 * 2);
+    for m in 1..=254 {
+        // Sums for k shards are those for k - 1 and one more.
+        let mut sums = vec![[0u8; 2]; m];
+        for k in 1..=255 - m {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let factor = usize::from(inverses[(m + k - 1) ^ j]);
+                for (byte, sum) in sum.iter_mut().enumerate() {
+                    *sum ^= products[factor][usize::from(data[(k - 1) * 2 + byte])];
+                }
+            }
+            let shape = Shape::new(Scheme::Cauchy, k, m, 2).unwrap();
+            assert!(encode(Kernel::best(), shape, &data[..k * 2]) == sums.as_flattened(), "{k}+{m}");
+        }
+    }
+    for k in 1..=253 {
+        for m in [2, 255 - k] {
+            let mut shards: Vec<Vec<u8>> = data.chunks(2).take(k).map(<[u8]>::to_vec).collect();
+            shards.resize(k + m, vec![0; 2]);
+            fec_rs::ReedSolomon::new(k, m).unwrap().encode(&mut shards).unwrap();
+            let shape = Shape::new(Scheme::Cauchy, k, m, 2).unwrap();
+            assert!(encode(Kernel::best(), shape, &data[..k * 2]) == shards[k..].concat(), "{k}+{m}");
+        }
+    }
+}
+
 #[test]
 fn decoders_refuse_what_does_not_fit() {
     for scheme in [Scheme::Cauchy, Scheme::Leopard] {
