@@ -1,7 +1,15 @@
 //! GameStream, the protocol of Moonlight clients, as bytes: sans-IO, no clock. docs/gamestream.md.
 
 pub mod audio;
+pub mod control;
+mod gcm;
+pub mod input;
+pub mod keys;
+pub mod rtsp;
+pub mod sdp;
 pub mod video;
+
+pub use gcm::Origin;
 
 use serde::{Deserialize, Serialize};
 
