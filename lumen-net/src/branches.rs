@@ -16,28 +16,34 @@ use std::time::Duration;
 use ipc::event::{Event, now_ns};
 use ipc::shm::Violation;
 use ipc::{Generation, PlaneKind};
+use lumen_core::input::Rumble;
 use quinn::Connection;
 use tokio::time::sleep;
 
 mod ends;
+mod feed;
 mod hands;
 mod haptics;
 mod pending;
+mod playback;
 mod rate;
 mod sound;
 mod tally;
 
 pub use ends::{Inflow, Outflow};
+pub use feed::Feed;
 use hands::Hands;
-use haptics::Haptics;
+pub use haptics::Haptics;
+pub use pending::merged;
+pub use playback::{Playback, Played};
+pub use rate::Rate;
 use sound::Sound;
-use tally::Count;
-pub use tally::Tally;
+pub use tally::{Count, Tally};
 
 use crate::readable::Readable;
 
 /// Datagrams of a client, or chunks of a ring, that are taken in one turn of the client's task.
-const TURN: usize = 32;
+pub const TURN: usize = 32;
 
 /// What lumend has said of the branches.
 pub enum BranchOrder {
@@ -87,16 +93,16 @@ impl Branches {
     /// Takes or gives back rings. A generation that is not newer than the one before is stale and ignored.
     pub fn obey(&mut self, order: BranchOrder) -> Option<Broken> {
         match order {
-            BranchOrder::WireAudio(ring) => self.sound.wire(ring),
-            BranchOrder::RetireAudio(generation) => self.sound.retire(generation),
+            BranchOrder::WireAudio(ring) => self.sound.playback.wire(ring),
+            BranchOrder::RetireAudio(generation) => self.sound.playback.retire(generation),
             BranchOrder::WireInput(events, haptics) => {
-                if self.hands.wire(events) {
+                if self.hands.feed.wire(events) {
                     self.haptics.wire(haptics);
                 }
                 return self.checked_hands(now_ns());
             }
             BranchOrder::RetireInput(generation) => {
-                if self.hands.retire(generation) {
+                if self.hands.feed.retire(generation) {
                     self.haptics.retire();
                 }
             }
@@ -107,8 +113,8 @@ impl Branches {
     /// Waits for anything but the client's datagrams. Cancelling it loses nothing.
     pub fn woken(&self) -> impl Future<Output = Woken> + Send {
         // The rings themselves belong to this thread alone; what is waited for does not.
-        let (sound, haptics) = (self.sound.ring().map(Inflow::wake), self.haptics.ring().map(Inflow::wake));
-        let room = self.hands.ring().map(Outflow::wake);
+        let (sound, haptics) = (self.sound.playback.ring().map(Inflow::wake), self.haptics.ring().map(Inflow::wake));
+        let room = self.hands.feed.ring().map(Outflow::wake);
         let due_ns = [self.hands.due_ns(), self.haptics.due_ns()].into_iter().flatten().min();
         async move {
             tokio::select! {
@@ -130,13 +136,13 @@ impl Branches {
             }
             Woken::Rumble => {
                 let done = self.haptics.take();
-                self.haptics.send(connection, live, now, &self.tally);
+                self.haptics.send(live, now, &self.tally, |rumble| tell(connection, rumble));
                 done.err().and_then(|violation| self.break_input(violation))
             }
             Woken::Room => self.checked_hands(now),
             Woken::Due => {
                 self.hands.acknowledge(connection, now);
-                self.haptics.send(connection, live, now, &self.tally);
+                self.haptics.send(live, now, &self.tally, |rumble| tell(connection, rumble));
                 None
             }
         }
@@ -164,27 +170,31 @@ impl Branches {
             self.taken = received;
         }
         self.hands.acknowledge(connection, now);
-        (more, self.hands.check().err().and_then(|violation| self.break_input(violation)))
+        (more, self.hands.feed.check().err().and_then(|violation| self.break_input(violation)))
     }
 
     /// Puts what waits into the input ring.
     fn checked_hands(&mut self, now_ns: u64) -> Option<Broken> {
-        self.hands.flush(now_ns, &self.tally);
-        self.hands.check().err().and_then(|violation| self.break_input(violation))
+        self.hands.feed.flush(now_ns, &self.tally);
+        self.hands.feed.check().err().and_then(|violation| self.break_input(violation))
     }
 
     fn checked_sound(&mut self, done: Result<(), Violation>) -> Option<Broken> {
         let reason = format!("the audio ring: {}", done.err()?);
-        let generation = self.sound.let_go()?;
+        let generation = self.sound.playback.let_go()?;
         Some(Broken { kind: PlaneKind::Audio, generation, reason })
     }
 
     /// The two rings of input come from one plane: they go together.
     fn break_input(&mut self, violation: Violation) -> Option<Broken> {
         self.haptics.retire();
-        let generation = self.hands.let_go()?;
+        let generation = self.hands.feed.let_go()?;
         Some(Broken { kind: PlaneKind::Input, generation, reason: format!("the input plane's rings: {violation}") })
     }
+}
+
+fn tell(connection: &Connection, rumble: &Rumble) -> bool {
+    connection.send_datagram(rumble.datagram().to_vec().into()).is_ok()
 }
 
 /// Waits for the event of a ring that may not be there. The runtime fails a wait only when it ends itself.

@@ -3,17 +3,21 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::task::{Context, Poll, ready};
 
 use ipc::event::Event;
 use ipc::link::Link;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::media::socket::MediaSocket;
+
 /// Owners of one descriptor, the same from their beginning to their end.
 pub trait OneDescriptor: AsFd {}
 
 impl OneDescriptor for Link {}
 impl OneDescriptor for Event {}
+impl OneDescriptor for MediaSocket {}
 
 struct Raw<T>(T);
 
@@ -45,6 +49,17 @@ impl<T: OneDescriptor> Readable<T> {
             let mut ready = self.0.readable().await?;
             match look(&ready.get_inner().0) {
                 Some(found) => return Ok(found),
+                None => ready.clear_ready(),
+            }
+        }
+    }
+
+    /// The same for a task that waits for many at once: only the task that asked last is woken.
+    pub fn poll_find<R>(&self, cx: &mut Context<'_>, mut look: impl FnMut(&T) -> Option<R>) -> Poll<io::Result<R>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(cx))?;
+            match look(&ready.get_inner().0) {
+                Some(found) => return Poll::Ready(Ok(found)),
                 None => ready.clear_ready(),
             }
         }

@@ -1,14 +1,9 @@
 //! Input: from the client's datagrams into the input ring, in order and each event once.
 
-use ipc::Generation;
-use ipc::shm::Violation;
-use lumen_core::InputEvent;
-use lumen_core::input::MAX_EVENT;
 use lumen_core::input::inbox::{Inbox, Order};
 use quinn::Connection;
 
-use super::Outflow;
-use super::pending::{Offered, Pending};
+use super::feed::Feed;
 use super::rate::Rate;
 use super::tally::{Count, Tally};
 
@@ -22,14 +17,10 @@ const ACK_INTERVAL_NS: u64 = 2_000_000;
 /// A session's input.
 ///
 /// An event that finds no room in the ring is not accepted: the client sends it again. So are all after it, because
-/// nothing is kept out of order. Only what can be merged waits here meanwhile, in [`Pending`].
+/// nothing is kept out of order. Only what can be merged waits meanwhile, in [`Feed`].
 pub struct Hands {
-    ring: Option<Outflow>,
-    wired: Option<Generation>,
+    pub feed: Feed,
     inbox: Inbox,
-    pending: Pending,
-    /// Running number of the chunks of one ring.
-    number: u32,
     datagrams: Rate,
     events: Rate,
     /// The client's time in the newest datagram not acknowledged yet.
@@ -42,11 +33,8 @@ pub struct Hands {
 impl Default for Hands {
     fn default() -> Self {
         Self {
-            ring: None,
-            wired: None,
+            feed: Feed::default(),
             inbox: Inbox::default(),
-            pending: Pending::default(),
-            number: 0,
             datagrams: DATAGRAMS,
             events: EVENTS,
             owed: None,
@@ -57,36 +45,6 @@ impl Default for Hands {
 }
 
 impl Hands {
-    pub fn ring(&self) -> Option<&Outflow> {
-        self.ring.as_ref()
-    }
-
-    /// True if this is not a stale generation.
-    pub fn wire(&mut self, ring: Outflow) -> bool {
-        let newer = self.wired < Some(ring.generation());
-        if newer {
-            self.wired = Some(ring.generation());
-            self.ring = Some(ring);
-            self.number = 0;
-        }
-        newer
-    }
-
-    /// True if this generation was wired.
-    pub fn retire(&mut self, generation: Generation) -> bool {
-        self.ring.take_if(|ring| ring.generation() == generation).is_some()
-    }
-
-    /// Drops the ring, and says of which generation it was.
-    pub fn let_go(&mut self) -> Option<Generation> {
-        self.ring.take().map(|ring| ring.generation())
-    }
-
-    /// Whether the plane at the other end keeps to the protocol.
-    pub fn check(&self) -> Result<(), Violation> {
-        self.ring.as_ref().map_or(Ok(()), Outflow::check)
-    }
-
     /// Takes in one datagram of the client.
     pub fn on_datagram(&mut self, datagram: &[u8], now_ns: u64, tally: &Tally) {
         // Before it is looked at: what comes too fast costs no more than this.
@@ -109,7 +67,7 @@ impl Hands {
                 break;
             }
             let placed = match &numbered.event {
-                Some(event) => self.place(event, now_ns, tally),
+                Some(event) => self.feed.place(event, now_ns, tally),
                 // It cannot be injected, whoever asks and how often.
                 None => {
                     rejected = true;
@@ -124,47 +82,6 @@ impl Hands {
         if rejected {
             tally.add(Count::InputRejected);
         }
-    }
-
-    /// Puts what waits into the ring, as far as it has room.
-    pub fn flush(&mut self, now_ns: u64, tally: &Tally) {
-        while let Some(&event) = self.pending.oldest() {
-            if !self.put(&event, now_ns, tally) {
-                return;
-            }
-            self.pending.forget_oldest();
-        }
-    }
-
-    /// True if the event is in the ring, or waits to be.
-    fn place(&mut self, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
-        if self.ring.is_none() {
-            return false;
-        }
-        self.flush(now_ns, tally);
-        if self.pending.is_empty() && self.put(event, now_ns, tally) {
-            return true;
-        }
-        match self.pending.offer(event) {
-            Offered::Kept => true,
-            Offered::Merged => {
-                tally.add(Count::InputCoalesced);
-                true
-            }
-            Offered::Refused => false,
-        }
-    }
-
-    fn put(&mut self, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
-        let Some(ring) = &mut self.ring else { return false };
-        let mut bytes = [0; MAX_EVENT];
-        let len = event.encode(&mut bytes);
-        let put = ring.put(self.number, now_ns, &bytes[..len]);
-        if put {
-            self.number = self.number.wrapping_add(1);
-            tally.add(Count::InputEvents);
-        }
-        put
     }
 
     /// When [`Self::acknowledge`] has something to do.

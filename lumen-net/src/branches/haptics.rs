@@ -1,8 +1,7 @@
-//! Rumble: the newest state of each pad, from the haptics ring into datagrams.
+//! Rumble: the newest state of each pad, from the haptics ring to the client.
 
 use ipc::shm::Violation;
 use lumen_core::input::{MAX_PADS, Rumble};
-use quinn::Connection;
 
 use super::tally::{Count, Tally};
 use super::{Inflow, TURN};
@@ -51,15 +50,16 @@ impl Haptics {
         Ok(())
     }
 
-    /// Sends what waits, if it is time; before the client is `live` it is forgotten.
-    pub fn send(&mut self, connection: &Connection, live: bool, now_ns: u64, tally: &Tally) {
+    /// Gives what waits to `send`, which says whether it could, if it is time; before the client is `live` it is
+    /// forgotten.
+    pub fn send(&mut self, live: bool, now_ns: u64, tally: &Tally, mut send: impl FnMut(&Rumble) -> bool) {
         if self.due_ns().is_none_or(|due_ns| now_ns < due_ns) {
             return;
         }
         self.next_ns = now_ns + INTERVAL_NS;
         for rumble in self.waiting.iter_mut().filter_map(Option::take).filter(|_| live) {
             // The plane says every state again within half a second, so one that is lost needs no more.
-            if connection.send_datagram(rumble.datagram().to_vec().into()).is_ok() {
+            if send(&rumble) {
                 tally.add(Count::Rumbles);
             }
         }

@@ -86,7 +86,7 @@ fn device(event: &InputEvent) -> Option<Device> {
 }
 
 /// The one event that does what `old` and then `new` would have done.
-fn merged(old: &InputEvent, new: &InputEvent) -> Option<InputEvent> {
+pub fn merged(old: &InputEvent, new: &InputEvent) -> Option<InputEvent> {
     use InputEvent::{Motion, PadState, Position, Scroll, Touch};
     match (*old, *new) {
         (Motion { dx, dy }, Motion { dx: more_x, dy: more_y }) => {

@@ -3,13 +3,24 @@
 //! reports.
 
 use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
 
+use ipc::plane::PlaneError;
 use ipc::{EndCode, SessionId, Tuning};
 use lumen_core::gamestream::Encryption;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::guest::Guest;
 use crate::branches::{BranchOrder, Broken};
+use crate::counters::Counters;
 use crate::media::GuestMedia;
+
+mod loss;
+mod seat;
+mod task;
+
+use task::Task;
 
 /// Sockets that lumend has bound, and what is said on them.
 pub struct HubSockets {
@@ -56,4 +67,33 @@ pub enum HubEvent {
     BranchBroken { session: SessionId, broken: Broken },
     /// The client has gone, has fallen silent or has never come. The hub has forgotten the session.
     Gone { session: SessionId, reason: String },
+}
+
+/// Orders that may wait. The hub takes them at once, so a full queue means that it hangs, and the plane gives up.
+const ORDERS: usize = 256;
+
+/// The control loop's end of the hub, which ends with it.
+pub struct Hub {
+    orders: mpsc::Sender<HubOrder>,
+    task: JoinHandle<()>,
+}
+
+impl Hub {
+    /// Starts the hub inside the control thread's runtime. It waits when `events` is full, so the queue drops nothing.
+    pub fn start(events: mpsc::Sender<HubEvent>, counters: Arc<Counters>) -> Self {
+        let (orders, for_task) = mpsc::channel(ORDERS);
+        let task = tokio::spawn(Task::new(for_task, events, counters).run());
+        Self { orders, task }
+    }
+
+    /// Gives an order.
+    pub fn tell(&self, order: HubOrder) -> Result<(), PlaneError> {
+        self.orders.try_send(order).map_err(|_| PlaneError::failed("the GameStream hub takes no orders"))
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
