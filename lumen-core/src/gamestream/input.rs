@@ -1,11 +1,15 @@
 //! Input as clients send it (moonlight-common-c, Input.h and InputStream.c): packets, and the hands that make
 //! [`InputEvent`](crate::InputEvent)s of them.
 
+#[cfg(test)]
+mod any;
 mod encode;
 mod hands;
 mod parse;
 mod touch;
 
+#[cfg(test)]
+pub(super) use any::any_packet;
 pub use hands::{GuestHands, Verdict};
 
 use super::control::{Malformed, Sensor};

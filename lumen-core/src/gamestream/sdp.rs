@@ -190,7 +190,7 @@ fn bitrate(attributes: &Attributes<'_>) -> Result<u32, AnnounceError> {
     // Four fifths of what the person has set.
     let initial = attributes.number("x-nv-video[0].initialBitrateKbps")?;
     let most = attributes.number("x-nv-vqos[0].bw.maximumBitrateKbps")?;
-    Ok(initial.or(most).map_or(DEFAULT_KBPS, |video| video / 4 * 5))
+    Ok(initial.or(most).map_or(DEFAULT_KBPS, |video| (video / 4).saturating_mul(5)))
 }
 
 fn layout(attributes: &Attributes<'_>) -> Result<AudioLayout, AnnounceError> {

@@ -29,7 +29,8 @@ impl Packet {
             Self::Text(text) => put(magic::TEXT, text.as_str().as_bytes()),
             Self::Motion { dx, dy } => put(magic::MOTION, &big([dx, dy])),
             Self::Position { x, y } => {
-                let at = |place: u16| (i64::from(place) * i64::from(EDGE) / i64::from(u16::MAX)) as i16;
+                let most = i64::from(u16::MAX);
+                let at = |place: u16| ((i64::from(place) * i64::from(EDGE) + most / 2) / most) as i16;
                 put(magic::POSITION, &big([at(x.0), at(y.0), 0, EDGE, EDGE]));
             }
             Self::Button { button, pressed } => {

@@ -7,7 +7,7 @@ use super::EncryptionBits;
 use crate::audio::AudioLayout;
 
 /// Words that the client looks for (RtspConnection.c).
-const HEVC: &str = "sprop-parameter-sets=AAAAAU";
+pub(super) const HEVC: &str = "sprop-parameter-sets=AAAAAU";
 const AV1: &str = "a=rtpmap:98 AV1/90000";
 /// `LI_FF_PEN_TOUCH_EVENTS` and `LI_FF_CONTROLLER_TOUCH_EVENTS` (Limelight.h).
 const TOUCH: u32 = 1;
@@ -38,7 +38,7 @@ impl Offer {
             // A String takes everything.
             let _ = write!(body, "{text}\r\n");
         };
-        let features = u32::from(self.touch) * TOUCH | u32::from(self.pad_sensors) * PAD_SENSORS;
+        let features = u32::from(self.touch) * TOUCH + u32::from(self.pad_sensors) * PAD_SENSORS;
         line(format_args!("a=x-ss-general.featureFlags:{features}"));
         line(format_args!("a=x-ss-general.encryptionSupported:{}", self.encryption.bits()));
         line(format_args!("a=x-ss-general.encryptionRequested:{}", self.encryption_wanted.bits()));
