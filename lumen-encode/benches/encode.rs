@@ -6,6 +6,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ipc::{Colour, Matrix};
 use lumen_encode::encoder::{BUILT_IN, Coding, open};
 use lumen_encode::{Converter, I420, Settings};
 use support::{format, mode, scene};
@@ -23,7 +24,8 @@ fn benches(criterion: &mut Criterion) {
             pixels
         })
         .collect();
-    let converter = Converter::new(format, mode, false).expect("the format is the mode's");
+    let colour = Colour { matrix: Matrix::Bt709, full_range: false };
+    let converter = Converter::new(format, mode, colour).expect("the format is the mode's");
     let mut group = criterion.benchmark_group("encode");
     group.bench_function("convert 720p", |bencher| {
         let (mut picture, mut number) = (I420::new(mode), 0);
@@ -33,7 +35,7 @@ fn benches(criterion: &mut Criterion) {
         });
     });
     for &backend in BUILT_IN {
-        let settings = Settings { mode, bitrate_kbps: 10_000, full_range: false };
+        let settings = Settings { mode, bitrate_kbps: 10_000, colour };
         let mut encoder = open(backend, settings).expect("a built-in encoder opens");
         let (mut picture, mut number) = (I420::new(mode), 0);
         group.bench_function(format!("convert + {} 720p", encoder.name()), |bencher| {

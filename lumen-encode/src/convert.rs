@@ -1,6 +1,6 @@
-//! Packed 32-bit pixels into planar YUV 4:2:0, BT.709.
+//! Packed 32-bit pixels into planar YUV 4:2:0.
 
-use ipc::{FrameFormat, PixelFormat};
+use ipc::{Colour, FrameFormat, Matrix, PixelFormat};
 use lumen_core::Mode;
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
@@ -100,11 +100,12 @@ pub enum ConvertError {
 pub struct Converter {
     format: FrameFormat,
     range: YuvRange,
+    matrix: YuvStandardMatrix,
 }
 
 impl Converter {
     /// Checks that pictures of `format` are pictures of `mode`.
-    pub fn new(format: FrameFormat, mode: Mode, full_range: bool) -> Result<Self, ConvertError> {
+    pub fn new(format: FrameFormat, mode: Mode, colour: Colour) -> Result<Self, ConvertError> {
         let FrameFormat { width, height, stride, .. } = format;
         if (width, height) != (mode.width(), mode.height()) {
             return Err(ConvertError::Size { width, height, mode });
@@ -113,7 +114,12 @@ impl Converter {
         if !(u32::from(width) * 4..=u32::from(width) * 4 + 4096).contains(&stride) {
             return Err(ConvertError::Stride { stride, width });
         }
-        Ok(Self { format, range: if full_range { YuvRange::Full } else { YuvRange::Limited } })
+        let range = if colour.full_range { YuvRange::Full } else { YuvRange::Limited };
+        let matrix = match colour.matrix {
+            Matrix::Bt601 => YuvStandardMatrix::Bt601,
+            Matrix::Bt709 => YuvStandardMatrix::Bt709,
+        };
+        Ok(Self { format, range, matrix })
     }
 
     /// Converts one buffer of at least [`FrameFormat::size`] bytes; `out` is a picture of the same mode.
@@ -137,7 +143,7 @@ impl Converter {
             PixelFormat::Rgbx => yuv::rgba_to_yuv420,
         };
         let mode = YuvConversionMode::Balanced;
-        convert(&mut planar, pixels, self.format.stride, self.range, YuvStandardMatrix::Bt709, mode)
+        convert(&mut planar, pixels, self.format.stride, self.range, self.matrix, mode)
             .map_err(|_| ConvertError::Refused)
     }
 }
@@ -147,6 +153,7 @@ mod tests {
     use super::*;
 
     const RED: [u8; 3] = [255, 0, 0];
+    const BLUE: [u8; 3] = [0, 0, 255];
 
     fn mode(width: u16, height: u16) -> Mode {
         Mode::new(width, height, 60_000).unwrap()
@@ -164,11 +171,13 @@ mod tests {
         pixel.iter().copied().cycle().take(format.size()).collect()
     }
 
-    fn convert(pixels: PixelFormat, colour: [u8; 3], full: bool) -> [u8; 3] {
+    const LIMITED: Colour = Colour { matrix: Matrix::Bt709, full_range: false };
+
+    fn convert(pixels: PixelFormat, rgb: [u8; 3], colour: Colour) -> [u8; 3] {
         let format = format(pixels);
         let mode = mode(130, 98);
         let mut out = I420::new(mode);
-        Converter::new(format, mode, full).unwrap().convert(&fill(format, colour), &mut out).unwrap();
+        Converter::new(format, mode, colour).unwrap().convert(&fill(format, rgb), &mut out).unwrap();
         let stride = out.stride();
         let [y, u, v] = out.planes();
         // The last sample of each plane: a conversion that stops short of the picture's edge shows here.
@@ -180,19 +189,27 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_those_of_bt709() {
-        // ITU-R BT.709: Y' = 0.2126 R' + 0.7152 G' + 0.0722 B', quantised to 16..235 or to 0..255.
+    fn colours_are_those_of_their_standard() {
+        // Y' = Kr R' + (1 - Kr - Kb) G' + Kb B', quantised to 16..235 or to 0..255; ITU-R BT.709 has Kr = 0.2126 and
+        // Kb = 0.0722, BT.601 has 0.299 and 0.114.
+        let (old, new) = (Matrix::Bt601, Matrix::Bt709);
         for pixels in [PixelFormat::Bgrx, PixelFormat::Rgbx] {
-            for (colour, full, want) in [
-                (RED, false, [63, 102, 240]),
-                (RED, true, [54, 99, 255]),
-                ([0, 0, 255], false, [32, 240, 118]),
-                ([255, 255, 255], false, [235, 128, 128]),
-                ([255, 255, 255], true, [255, 128, 128]),
-                ([0, 0, 0], false, [16, 128, 128]),
+            for (rgb, matrix, full_range, want) in [
+                (RED, new, false, [63, 102, 240]),
+                (RED, new, true, [54, 99, 255]),
+                (RED, old, false, [81, 90, 240]),
+                (RED, old, true, [76, 85, 255]),
+                (BLUE, new, false, [32, 240, 118]),
+                (BLUE, old, false, [41, 240, 110]),
+                (BLUE, old, true, [29, 255, 107]),
+                ([255, 255, 255], new, false, [235, 128, 128]),
+                ([255, 255, 255], new, true, [255, 128, 128]),
+                ([255, 255, 255], old, true, [255, 128, 128]),
+                ([0, 0, 0], new, false, [16, 128, 128]),
+                ([0, 0, 0], old, true, [0, 128, 128]),
             ] {
-                let got = convert(pixels, colour, full);
-                assert!(near(got, want), "{pixels:?} {colour:?} full={full}: {got:?}, not {want:?}");
+                let got = convert(pixels, rgb, Colour { matrix, full_range });
+                assert!(near(got, want), "{pixels:?} {rgb:?} {matrix:?} full={full_range}: {got:?}, not {want:?}");
             }
         }
     }
@@ -219,14 +236,17 @@ mod tests {
     #[test]
     fn a_format_that_does_not_fit_the_mode_is_refused() {
         let good = format(PixelFormat::Bgrx);
-        assert!(matches!(Converter::new(good, mode(128, 98), false), Err(ConvertError::Size { .. })));
+        assert!(matches!(Converter::new(good, mode(128, 98), LIMITED), Err(ConvertError::Size { .. })));
         for stride in [0, 130 * 4 - 1, u32::MAX] {
             let bad = FrameFormat { stride, ..good };
-            assert!(matches!(Converter::new(bad, mode(130, 98), false), Err(ConvertError::Stride { .. })), "{stride}");
+            assert!(
+                matches!(Converter::new(bad, mode(130, 98), LIMITED), Err(ConvertError::Stride { .. })),
+                "{stride}"
+            );
         }
         let short = vec![0; good.size() - 1];
         let mut out = I420::new(mode(130, 98));
-        let result = Converter::new(good, mode(130, 98), false).unwrap().convert(&short, &mut out);
+        let result = Converter::new(good, mode(130, 98), LIMITED).unwrap().convert(&short, &mut out);
         assert!(matches!(result, Err(ConvertError::Short { .. })));
     }
 }

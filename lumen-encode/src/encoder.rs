@@ -1,6 +1,6 @@
 //! What every encoder does, and the choice among those built in.
 
-use ipc::{Backend, EncodeSettings};
+use ipc::{Backend, Colour, EncodeSettings, Matrix};
 use lumen_core::Mode;
 
 use crate::I420;
@@ -11,18 +11,19 @@ pub struct Settings {
     pub mode: Mode,
     /// Thousands of bits a second, of slices alone.
     pub bitrate_kbps: u32,
-    /// Samples use 0..=255 instead of 16..=235 (240 for chroma); signalled in the stream.
-    pub full_range: bool,
+    /// What the pictures' samples mean; signalled in the stream.
+    pub colour: Colour,
 }
 
 impl Settings {
     pub fn new(mode: Mode, settings: &EncodeSettings) -> Self {
-        Self { mode, bitrate_kbps: settings.bitrate_kbps, full_range: settings.colour.full_range }
+        Self { mode, bitrate_kbps: settings.bitrate_kbps, colour: settings.colour }
     }
 }
 
 /// One or more whole NAL units of a picture, start codes included. A picture's slices, one after the other, are its
-/// access unit; parameter sets travel with the first slice of an IDR.
+/// access unit; parameter sets travel with the first slice of an IDR, and nothing else comes before it: Moonlight looks
+/// for it in the first packet alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Slice<'a> {
     pub bytes: &'a [u8],
@@ -96,6 +97,15 @@ pub fn open(backend: Backend, settings: Settings) -> Result<Box<dyn Encoder>, En
 pub const BUILT_IN: &[Backend] =
     if cfg!(feature = "x264") { &[Backend::X264, Backend::OpenH264] } else { &[Backend::OpenH264] };
 
+/// Primaries, transfer and matrix as a stream signals them (ITU-T H.264 tables E-3 to E-5). BT.601's are SMPTE 170M's
+/// throughout: a desktop's primaries are BT.709's still, but decoders know whole standards better than mixtures.
+pub(crate) const fn description(matrix: Matrix) -> [u8; 3] {
+    match matrix {
+        Matrix::Bt601 => [6; 3],
+        Matrix::Bt709 => [1; 3],
+    }
+}
+
 /// Brings a wish for a bitrate to what an encoder can be asked for.
 pub(crate) fn clamp_bitrate(kbps: u32) -> i32 {
     kbps.clamp(*BITRATE_KBPS.start(), *BITRATE_KBPS.end()) as i32
@@ -106,7 +116,8 @@ mod tests {
     use super::*;
 
     fn settings(width: u16, height: u16) -> Settings {
-        Settings { mode: Mode::new(width, height, 60_000).unwrap(), bitrate_kbps: 5_000, full_range: false }
+        let colour = Colour { matrix: Matrix::Bt709, full_range: false };
+        Settings { mode: Mode::new(width, height, 60_000).unwrap(), bitrate_kbps: 5_000, colour }
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Generation {
     /// Maps and prefaults all memory, and starts the encoder.
     pub(crate) fn wire(wiring: EncodeWiring<OwnedFd>) -> Result<Self, WireError> {
         let EncodeWiring { generation, mode, settings, pool, video, feedback, .. } = wiring;
-        let converter = Converter::new(pool.format, mode, settings.colour.full_range)?;
+        let converter = Converter::new(pool.format, mode, settings.colour)?;
         let mut buffers = Vec::with_capacity(pool.buffers.len());
         for buffer in &pool.buffers {
             let mapping = Mapping::read_only(buffer.as_fd(), pool.format.size())?;

@@ -12,7 +12,7 @@ use openh264_sys2 as sys;
 use openh264_sys2::source::APILoader;
 
 use crate::I420;
-use crate::encoder::{COARSE_QP, Coding, EncodeError, Encoder, Settings, Sink, Slice, clamp_bitrate};
+use crate::encoder::{COARSE_QP, Coding, EncodeError, Encoder, Settings, Sink, Slice, clamp_bitrate, description};
 
 const NAME: &str = "openh264";
 
@@ -239,11 +239,10 @@ fn configure(parameters: &mut sys::SEncParamExt, settings: &Settings, hertz: f32
     layer.sSliceArgument.uiSliceMode = sys::SM_SINGLE_SLICE;
     layer.bVideoSignalTypePresent = true;
     layer.uiVideoFormat = sys::VF_UNDEF as u8;
-    layer.bFullRange = settings.full_range;
+    layer.bFullRange = settings.colour.full_range;
     layer.bColorDescriptionPresent = true;
-    layer.uiColorPrimaries = sys::CP_BT709 as u8;
-    layer.uiTransferCharacteristics = sys::TRC_BT709 as u8;
-    layer.uiColorMatrix = sys::CM_BT709 as u8;
+    [layer.uiColorPrimaries, layer.uiTransferCharacteristics, layer.uiColorMatrix] =
+        description(settings.colour.matrix);
 }
 
 fn check(code: c_int, what: &'static str) -> Result<(), EncodeError> {

@@ -13,7 +13,7 @@ use lumen_core::Mode;
 use x264_sys as sys;
 
 use crate::I420;
-use crate::encoder::{COARSE_QP, Coding, EncodeError, Encoder, Settings, Sink, Slice, clamp_bitrate};
+use crate::encoder::{COARSE_QP, Coding, EncodeError, Encoder, Settings, Sink, Slice, clamp_bitrate, description};
 
 const NAME: &str = "x264";
 const SLICES: u16 = 4;
@@ -135,6 +135,12 @@ enum Outcome {
 impl Delivery<'_, '_> {
     /// Escapes one NAL unit behind those that wait, and hands all of them on if it is a slice.
     fn accept(&mut self, encoder: *mut sys::x264_t, nal: &mut sys::x264_nal_t) {
+        let kind = nal.i_type as u32;
+        // The library introduces itself and all its options in 700 bytes before the first IDR's slice, which has to begin
+        // in the first packet. With these settings it has nothing else to say in such a unit.
+        if kind == sys::nal_unit_type_e_NAL_SEI {
+            return;
+        }
         let payload = usize::try_from(nal.i_payload).unwrap_or(0);
         // What the library asks to be there for `x264_nal_encode`.
         let need = payload * 3 / 2 + 5 + 64;
@@ -145,7 +151,6 @@ impl Delivery<'_, '_> {
         // SAFETY: called with the callback's own encoder and NAL unit, and with the room that the library asks for.
         unsafe { sys::x264_nal_encode(encoder, self.unit[self.end..].as_mut_ptr(), nal) };
         self.end += usize::try_from(nal.i_payload).unwrap_or(0);
-        let kind = nal.i_type as u32;
         let idr = kind == sys::nal_unit_type_e_NAL_SLICE_IDR;
         if !idr && kind != sys::nal_unit_type_e_NAL_SLICE {
             return;
@@ -185,7 +190,7 @@ fn defaults() -> Result<Box<sys::x264_param_t>, EncodeError> {
     Ok(unsafe { parameters.assume_init() })
 }
 
-/// Constant bitrate with a small buffer, an IDR only when asked for, BT.709 signalled.
+/// Constant bitrate with a small buffer, an IDR only when asked for, the colours signalled.
 fn configure(parameters: &mut sys::x264_param_t, settings: &Settings) {
     let mode = settings.mode;
     parameters.i_log_level = sys::X264_LOG_NONE;
@@ -215,10 +220,11 @@ fn configure(parameters: &mut sys::x264_param_t, settings: &Settings) {
     parameters.rc.f_vbv_buffer_init = 1.0;
     limit(parameters, settings.bitrate_kbps, mode);
     parameters.vui.i_vidformat = 5;
-    parameters.vui.b_fullrange = c_int::from(settings.full_range);
-    parameters.vui.i_colorprim = 1;
-    parameters.vui.i_transfer = 1;
-    parameters.vui.i_colmatrix = 1;
+    parameters.vui.b_fullrange = c_int::from(settings.colour.full_range);
+    let [primaries, transfer, matrix] = description(settings.colour.matrix).map(c_int::from);
+    parameters.vui.i_colorprim = primaries;
+    parameters.vui.i_transfer = transfer;
+    parameters.vui.i_colmatrix = matrix;
 }
 
 /// Sets the bitrate, and a buffer of [`VBV_PICTURES`] pictures.

@@ -28,7 +28,10 @@ fn expected(number: usize) -> I420 {
     let mut pixels = vec![0; format(mode()).size()];
     scene(mode(), number, &mut pixels);
     let mut picture = I420::new(mode());
-    Converter::new(format(mode()), mode(), false).unwrap().convert(&pixels, &mut picture).unwrap();
+    Converter::new(format(mode()), mode(), settings(Backend::OpenH264, 0).colour)
+        .unwrap()
+        .convert(&pixels, &mut picture)
+        .unwrap();
     picture
 }
 

@@ -5,12 +5,13 @@ mod support;
 #[cfg(feature = "x264")]
 use std::time::Instant;
 
-use ipc::Backend;
+use ipc::{Backend, Colour, Matrix};
 use lumen_core::Mode;
+use lumen_core::h264::Nals;
 use lumen_encode::encoder::{BUILT_IN, Coding, open};
 use lumen_encode::{Converter, Encoder, I420, Settings};
 use openh264::decoder::Decoder;
-use support::{Colour, colour, decode, format, grain, nal_types, noise, scene};
+use support::{Signalled, colour, decode, format, grain, nal_types, noise, scene};
 
 /// A scene going through a converter and an encoder, one access unit at a time.
 struct Stream {
@@ -29,11 +30,15 @@ struct Unit {
 }
 
 impl Stream {
-    fn new(backend: Backend, mode: Mode, bitrate_kbps: u32, full_range: bool) -> Self {
+    fn new(backend: Backend, mode: Mode, bitrate_kbps: u32) -> Self {
+        Self::coloured(backend, mode, bitrate_kbps, Colour { matrix: Matrix::Bt709, full_range: false })
+    }
+
+    fn coloured(backend: Backend, mode: Mode, bitrate_kbps: u32, colour: Colour) -> Self {
         let format = format(mode);
         Self {
-            converter: Converter::new(format, mode, full_range).unwrap(),
-            encoder: open(backend, Settings { mode, bitrate_kbps, full_range }).unwrap(),
+            converter: Converter::new(format, mode, colour).unwrap(),
+            encoder: open(backend, Settings { mode, bitrate_kbps, colour }).unwrap(),
             mode,
             pixels: vec![0; format.size()],
             picture: I420::new(mode),
@@ -85,7 +90,7 @@ fn a_decoder_shows_what_was_encoded() {
     for &backend in BUILT_IN {
         // 360 rows are no whole number of macroblocks, 98 and 130 not even of chroma's eight: cropping must be right.
         for mode in [small(), support::mode(130, 98)] {
-            let mut stream = Stream::new(backend, mode, 4_000, false);
+            let mut stream = Stream::new(backend, mode, 4_000);
             let mut decoder = Decoder::new().unwrap();
             for number in 0..60 {
                 let unit = stream.scene(number, Coding::Delta);
@@ -100,7 +105,7 @@ fn a_decoder_shows_what_was_encoded() {
 #[test]
 fn an_idr_comes_when_asked_for_and_starts_a_fresh_decoder() {
     for &backend in BUILT_IN {
-        let mut stream = Stream::new(backend, small(), 4_000, false);
+        let mut stream = Stream::new(backend, small(), 4_000);
         for number in 0..30 {
             let wanted = matches!(number, 7 | 8 | 20);
             let unit = stream.scene(number, if wanted { Coding::Idr } else { Coding::Delta });
@@ -120,7 +125,7 @@ fn an_idr_comes_when_asked_for_and_starts_a_fresh_decoder() {
 #[test]
 fn a_cut_to_another_scene_is_no_idr() {
     for &backend in BUILT_IN {
-        let mut stream = Stream::new(backend, small(), 4_000, false);
+        let mut stream = Stream::new(backend, small(), 4_000);
         stream.scene(0, Coding::Delta);
         stream.scene(1, Coding::Delta);
         assert!(!stream.noise(1, Coding::Delta).idr, "{backend:?}");
@@ -128,11 +133,32 @@ fn a_cut_to_another_scene_is_no_idr() {
 }
 
 #[test]
-fn the_stream_says_bt709_and_its_range() {
+fn the_stream_says_its_colours_and_their_range() {
     for &backend in BUILT_IN {
-        for full_range in [false, true] {
-            let unit = Stream::new(backend, small(), 4_000, full_range).scene(0, Coding::Delta);
-            assert_eq!(colour(&unit.bytes), Some(Colour { full_range, description: [1, 1, 1] }), "{backend:?}");
+        for (matrix, description) in [(Matrix::Bt709, [1; 3]), (Matrix::Bt601, [6; 3])] {
+            for full_range in [false, true] {
+                let mut stream = Stream::coloured(backend, small(), 4_000, Colour { matrix, full_range });
+                let unit = stream.scene(0, Coding::Delta);
+                assert_eq!(colour(&unit.bytes), Some(Signalled { full_range, description }), "{backend:?}");
+            }
+        }
+    }
+}
+
+/// A Moonlight client looks for an IDR's slice in the first packet alone, and takes parameter sets in this order only.
+#[test]
+fn parameter_sets_and_nothing_else_precede_an_idr() {
+    for &backend in BUILT_IN {
+        let mut stream = Stream::new(backend, small(), 4_000);
+        for number in 0..4 {
+            let unit = stream.scene(number, if number == 2 { Coding::Idr } else { Coding::Delta });
+            let kinds = nal_types(&unit.bytes);
+            let slices = kinds.iter().position(|kind| matches!(kind, 1 | 5)).unwrap();
+            let (before, after) = kinds.split_at(slices);
+            assert_eq!(before, if unit.idr { &[7, 8][..] } else { &[] }, "{backend:?} frame {number}");
+            assert!(after.iter().all(|&kind| kind == if unit.idr { 5 } else { 1 }), "{backend:?} frame {number}");
+            let slice = Nals::new(&unit.bytes).find(|nal| nal.kind.is_slice()).unwrap();
+            assert!(slice.start < 100, "{backend:?} frame {number}: {} bytes before the first slice", slice.start);
         }
     }
 }
@@ -150,7 +176,7 @@ fn the_bitrate_is_kept_and_changes_without_an_idr() {
         sizes.skip(30).sum::<usize>() as f64 / 60.0
     };
     for &backend in BUILT_IN {
-        let mut stream = Stream::new(backend, small(), 12_000, false);
+        let mut stream = Stream::new(backend, small(), 12_000);
         let high = average(&mut stream, 0);
         stream.encoder.set_bitrate(6_000).unwrap();
         let low = average(&mut stream, 90);
@@ -163,7 +189,7 @@ fn the_bitrate_is_kept_and_changes_without_an_idr() {
 #[test]
 fn a_coarse_idr_is_small_even_of_noise_and_the_stream_goes_on() {
     for &backend in BUILT_IN {
-        let mut stream = Stream::new(backend, small(), 4_000, false);
+        let mut stream = Stream::new(backend, small(), 4_000);
         let mut decoder = Decoder::new().unwrap();
         let first = stream.noise(1, Coding::Delta);
         decode(&mut decoder, &first.bytes, &stream.picture);
@@ -184,7 +210,7 @@ fn a_coarse_idr_is_small_even_of_noise_and_the_stream_goes_on() {
 #[test]
 fn a_picture_of_another_size_is_refused() {
     for &backend in BUILT_IN {
-        let mut stream = Stream::new(backend, small(), 4_000, false);
+        let mut stream = Stream::new(backend, small(), 4_000);
         let other = I420::new(support::mode(320, 240));
         assert!(stream.encoder.encode(&other, Coding::Delta, &mut |_| panic!("encoded")).is_err(), "{backend:?}");
     }
@@ -194,7 +220,7 @@ fn a_picture_of_another_size_is_refused() {
 #[test]
 fn x264_hands_slices_on_before_the_picture_is_finished() {
     let mode = support::mode(1280, 720);
-    let mut stream = Stream::new(Backend::X264, mode, 20_000, false);
+    let mut stream = Stream::new(Backend::X264, mode, 20_000);
     let mut firsts = 0;
     for number in 0..10 {
         assert_eq!(stream.noise(number, Coding::Delta).slices.len(), 4);

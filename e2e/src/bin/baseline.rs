@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ipc::event::now_ns;
-use ipc::{Backend, FrameFormat, PixelFormat};
+use ipc::{Backend, Colour, FrameFormat, Matrix, PixelFormat};
 use lumen_capture::pattern::Pattern;
 use lumen_core::{Mode, RawMode};
 use lumen_encode::encoder::{self, Coding};
@@ -61,8 +61,9 @@ fn run(task: &Task) -> Result<()> {
     let mut pattern = Pattern::new(format);
     let mut buffers = vec![vec![0; format.size()]; BUFFERS];
     let mut picture = I420::new(mode);
-    let converter = Converter::new(format, mode, false)?;
-    let settings = Settings { mode, bitrate_kbps: task.bitrate_kbps, full_range: false };
+    let colour = Colour { matrix: Matrix::Bt709, full_range: false };
+    let converter = Converter::new(format, mode, colour)?;
+    let settings = Settings { mode, bitrate_kbps: task.bitrate_kbps, colour };
     let mut encoder = encoder::open(Backend::Auto, settings)?;
 
     let mut bytes = 0_u64;

@@ -86,13 +86,13 @@ pub fn grain(seed: u64, depth: u8, pixels: &mut [u8]) {
 
 /// What a sequence parameter set says about colour: full range, primaries, transfer, matrix.
 #[derive(PartialEq, Eq, Debug)]
-pub struct Colour {
+pub struct Signalled {
     pub full_range: bool,
     pub description: [u32; 3],
 }
 
 /// Reads the colour of the first sequence parameter set (ITU-T H.264 7.3.2.1.1 and E.1.1); none if it has no such part.
-pub fn colour(unit: &[u8]) -> Option<Colour> {
+pub fn colour(unit: &[u8]) -> Option<Signalled> {
     let nals = nals(unit);
     let sps = nals.iter().find(|nal| nal[0] & 31 == 7)?;
     let mut bits = Bits::new(&sps[1..]);
@@ -131,7 +131,7 @@ pub fn colour(unit: &[u8]) -> Option<Colour> {
     bits.take(3);
     let full_range = bits.take(1) == 1;
     let described = bits.take(1) == 1;
-    described.then(|| Colour { full_range, description: [bits.take(8), bits.take(8), bits.take(8)] })
+    described.then(|| Signalled { full_range, description: [bits.take(8), bits.take(8), bits.take(8)] })
 }
 
 struct Bits {
