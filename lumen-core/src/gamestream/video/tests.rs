@@ -229,8 +229,6 @@ fn journey() -> impl Strategy<Value = Journey> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     #[test]
     fn frames_arrive_whole(journey in journey()) {
         let config = VideoConfig { min_parity: journey.min_parity, ..config(journey.packet_size, journey.key) };
