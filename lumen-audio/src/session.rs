@@ -62,7 +62,7 @@ impl Session {
             undoing: Undoing::new(wiring.undo),
             default: Override::None,
             yielded: false,
-            slots: Arc::new(Mutex::new(Slots::new(wiring.layout.channels(), now_ns))),
+            slots: Arc::new(Mutex::new(Slots::new(wiring.layout.channels(), wiring.packet, now_ns))),
             track,
             began_ns: now_ns,
             sinkless_ns: heir.then(|| now_ns.saturating_sub(SINKLESS_NS)),

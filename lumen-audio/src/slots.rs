@@ -1,14 +1,13 @@
-//! Bursts of samples in, slots of 5 ms out, evenly. Pure: time is an argument.
+//! Bursts of samples in, slots of one packet's time out, evenly. Pure: time is an argument.
 //!
 //! Every sample has a time: its cycle's beginning and its place in the cycle, by PipeWire's clock, smoothed. A slot
 //! leaves a fixed delay after its first sample's time. Since no cycle brings a sample later than that sample's own
-//! time, 5 ms and the lateness of cycles are delay enough, whatever the quantum; lateness is learned.
+//! time, a slot's length and the lateness of cycles are delay enough, whatever the quantum; lateness is learned.
 
 use std::collections::VecDeque;
 
-use lumen_core::audio::{FRAME_NS, FRAME_SAMPLES, SAMPLE_RATE};
+use lumen_core::audio::{PacketTime, SAMPLE_RATE};
 
-const SLOT_NS: i64 = FRAME_NS as i64;
 /// Beyond the lateness seen so far.
 const GUARD_NS: i64 = 300_000;
 /// The usual lateness grows by 49 of these for a cycle that exceeds it and shrinks by one for every other: in the end
@@ -25,8 +24,6 @@ const STALE_NS: i64 = 200_000_000;
 const PATIENCE_NS: i64 = 5_000_000;
 /// When to look again for samples that are late.
 const RETRY_NS: i64 = 500_000;
-/// Slots that are late follow each other no faster.
-const MIN_SPACING_NS: i64 = 2_500_000;
 /// Slots later than this, because this process was kept from running, are not sent but skipped.
 const MAX_BEHIND_NS: i64 = 60_000_000;
 /// A cycle this far from where the one before ended is not drift: cycles are missing, or the clock was changed.
@@ -49,6 +46,9 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Slots {
     channels: usize,
+    /// Samples of each channel in a slot, and their time.
+    slot_frames: usize,
+    slot_ns: i64,
     samples: VecDeque<f32>,
     /// Time of the first queued sample, or of the next that will be, in CLOCK_MONOTONIC nanoseconds.
     head_ns: i64,
@@ -78,15 +78,17 @@ const fn frames_in(ns: i64) -> usize {
 
 impl Slots {
     /// An empty queue for interleaved samples: silence begins at once.
-    pub fn new(channels: usize, now_ns: u64) -> Self {
-        let now_ns = now_ns as i64;
+    pub fn new(channels: usize, packet: PacketTime, now_ns: u64) -> Self {
+        let (now_ns, slot_ns) = (now_ns as i64, packet.ns() as i64);
         Self {
             channels,
+            slot_frames: packet.samples(),
+            slot_ns,
             samples: VecDeque::with_capacity(CAPACITY * channels),
             head_ns: now_ns,
             usual_ns: 0,
             floor_ns: 0,
-            departed_ns: now_ns - SLOT_NS,
+            departed_ns: now_ns - slot_ns,
             last_pts_ns: 0,
             retry_ns: None,
             bursts: VecDeque::with_capacity(CAPACITY / 16),
@@ -126,25 +128,26 @@ impl Slots {
 
     /// When to call [`take`](Self::take) next, in CLOCK_MONOTONIC nanoseconds.
     pub fn due(&self) -> u64 {
-        let due = (self.head_ns + self.delay()).max(self.departed_ns + MIN_SPACING_NS);
+        // Slots that are late follow each other at twice their pace, and no faster.
+        let due = (self.head_ns + self.delay()).max(self.departed_ns + self.slot_ns / 2);
         self.retry_ns.map_or(due, |retry| retry.max(due)).max(0) as u64
     }
 
     /// Fills `out` with the next slot's interleaved samples; none if it is not due or its samples may still come.
     pub fn take(&mut self, now_ns: u64, out: &mut [f32]) -> Option<Slot> {
-        if now_ns < self.due() || out.len() != FRAME_SAMPLES * self.channels {
+        if now_ns < self.due() || out.len() != self.slot_frames * self.channels {
             return None;
         }
         let now = now_ns as i64;
         self.catch_up(now);
-        let whole = self.queued() >= FRAME_SAMPLES;
+        let whole = self.queued() >= self.slot_frames;
         if !whole && !self.starving && now < self.head_ns + self.delay() + PATIENCE_NS {
             self.retry_ns = Some(now + RETRY_NS);
             return None;
         }
         self.retry_ns = None;
         let waited_ns = self.bursts.front().filter(|_| whole).map(|(_, came)| now_ns.saturating_sub(*came));
-        let have = self.queued().min(FRAME_SAMPLES);
+        let have = self.queued().min(self.slot_frames);
         let (sound, silence) = out.split_at_mut(have * self.channels);
         sound.iter_mut().zip(self.samples.drain(..have * self.channels)).for_each(|(to, from)| *to = from);
         silence.fill(0.0);
@@ -153,7 +156,7 @@ impl Slots {
         self.starving = !whole;
         let pts = self.head_ns.max(self.last_pts_ns + 1);
         self.last_pts_ns = pts;
-        self.head_ns += SLOT_NS;
+        self.head_ns += self.slot_ns;
         self.departed_ns = now;
         Some(Slot { pts_ns: pts.max(0) as u64, waited_ns })
     }
@@ -174,7 +177,7 @@ impl Slots {
 
     /// From a slot's first sample to its departure.
     fn delay(&self) -> i64 {
-        SLOT_NS + GUARD_NS + self.usual_ns.max(self.floor_ns)
+        self.slot_ns + GUARD_NS + self.usual_ns.max(self.floor_ns)
     }
 
     fn learn(&mut self, lateness: i64) {
@@ -216,10 +219,10 @@ impl Slots {
     fn catch_up(&mut self, now: i64) {
         let behind = now - (self.head_ns + self.delay());
         if behind > MAX_BEHIND_NS {
-            let slots = behind / SLOT_NS;
-            let queued = self.queued().min(slots as usize * FRAME_SAMPLES);
+            let slots = behind / self.slot_ns;
+            let queued = self.queued().min(slots as usize * self.slot_frames);
             self.overruns += u64::from(queued > 0);
-            let head = self.head_ns + slots * SLOT_NS;
+            let head = self.head_ns + slots * self.slot_ns;
             self.forget(queued);
             self.head_ns = head;
         }

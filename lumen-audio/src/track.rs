@@ -37,7 +37,7 @@ impl Track {
     /// # Errors
     /// The ring or the layout is not one.
     pub fn new(wiring: &AudioWiring<OwnedFd>, now_ns: u64) -> Result<Self, PlaneError> {
-        let encoder = Encoder::new(wiring.layout, wiring.bitrate_kbps).map_err(PlaneError::failed)?;
+        let encoder = Encoder::new(wiring.layout, wiring.packet, wiring.bitrate_kbps).map_err(PlaneError::failed)?;
         let RingFds { memory, data, credit, geometry } = &wiring.ring;
         let wake = |fd: &OwnedFd| fd.try_clone().map(Wake::from_fd);
         let ring = RingProducer::attach(memory.as_fd(), wake(data)?, wake(credit)?, *geometry)

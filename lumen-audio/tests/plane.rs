@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use ipc::plane::EXIT_REOPEN;
 use ipc::{DefaultSink, FromAudio, Generation, RingGeometry, SessionId, SinkChoice, ToAudio};
 use lumen_core::AudioLayout;
-use lumen_core::audio::FRAME_NS;
+use lumen_core::audio::{FRAME_NS, PacketTime};
 
 use crate::support::player::{Player, Score};
 use crate::support::server::{Server, wait};
@@ -63,6 +63,27 @@ fn packets_are_equal_and_leave_evenly_whatever_the_quantum() {
         even(&packets)
     });
     assert!(found, "packets leave in bursts");
+    assert!(plane.ended().success());
+}
+
+#[test]
+fn packets_of_ten_milliseconds_are_made_when_asked_for() {
+    let server = Server::with_speakers("FL,FR");
+    let plane = Plane::start();
+    let (mut listener, mut wiring) = wiring(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    (wiring.packet, listener.time) = (PacketTime::Ten, PacketTime::Ten);
+    plane.link.send(ToAudio::Wire(wiring)).unwrap();
+    plane.sink();
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 1000.0]));
+    listener.wait_for_sound(0.3);
+    wait_for_tones(&mut listener, &[440.0, 1000.0]);
+    let packets = listener.packets(100);
+    assert!(packets.iter().all(|packet| packet.bytes.len() == 160));
+    // A cycle that comes late, on a busy machine, moves those around it.
+    let middle = |mut gaps: Vec<u64>| *gaps.select_nth_unstable(50).1;
+    let gaps = packets.windows(2).map(|two| two[1].header.captured_ns - two[0].header.captured_ns);
+    let gap = middle(gaps.collect());
+    assert!(gap.abs_diff(2 * FRAME_NS) < FRAME_NS / 10, "{gap}");
     assert!(plane.ended().success());
 }
 

@@ -54,6 +54,14 @@ impl PacketTime {
             Self::Ten => 2 * FRAME_SAMPLES,
         }
     }
+
+    /// Nanoseconds.
+    pub const fn ns(self) -> u64 {
+        match self {
+            Self::Five => FRAME_NS,
+            Self::Ten => 2 * FRAME_NS,
+        }
+    }
 }
 
 /// Speakers, in the order in which samples are interleaved.

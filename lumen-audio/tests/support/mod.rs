@@ -18,7 +18,7 @@ use ipc::{
     AudioStats, AudioWiring, DefaultSink, FromAudio, Generation, RingFds, RingGeometry, SessionId, SinkChoice, ToAudio,
 };
 use lumen_core::AudioLayout;
-use lumen_core::audio::{FRAME_SAMPLES, PacketTime, SAMPLE_RATE};
+use lumen_core::audio::{PacketTime, SAMPLE_RATE};
 use opus::MSDecoder;
 
 use self::server::Server;
@@ -203,7 +203,7 @@ pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listen
         undo: Vec::new(),
     };
     let decoder = MSDecoder::new(SAMPLE_RATE, layout.streams(), layout.coupled(), layout.mapping()).unwrap();
-    (Listener { ring: ring_out, decoder, channels: layout.channels(), next: 0 }, wiring)
+    (Listener { ring: ring_out, decoder, channels: layout.channels(), time: PacketTime::Five, next: 0 }, wiring)
 }
 
 /// What a client would hear.
@@ -211,6 +211,8 @@ pub struct Listener {
     ring: RingConsumer,
     decoder: MSDecoder,
     channels: usize,
+    /// That every packet must have.
+    pub time: PacketTime,
     next: u32,
 }
 
@@ -244,8 +246,11 @@ impl Listener {
         assert_eq!((header.generation, header.frame), (1, self.next));
         assert!(header.flags.contains(ChunkFlags::FIRST) && header.flags.contains(ChunkFlags::LAST));
         self.next += 1;
-        let mut samples = vec![0.0; FRAME_SAMPLES * self.channels];
-        assert_eq!(self.decoder.decode_float(&bytes, &mut samples, false).unwrap(), FRAME_SAMPLES);
+        let frames = self.time.samples();
+        // With room for more, or a longer packet would be an error of the decoder.
+        let mut samples = vec![0.0; 2 * frames * self.channels];
+        assert_eq!(self.decoder.decode_float(&bytes, &mut samples, false).unwrap(), frames);
+        samples.truncate(frames * self.channels);
         Packet { header, bytes, samples, found_ns }
     }
 

@@ -80,7 +80,7 @@ impl AudioPacketizer {
     pub fn new(config: AudioConfig) -> Self {
         let longest = MAX_PACKET + CIPHER_BLOCK;
         Self {
-            packet_ms: config.packet.samples() as u32 * 1_000 / crate::audio::SAMPLE_RATE,
+            packet_ms: (config.packet.ns() / 1_000_000) as u32,
             cipher: config.key.map(|(key, id)| Cipher::new(&key, id)),
             kernel: Kernel::best(),
             counters: AudioCounters::default(),
