@@ -8,11 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lumen_core::Permissions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::msg::{Fingerprint, PlaneKind, SessionId};
+use crate::msg::{Fingerprint, PairingId, Pin, PlaneKind, SessionId};
 
 /// The socket's name in the runtime directory.
 pub const SOCKET: &str = "ctl.sock";
@@ -22,6 +21,10 @@ pub const MAX_REQUEST: usize = 4096;
 pub const MAX_REPLY: usize = 1024 * 1024;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For a request that lumend may hold for up to [`HOLD`] before it answers.
+const LONG_PATIENCE: Duration = Duration::from_secs(40);
+/// How long lumend may keep an answer back, where it has to wait for something itself.
+pub const HOLD: Duration = Duration::from_secs(36);
 
 /// What may be asked of a running lumend.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -42,57 +45,83 @@ pub enum CtlRequest {
         #[serde(with = "hex")]
         sha256: Fingerprint,
     },
-    /// List the allowed clients and what their hands may do.
+    /// Hand a PIN to a Moonlight client that waits to be paired. Answered when that has come to an end.
+    Pair {
+        #[serde(with = "pin")]
+        pin: Pin,
+        /// Which one; may be left out where only one waits.
+        pairing: Option<PairingId>,
+        /// What it is to be called.
+        name: Option<String>,
+    },
+    /// List the known clients and what they may do.
     Clients {},
-    /// Change what an allowed client's hands may do, from now on.
+    /// Give a client another name.
+    Rename {
+        /// Its name, or the beginning of its fingerprint, in hex, that no other client's begins with.
+        client: String,
+        name: String,
+    },
+    /// Let a known client in, or turn it away and end its sessions.
+    Enable {
+        /// As for `Rename`.
+        client: String,
+        enabled: bool,
+    },
+    /// Forget a client and end its sessions.
+    Remove {
+        /// As for `Rename`.
+        client: String,
+    },
+    /// Change what a client may do, from now on.
     Permit {
-        /// The beginning of its fingerprint, in hex, that no other allowed client's begins with.
+        /// As for `Rename`.
         client: String,
         /// Added.
         grant: Vec<Permission>,
         /// Taken away. Whatever is in neither stays as it is.
         deny: Vec<Permission>,
     },
-    /// Forbid a client and end its sessions.
+    /// Forget the client with this certificate and end its sessions.
     Forget {
         #[serde(with = "hex")]
         sha256: Fingerprint,
     },
 }
 
-/// One thing that a client's hands may do, by its name.
+/// One thing that a client may do, by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
+    /// See and hear: have a session at all.
+    View,
     /// Touch included.
     Pointer,
     /// Text included.
     Keyboard,
     Gamepad,
+    /// Start apps that do not run yet.
+    Launch,
 }
 
 impl Permission {
-    pub const ALL: [Self; 3] = [Self::Pointer, Self::Keyboard, Self::Gamepad];
+    pub const ALL: [Self; 5] = [Self::View, Self::Pointer, Self::Keyboard, Self::Gamepad, Self::Launch];
+    /// For people.
+    pub const LIST: &str = "view, pointer, keyboard, gamepad, launch";
 
     /// As on the command line and in files.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::View => "view",
             Self::Pointer => "pointer",
             Self::Keyboard => "keyboard",
             Self::Gamepad => "gamepad",
+            Self::Launch => "launch",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
-    }
-
-    pub const fn bit(self) -> Permissions {
-        match self {
-            Self::Pointer => Permissions::POINTER,
-            Self::Keyboard => Permissions::KEYBOARD,
-            Self::Gamepad => Permissions::GAMEPAD,
-        }
     }
 }
 
@@ -103,6 +132,10 @@ impl CtlRequest {
             return Err(CtlReply::error(2, "the request is longer than 4096 bytes"));
         }
         serde_json::from_slice(line).map_err(|error| CtlReply::error(2, format!("not a request: {error}")))
+    }
+
+    fn patience(&self) -> Duration {
+        if matches!(self, Self::Pair { .. }) { LONG_PATIENCE } else { PATIENCE }
     }
 }
 
@@ -144,8 +177,8 @@ pub enum CtlError {
     NotRunning(PathBuf),
     #[error("{} belongs to another user: run this as the user that lumend runs as", .0.display())]
     Forbidden(PathBuf),
-    #[error("lumend did not answer within {} s: look at its log", PATIENCE.as_secs())]
-    Silent,
+    #[error("lumend did not answer within {} s: look at its log", .0.as_secs())]
+    Silent(Duration),
     #[error("lumend gave no answer that this version understands: use the lumend binary that is running")]
     Garbled,
     #[error("{message}")]
@@ -176,8 +209,13 @@ impl CtlClient {
             io::ErrorKind::PermissionDenied => CtlError::Forbidden(path),
             _ => CtlError::Io(error),
         })?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let patience = request.patience();
+        let silence = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CtlError::Silent(patience),
+            _ => CtlError::Io(error),
+        };
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         let line = serde_json::to_string(request).map_err(|_| CtlError::Garbled)? + "\n";
         (&stream).write_all(line.as_bytes()).map_err(silence)?;
         let mut reply = Vec::new();
@@ -187,13 +225,6 @@ impl CtlClient {
             Ok(CtlReply::Error { error, exit }) => Err(CtlError::Refused { message: error, exit }),
             Err(_) => Err(CtlError::Garbled),
         }
-    }
-}
-
-fn silence(error: io::Error) -> CtlError {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CtlError::Silent,
-        _ => CtlError::Io(error),
     }
 }
 
@@ -209,5 +240,21 @@ mod hex {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Fingerprint, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// PINs are strings in JSON, since they may begin with a zero.
+mod pin {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::msg::Pin;
+
+    pub(super) fn serialize<S: Serializer>(pin: &Pin, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&pin.digits().escape_ascii())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Pin, D::Error> {
+        let text = String::deserialize(from)?;
+        Pin::new(&text).ok_or_else(|| serde::de::Error::custom("a PIN is four digits"))
     }
 }

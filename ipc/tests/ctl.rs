@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use ipc::ctl::{CtlClient, CtlError, CtlReply, CtlRequest, MAX_REQUEST, Permission, SOCKET};
-use ipc::{Fingerprint, PlaneKind, SessionId};
+use ipc::{Fingerprint, PairingId, Pin, PlaneKind, SessionId};
 use serde_json::{Value, json};
 
 const HEX: &str = "0101010101010101010101010101010101010101010101010101010101010101";
@@ -24,7 +24,20 @@ fn requests_keep_their_names() {
         (CtlRequest::Idr { session }, json!({"request": "idr", "session": 3})),
         (CtlRequest::Fingerprint {}, json!({"request": "fingerprint"})),
         (CtlRequest::Allow { sha256 }, json!({"request": "allow", "sha256": HEX})),
+        (
+            CtlRequest::Pair { pin: Pin::new("0123").unwrap(), pairing: Some(PairingId(2)), name: Some("Sofa".into()) },
+            json!({"request": "pair", "pin": "0123", "pairing": 2, "name": "Sofa"}),
+        ),
         (CtlRequest::Clients {}, json!({"request": "clients"})),
+        (
+            CtlRequest::Rename { client: "01".into(), name: "Sofa".into() },
+            json!({"request": "rename", "client": "01", "name": "Sofa"}),
+        ),
+        (
+            CtlRequest::Enable { client: "01".into(), enabled: false },
+            json!({"request": "enable", "client": "01", "enabled": false}),
+        ),
+        (CtlRequest::Remove { client: "01".into() }, json!({"request": "remove", "client": "01"})),
         (
             CtlRequest::Permit {
                 client: "01".into(),
@@ -44,6 +57,9 @@ fn requests_keep_their_names() {
     }
     let all = CtlRequest::parse(br#"{"request":"restart","plane":"net"}"#);
     assert_eq!(all, Ok(CtlRequest::Restart { plane: PlaneKind::Net, session: None }));
+    let only = CtlRequest::parse(br#"{"request":"pair","pin":"0000"}"#);
+    assert_eq!(only, Ok(CtlRequest::Pair { pin: Pin::new("0000").unwrap(), pairing: None, name: None }));
+    assert!(!format!("{only:?}").contains("0000"), "a PIN is for nobody's log");
 }
 
 #[test]
@@ -64,6 +80,10 @@ fn other_lines_are_refused_with_a_reason() {
         r#"{"request":"stop","session":-1}"#,
         r#"{"request":"allow","sha256":"01"}"#,
         r#"{"request":"permit","client":"01","grant":["feet"],"deny":[]}"#,
+        r#"{"request":"pair","pin":"123"}"#,
+        r#"{"request":"pair","pin":"12345"}"#,
+        r#"{"request":"pair","pin":"12a4"}"#,
+        r#"{"request":"pair","pin":[49,50,51,52]}"#,
         r#"{"request":"status"} {"request":"status"}"#,
         "\u{0}\u{ff}",
         &long,

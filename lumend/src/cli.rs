@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ipc::{Fingerprint, PlaneKind, SessionId};
+use ipc::{Fingerprint, PairingId, Pin, PlaneKind, SessionId};
 
 use crate::config::DesktopKind;
 use crate::permit::Change;
@@ -20,9 +20,11 @@ First steps:
   lumend run --desktop pattern     serve a test picture (on loopback, until a client is allowed)
   lumend run --desktop sway        serve a headless desktop of lumend's own
   lumend run                       serve the sway session it is started in
-  lumend fingerprint               what clients pin with --pin
-  lumend allow SHA256              let a client in; it prints its fingerprint when it is refused
-  lumend permit CLIENT -keyboard   say what a client may use: pointer, keyboard, gamepad
+  lumend pair 1234                 let a Moonlight client in that shows this PIN
+  lumend fingerprint               what native clients pin with --pin
+  lumend allow SHA256              let a native client in; it prints its fingerprint when it is refused
+  lumend clients                   who may come in; rename, disable and remove them
+  lumend permit CLIENT -keyboard   what one may do: view, pointer, keyboard, gamepad, launch
   lumend status                    planes, sessions, latencies
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
@@ -83,24 +85,45 @@ pub enum Command {
     },
     /// Print the SHA-256 of the host's certificate.
     Fingerprint,
-    /// Let the client in whose certificate has this SHA-256.
+    /// Let the native client in whose certificate has this SHA-256.
     ///
     /// The first one allowed opens the host to the network, unless listen.address says otherwise.
     Allow {
         /// 64 hexadecimal digits
         sha256: Fingerprint,
     },
-    /// List the allowed clients, and what each may use.
-    Clients,
-    /// Change what a client may use: at once, and for its next sessions.
+    /// Let a Moonlight client in: give the PIN that it shows.
+    ///
+    /// The client begins: choose this host in it. Each PIN is tried once; with a wrong one the client has to begin again.
+    /// Exit code 0 means that this PIN has paired a client.
+    Pair {
+        /// Four digits; without it you are asked
+        #[arg(value_parser = pin)]
+        pin: Option<Pin>,
+        /// Which client, by the number that `lumend pair` shows, where more than one waits
+        #[arg(long, value_name = "N", value_parser = pairing)]
+        client: Option<PairingId>,
+        /// What to call it [default: what it calls itself]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the clients that are known, and what each may do; or change that list.
+    Clients {
+        /// As JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        change: Option<ClientsCommand>,
+    },
+    /// Change what a client may do: at once, and for its next sessions.
     Permit {
-        /// Its fingerprint or the beginning of it, as `lumend clients` shows them
+        /// Its name, or its fingerprint or the beginning of it, as `lumend clients` shows them
         client: String,
-        /// A list of pointer, keyboard, gamepad; +LIST to add, -LIST to take away; all; none
+        /// A list of view, pointer, keyboard, gamepad, launch; +LIST to add, -LIST to take away; all; none
         #[arg(value_name = "[+-]LIST", allow_hyphen_values = true)]
         permissions: Change,
     },
-    /// Forbid a client, and end its sessions.
+    /// Forget the client whose certificate has this SHA-256, and end its sessions.
     Forget {
         /// 64 hexadecimal digits, as `lumend clients` shows them
         sha256: Fingerprint,
@@ -129,6 +152,21 @@ pub enum Command {
     },
 }
 
+/// Each CLIENT is a name, or a fingerprint or the beginning of one, as the list shows them.
+#[derive(Debug, Subcommand)]
+pub enum ClientsCommand {
+    /// Show it
+    List,
+    /// Give a client another name
+    Rename { client: String, name: String },
+    /// Let a client in again that was disabled
+    Enable { client: String },
+    /// Turn a client away and end its sessions, but keep it in the list
+    Disable { client: String },
+    /// Forget a client and end its sessions; a Moonlight client has to pair again
+    Remove { client: String },
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum DesktopChoice {
     /// A headless sway of lumend's own, with what [desktop] exec names on it
@@ -144,6 +182,14 @@ impl From<DesktopChoice> for DesktopKind {
             DesktopChoice::Pattern => Self::Pattern,
         }
     }
+}
+
+fn pin(text: &str) -> Result<Pin, String> {
+    Pin::new(text).ok_or_else(|| "a PIN is four digits".into())
+}
+
+fn pairing(text: &str) -> Result<PairingId, String> {
+    text.parse().map(PairingId).map_err(|_| "a client that waits has a number, as `lumend pair` shows it".into())
 }
 
 fn session(text: &str) -> Result<SessionId, String> {
@@ -169,9 +215,24 @@ mod tests {
         assert!(matches!(run.command, Command::Run { spawn: true, desktop: Some(DesktopChoice::Sway), .. }));
         let restart = parse("lumend restart encode --session 3").unwrap();
         assert!(matches!(restart.command, Command::Restart { plane: PlaneKind::Encode, session: Some(SessionId(3)) }));
-        for wrong in
-            ["lumend", "lumend restart launcher", "lumend allow 12", "lumend stop x", "lumend run --desktop kde"]
-        {
+        let pair = parse("lumend pair 0123 --client 4 --name Sofa").unwrap();
+        assert!(matches!(pair.command, Command::Pair { pin: Some(_), client: Some(PairingId(4)), name: Some(_) }));
+        assert!(matches!(parse("lumend pair").unwrap().command, Command::Pair { pin: None, client: None, name: None }));
+        let clients = parse("lumend clients").unwrap();
+        assert!(matches!(clients.command, Command::Clients { json: false, change: None }));
+        let disable = parse("lumend clients disable Sofa").unwrap();
+        assert!(matches!(disable.command, Command::Clients { change: Some(ClientsCommand::Disable { .. }), .. }));
+        for wrong in [
+            "lumend",
+            "lumend restart launcher",
+            "lumend allow 12",
+            "lumend stop x",
+            "lumend run --desktop kde",
+            "lumend pair 123",
+            "lumend pair 12345",
+            "lumend pair 12x4",
+            "lumend clients remove",
+        ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }
     }

@@ -1,63 +1,130 @@
-//! Who may connect, and what their hands may do: SHA-256 fingerprints of client certificates, in `clients.toml` of the
-//! state directory.
+//! Who may connect, and what they may do: SHA-256 fingerprints of client certificates, in `clients.toml` of the state
+//! directory. A change is on disk before it is in memory, and before anybody is told of it.
+
+mod file;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ipc::Fingerprint;
 use ipc::ctl::Permission;
+use ipc::{Face, Fingerprint};
 use lumen_core::Permissions;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::durable;
+use crate::permit::Change;
 
 pub const FILE: &str = "clients.toml";
+/// Every client is a message to a fresh network plane, and its link holds only so many.
+pub const MAX_CLIENTS: usize = 64;
+/// Most characters of a client's name.
+pub const MAX_NAME: usize = 64;
+/// What every Moonlight client calls its device when it pairs (moonlight-qt, nvpairingmanager.cpp).
+const NAME_OF_ALL: &str = "roth";
 
-/// Why the list could not be read or written. The text says what to do.
+/// Why the list could not be read or changed. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
     #[error("{}: {error}; make it readable and its directory writable", path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("{}: {reason}; each client is a [[client]] with sha256 = \"64 hexadecimal digits\"", path.display())]
     Syntax { path: PathBuf, reason: String },
+    #[error("{MAX_CLIENTS} clients are known already: `lumend clients remove` one")]
+    Full,
+    #[error("this certificate is known as a client of {}; remove that first", .0.name())]
+    OtherFace(Face),
+    #[error("{0:?} is no name: 1 to {MAX_NAME} characters, no space at either end, and no other client's")]
+    Name(String),
+    #[error("this client is disabled; `lumend clients enable` lets it in again")]
+    Disabled,
 }
 
-/// The allowed clients, as on disk.
+impl ClientsError {
+    /// The exit code of a command that failed for this reason: 1 where the files are in the way, 4 where it would not be
+    /// done.
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::Io { .. } | Self::Syntax { .. } => 1,
+            Self::Full | Self::OtherFace(_) | Self::Name(_) | Self::Disabled => 4,
+        }
+    }
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// See and hear: have a session at all.
+    pub view: bool,
+    /// Start apps that are not running yet.
+    pub launch: bool,
+    pub hands: Permissions,
+}
+
+impl Rights {
+    pub const ALL: Self = Self { view: true, launch: true, hands: Permissions::ALL };
+    pub const NONE: Self = Self { view: false, launch: false, hands: Permissions::NONE };
+
+    pub const fn has(self, one: Permission) -> bool {
+        match one {
+            Permission::View => self.view,
+            Permission::Pointer => self.hands.has(Permissions::POINTER),
+            Permission::Keyboard => self.hands.has(Permissions::KEYBOARD),
+            Permission::Gamepad => self.hands.has(Permissions::GAMEPAD),
+            Permission::Launch => self.launch,
+        }
+    }
+
+    #[must_use]
+    pub const fn with(mut self, one: Permission, set: bool) -> Self {
+        match one {
+            Permission::View => self.view = set,
+            Permission::Pointer => self.hands = self.hands.with(Permissions::POINTER, set),
+            Permission::Keyboard => self.hands = self.hands.with(Permissions::KEYBOARD, set),
+            Permission::Gamepad => self.hands = self.hands.with(Permissions::GAMEPAD, set),
+            Permission::Launch => self.launch = set,
+        }
+        self
+    }
+
+    /// The names of what is permitted.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Permission::ALL.into_iter().filter(move |&one| self.has(one)).map(Permission::name)
+    }
+}
+
+/// The names of what hands may do.
+pub fn names(hands: Permissions) -> impl Iterator<Item = &'static str> {
+    Rights { hands, ..Rights::NONE }.names()
+}
+
+/// What is known of a client beside its certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Client {
+    pub face: Face,
+    /// For people; empty: none. No two are the same.
+    pub name: String,
+    /// One that is not is kept in the list, and turned away.
+    pub enabled: bool,
+    pub rights: Rights,
+}
+
+/// The known clients, as on disk.
 #[derive(Debug)]
 pub struct Clients {
     path: PathBuf,
-    allowed: BTreeMap<Fingerprint, Permissions>,
+    known: BTreeMap<Fingerprint, Client>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    client: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    sha256: String,
-    /// Without it, everything, as lists of before there was input have it.
-    permissions: Option<Vec<String>>,
-}
-
-/// The names of what is permitted.
-pub fn names(permissions: Permissions) -> impl Iterator<Item = &'static str> {
-    Permission::ALL.into_iter().filter(move |one| permissions.has(one.bit())).map(Permission::name)
-}
-
-/// Why the beginning of a fingerprint names no client. The text says what to do.
+/// Why a word names no client. The text says what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FindError {
-    #[error("no allowed client's fingerprint begins like that; `lumend clients` lists them")]
+    #[error("no client has this name or a fingerprint that begins like that; `lumend clients` lists them")]
     None,
-    #[error("more than one allowed client's fingerprint begins like that: give more of it")]
+    #[error("more than one client's fingerprint begins like that: give more of it, or a name")]
     Many,
 }
 
@@ -70,39 +137,54 @@ impl Clients {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ClientsError::Io { path, error }),
         };
-        match parse(&text) {
-            Ok(allowed) => Ok(Self { path, allowed }),
+        match file::parse(&text) {
+            Ok(known) => Ok(Self { path, known }),
             Err(reason) => Err(ClientsError::Syntax { path, reason }),
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.allowed.is_empty()
+    pub fn get(&self, client: Fingerprint) -> Option<&Client> {
+        self.known.get(&client)
     }
 
-    pub fn contains(&self, client: Fingerprint) -> bool {
-        self.allowed.contains_key(&client)
+    pub fn iter(&self) -> impl Iterator<Item = (Fingerprint, &Client)> {
+        self.known.iter().map(|(fingerprint, client)| (*fingerprint, client))
     }
 
-    /// What a client's hands may do: nothing if it is not allowed at all.
+    /// Whether a native client may connect, so that it is worth listening for them.
+    pub fn any_native(&self) -> bool {
+        self.known.values().any(|known| known.face == Face::Lumen && known.enabled)
+    }
+
+    /// What a client may do: nothing if it is not allowed at all.
+    pub fn rights(&self, client: Fingerprint) -> Rights {
+        self.get(client).filter(|client| client.enabled).map_or(Rights::NONE, |client| client.rights)
+    }
+
+    /// Of [`Self::rights`] those of its hands.
     pub fn permissions(&self, client: Fingerprint) -> Permissions {
-        self.allowed.get(&client).copied().unwrap_or(Permissions::NONE)
+        self.rights(client).hands
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Fingerprint> + '_ {
-        self.allowed.keys().copied()
-    }
-
-    /// The one client whose fingerprint begins so, in hex of either case. An empty beginning names nobody, not even where
-    /// there is only one: it is most likely a script's variable that was not set.
-    pub fn find(&self, beginning: &str) -> Result<Fingerprint, FindError> {
-        if beginning.is_empty() {
+    /// The one client that is called so or whose fingerprint begins so, in hex of either case. An empty word names
+    /// nobody, not even where there is only one: it is most likely a script's variable that was not set.
+    pub fn find(&self, word: &str) -> Result<Fingerprint, FindError> {
+        if word.is_empty() {
             return Err(FindError::None);
         }
-        let beginning = beginning.to_ascii_lowercase();
-        let mut found = self.iter().filter(|client| client.to_string().starts_with(&beginning));
+        // Before names: what a client calls itself is not to stand in for another.
+        if let Ok(client) = word.parse()
+            && self.known.contains_key(&client)
+        {
+            return Ok(client);
+        }
+        if let Some((client, _)) = self.iter().find(|(_, client)| client.name == word) {
+            return Ok(client);
+        }
+        let beginning = word.to_ascii_lowercase();
+        let mut found = self.iter().filter(|(client, _)| client.to_string().starts_with(&beginning));
         match (found.next(), found.next()) {
-            (Some(client), None) => Ok(client),
+            (Some((client, _)), None) => Ok(client),
             (None, _) => Err(FindError::None),
             (Some(_), Some(_)) => Err(FindError::Many),
         }
@@ -110,116 +192,129 @@ impl Clients {
 
     /// For `lumend clients`.
     pub fn json(&self) -> Value {
-        let client = |(client, permissions): (&Fingerprint, &Permissions)| json!({ "sha256": client.to_string(), "permissions": names(*permissions).collect::<Vec<_>>() });
-        json!({ "clients": self.allowed.iter().map(client).collect::<Vec<_>>() })
+        json!({ "clients": self.known.keys().map(|&client| self.json_of(client)).collect::<Vec<_>>() })
     }
 
-    /// Allows a client, on disk before in memory. False if it was allowed already.
+    /// One of them; null if it is not known.
+    pub fn json_of(&self, client: Fingerprint) -> Value {
+        self.get(client).map_or(Value::Null, |known| {
+            json!({
+                "sha256": client.to_string(),
+                "protocol": known.face.name(),
+                "name": known.name,
+                "enabled": known.enabled,
+                "permissions": known.rights.names().collect::<Vec<_>>(),
+            })
+        })
+    }
+
+    /// Allows a native client. False if it was allowed already.
     pub fn allow(&mut self, client: Fingerprint) -> Result<bool, ClientsError> {
-        let mut next = self.allowed.clone();
-        let changed = !next.contains_key(&client);
-        next.entry(client).or_insert(Permissions::ALL);
-        self.store(next, changed)
+        match self.get(client).map(|known| (known.face, known.enabled)) {
+            Some((Face::Lumen, true)) => Ok(false),
+            Some((Face::Lumen, false)) => self.enable(client, true),
+            Some((face, _)) => Err(ClientsError::OtherFace(face)),
+            None if self.known.len() >= MAX_CLIENTS => Err(ClientsError::Full),
+            None => {
+                let mut next = self.known.clone();
+                let fresh = Client { face: Face::Lumen, name: String::new(), enabled: true, rights: Rights::ALL };
+                next.insert(client, fresh);
+                self.store(next, true)
+            }
+        }
     }
 
-    /// Changes what an allowed client's hands may do, on disk before in memory. False if that was so already, or the
-    /// client is not allowed.
-    pub fn permit(&mut self, client: Fingerprint, permissions: Permissions) -> Result<bool, ClientsError> {
-        let mut next = self.allowed.clone();
-        let changed = next.get_mut(&client).is_some_and(|slot| std::mem::replace(slot, permissions) != permissions);
-        self.store(next, changed)
+    /// Whether a certificate could be added as a Moonlight client's, under this name if one is given.
+    pub fn may_pair(&self, client: Fingerprint, name: Option<&str>) -> Result<(), ClientsError> {
+        match self.get(client) {
+            Some(Client { face: Face::Lumen, .. }) => return Err(ClientsError::OtherFace(Face::Lumen)),
+            Some(Client { enabled: false, .. }) => return Err(ClientsError::Disabled),
+            Some(_) => {}
+            None if self.known.len() >= MAX_CLIENTS => return Err(ClientsError::Full),
+            None => {}
+        }
+        name.map_or(Ok(()), |name| self.may_be_called(client, name))
     }
 
-    /// Forbids a client, on disk before in memory. False if it was not allowed.
+    /// Adds a Moonlight client that has just proven that it knows the PIN. One that was known keeps what it may do. A
+    /// disabled one stays turned away: pairing is not what undoes a person's word. `suggested`, what the client calls
+    /// itself, is followed as far as it can be a name.
+    pub fn pair(&mut self, client: Fingerprint, name: Option<&str>, suggested: &str) -> Result<(), ClientsError> {
+        self.may_pair(client, name)?;
+        let mut next = self.known.clone();
+        let name = match (name, next.get(&client)) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(known)) => known.name.clone(),
+            (None, None) => self.free_name(suggested),
+        };
+        let fresh = Client { face: Face::GameStream, name: String::new(), enabled: true, rights: Rights::ALL };
+        next.entry(client).or_insert(fresh).name = name;
+        self.store(next, true).map(drop)
+    }
+
+    /// Changes what a client may do. False if that was so already.
+    pub fn permit(&mut self, client: Fingerprint, change: &Change) -> Result<bool, ClientsError> {
+        self.change(client, |known| known.rights = change.apply(known.rights))
+    }
+
+    /// False if it was called so already.
+    pub fn rename(&mut self, client: Fingerprint, name: &str) -> Result<bool, ClientsError> {
+        self.may_be_called(client, name)?;
+        self.change(client, |known| known.name = name.to_owned())
+    }
+
+    /// Lets a known client in, or turns it away from now on. False if that was so already.
+    pub fn enable(&mut self, client: Fingerprint, enabled: bool) -> Result<bool, ClientsError> {
+        self.change(client, |known| known.enabled = enabled)
+    }
+
+    /// Forgets a client. False if it was not known.
     pub fn forbid(&mut self, client: Fingerprint) -> Result<bool, ClientsError> {
-        let mut next = self.allowed.clone();
+        let mut next = self.known.clone();
         let changed = next.remove(&client).is_some();
         self.store(next, changed)
     }
 
-    fn store(&mut self, next: BTreeMap<Fingerprint, Permissions>, changed: bool) -> Result<bool, ClientsError> {
+    fn may_be_called(&self, client: Fingerprint, name: &str) -> Result<(), ClientsError> {
+        let taken = self.iter().any(|(other, known)| other != client && known.name == name);
+        if taken || !file::is_name(name) {
+            return Err(ClientsError::Name(name.chars().take(MAX_NAME).collect()));
+        }
+        Ok(())
+    }
+
+    /// Makes a name of what a client calls itself: printable, not too long, nobody else's.
+    fn free_name(&self, suggested: &str) -> String {
+        let plain: String = suggested.chars().filter(|c| !c.is_control()).take(MAX_NAME - 4).collect();
+        let plain = match plain.trim() {
+            "" | NAME_OF_ALL => "Moonlight",
+            name => name,
+        };
+        let taken = |name: &str| self.iter().any(|(_, known)| known.name == name);
+        if !taken(plain) {
+            return plain.to_owned();
+        }
+        // There are fewer clients than numbers.
+        let mut numbered = (2..=MAX_CLIENTS + 1).map(|number| format!("{plain} {number}"));
+        numbered.find(|name| !taken(name)).unwrap_or_default()
+    }
+
+    fn change(&mut self, client: Fingerprint, change: impl FnOnce(&mut Client)) -> Result<bool, ClientsError> {
+        let mut next = self.known.clone();
+        let changed = next.get_mut(&client).is_some_and(|known| {
+            let before = known.clone();
+            change(known);
+            *known != before
+        });
+        self.store(next, changed)
+    }
+
+    fn store(&mut self, next: BTreeMap<Fingerprint, Client>, changed: bool) -> Result<bool, ClientsError> {
         if changed {
-            let mut text = String::from("# Clients that may connect. Written by `lumend allow` and `lumend permit`.\n");
-            for (client, permissions) in &next {
-                let names: Vec<_> = names(*permissions).collect();
-                text.push_str(&format!("\n[[client]]\nsha256 = \"{client}\"\npermissions = {names:?}\n"));
-            }
-            durable::write(&self.path, text.as_bytes())
+            durable::write(&self.path, file::text(&next).as_bytes())
                 .map_err(|error| ClientsError::Io { path: self.path.clone(), error })?;
-            self.allowed = next;
+            self.known = next;
         }
         Ok(changed)
-    }
-}
-
-fn parse(text: &str) -> Result<BTreeMap<Fingerprint, Permissions>, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    file.client
-        .iter()
-        .map(|entry| {
-            let client = entry.sha256.parse().map_err(|_| format!("{:?} is no fingerprint", entry.sha256))?;
-            let named = entry.permissions.as_ref().map(|names| permitted(names)).transpose()?;
-            Ok((client, named.unwrap_or(Permissions::ALL)))
-        })
-        .collect()
-}
-
-fn permitted(names: &[String]) -> Result<Permissions, String> {
-    names.iter().try_fold(Permissions::NONE, |sum, name| {
-        let one = Permission::from_name(name);
-        let one = one.ok_or_else(|| format!("{name:?} is no permission: pointer, keyboard, gamepad"))?;
-        Ok(sum.with(one.bit(), true))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_survives_a_restart() {
-        let state = std::env::temp_dir().join(format!("lumen-clients-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&state);
-        durable::private_directory(&state).unwrap();
-        let (one, two) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
-        let mut clients = Clients::load(&state).unwrap();
-        assert!(clients.is_empty());
-        assert!(clients.allow(one).unwrap() && clients.allow(two).unwrap() && !clients.allow(two).unwrap());
-        assert!(clients.forbid(one).unwrap() && !clients.forbid(one).unwrap());
-        let again = Clients::load(&state).unwrap();
-        assert!(again.contains(two) && !again.contains(one));
-        fs::write(state.join(FILE), "[[client]]\nsha256 = \"12\"\n").unwrap();
-        assert!(Clients::load(&state).unwrap_err().to_string().contains("no fingerprint"));
-        fs::remove_dir_all(state).unwrap();
-    }
-
-    #[test]
-    fn permissions_survive_a_restart_and_old_lists_permit_everything() {
-        let state = std::env::temp_dir().join(format!("lumen-permissions-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&state);
-        durable::private_directory(&state).unwrap();
-        let (one, two, stranger) = (Fingerprint([1; 32]), Fingerprint([2; 32]), Fingerprint([3; 32]));
-        let many = Err(FindError::Many);
-        fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\n")).unwrap();
-        let mut clients = Clients::load(&state).unwrap();
-        assert_eq!((clients.permissions(one), clients.permissions(stranger)), (Permissions::ALL, Permissions::NONE));
-        clients.allow(two).unwrap();
-        let hands = Permissions::POINTER.with(Permissions::GAMEPAD, true);
-        assert!(clients.permit(one, hands).unwrap() && !clients.permit(one, hands).unwrap());
-        assert!(clients.permit(two, Permissions::NONE).unwrap());
-        assert!(!clients.permit(stranger, Permissions::ALL).unwrap());
-        assert!(!clients.allow(one).unwrap(), "allowing again gives nothing back");
-        let again = Clients::load(&state).unwrap();
-        assert_eq!((again.permissions(one), again.permissions(two)), (hands, Permissions::NONE));
-        assert!(!again.contains(stranger));
-        assert_eq!((again.find("01"), again.find(&two.to_string())), (Ok(one), Ok(two)));
-        assert_eq!(
-            (again.find("0"), again.find("03"), again.find("")),
-            (many, Err(FindError::None), Err(FindError::None))
-        );
-        assert_eq!(again.json()["clients"][0]["permissions"], json!(["pointer", "gamepad"]));
-        fs::write(state.join(FILE), format!("[[client]]\nsha256 = \"{one}\"\npermissions = [\"feet\"]\n")).unwrap();
-        assert!(Clients::load(&state).unwrap_err().to_string().contains("feet"));
-        fs::remove_dir_all(state).unwrap();
     }
 }

@@ -1,112 +1,103 @@
 //! The commands that talk to a running lumend. Trust can also be changed while none runs: it is only files then.
 
+mod offline;
+mod print;
+
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ipc::ctl::{CtlClient, CtlError, CtlRequest};
-use serde_json::{Value, json};
+use ipc::{PairingId, Pin};
+use serde_json::Value;
 
-use crate::cli::Command;
-use crate::clients::{Clients, names};
+use crate::cli::{ClientsCommand, Command};
 use crate::failure::Failure;
-use crate::identity::Identity;
+use crate::grumbles::printable;
 use crate::permit::Change;
-use crate::status;
 
 /// What `lumend forget` says of a client that it cannot forbid.
 pub const NOT_ALLOWED: &str = "this client was not allowed; `lumend clients` lists those that are";
+/// Most characters of what a client calls itself that are printed.
+const NAME: usize = 64;
 
 /// Carries a command out and prints its result on stdout.
 pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failure> {
-    let Some(request) = request(command) else { return Ok(()) };
+    let Some(request) = request(command, runtime)? else { return Ok(()) };
     let value = match CtlClient::call(runtime, &request) {
         Err(CtlError::NotRunning(path)) => {
-            offline(&request, state)?.ok_or_else(|| Failure::from(CtlError::NotRunning(path)))?
+            offline::change(&request, state)?.ok_or_else(|| Failure::from(CtlError::NotRunning(path)))?
         }
         other => other?,
     };
-    print(command, &value);
+    print::result(command, &value);
     Ok(())
 }
 
-fn request(command: &Command) -> Option<CtlRequest> {
-    Some(match command {
-        Command::Run { .. } | Command::InputTest { .. } | Command::Launcher { .. } => return None,
+fn request(command: &Command, runtime: &Path) -> Result<Option<CtlRequest>, Failure> {
+    Ok(Some(match command {
+        Command::Run { .. } | Command::InputTest { .. } | Command::Launcher { .. } => return Ok(None),
         Command::Status { .. } => CtlRequest::Status {},
         Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
         Command::Stop { session } => CtlRequest::Stop { session: *session },
         Command::Idr { session } => CtlRequest::Idr { session: *session },
         Command::Fingerprint => CtlRequest::Fingerprint {},
         Command::Allow { sha256 } => CtlRequest::Allow { sha256: *sha256 },
-        Command::Clients => CtlRequest::Clients {},
+        Command::Pair { pin: Some(pin), client, name } => {
+            CtlRequest::Pair { pin: *pin, pairing: *client, name: name.clone() }
+        }
+        Command::Pair { pin: None, client, name } => {
+            let (pairing, pin) = ask(runtime, *client)?;
+            CtlRequest::Pair { pin, pairing: Some(pairing), name: name.clone() }
+        }
+        Command::Clients { change: None | Some(ClientsCommand::List), .. } => CtlRequest::Clients {},
+        Command::Clients { change: Some(ClientsCommand::Rename { client, name }), .. } => {
+            CtlRequest::Rename { client: client.clone(), name: name.clone() }
+        }
+        Command::Clients { change: Some(ClientsCommand::Enable { client }), .. } => {
+            CtlRequest::Enable { client: client.clone(), enabled: true }
+        }
+        Command::Clients { change: Some(ClientsCommand::Disable { client }), .. } => {
+            CtlRequest::Enable { client: client.clone(), enabled: false }
+        }
+        Command::Clients { change: Some(ClientsCommand::Remove { client }), .. } => {
+            CtlRequest::Remove { client: client.clone() }
+        }
         Command::Permit { client, permissions: Change { grant, deny } } => {
             CtlRequest::Permit { client: client.clone(), grant: grant.clone(), deny: deny.clone() }
         }
         Command::Forget { sha256 } => CtlRequest::Forget { sha256: *sha256 },
-    })
+    }))
 }
 
-/// The same on the files of a lumend that is not running; none for what only a running one can do.
-fn offline(request: &CtlRequest, state: &Path) -> Result<Option<Value>, Failure> {
-    let value = match request {
-        CtlRequest::Fingerprint {} => {
-            let identity = crate::durable::private_directory(state)
-                .map_err(|error| Failure::new(1, format!("cannot use {}: {error}", state.display())))
-                .and_then(|()| Ok(Identity::load_or_create(state)?))?;
-            json!({ "sha256": identity.fingerprint().to_string() })
-        }
-        CtlRequest::Clients {} => Clients::load(state)?.json(),
-        CtlRequest::Permit { client, grant, deny } => {
-            let mut clients = Clients::load(state)?;
-            let client = clients.find(client).map_err(|error| Failure::new(4, error.to_string()))?;
-            let change = Change { grant: grant.clone(), deny: deny.clone() };
-            let permissions = change.apply(clients.permissions(client));
-            clients.permit(client, permissions)?;
-            json!({ "sha256": client.to_string(), "permissions": names(permissions).collect::<Vec<_>>() })
-        }
-        CtlRequest::Allow { sha256 } => {
-            crate::durable::private_directory(state)
-                .map_err(|error| Failure::new(1, format!("cannot use {}: {error}", state.display())))?;
-            json!({ "changed": Clients::load(state)?.allow(*sha256)? })
-        }
-        CtlRequest::Forget { sha256 } => match Clients::load(state)?.forbid(*sha256)? {
-            true => json!({ "changed": true }),
-            false => return Err(Failure::new(4, NOT_ALLOWED)),
-        },
-        CtlRequest::Status {} | CtlRequest::Restart { .. } | CtlRequest::Stop { .. } | CtlRequest::Idr { .. } => {
-            return Ok(None);
-        }
-    };
-    Ok(Some(value))
-}
-
-fn print(command: &Command, value: &Value) {
-    match command {
-        Command::Status { json: true } => println!("{value}"),
-        Command::Status { json: false } => print!("{}", status::table(value)),
-        Command::Fingerprint => println!("{}", value["sha256"].as_str().unwrap_or_default()),
-        Command::Clients => {
-            for client in value["clients"].as_array().into_iter().flatten() {
-                println!("{} {}", client["sha256"].as_str().unwrap_or_default(), permitted(&client["permissions"]));
-            }
-        }
-        Command::Permit { .. } => println!("may use: {}", permitted(&value["permissions"])),
-        Command::Allow { .. } if value["changed"] == json!(false) => println!("was allowed already"),
-        Command::Allow { .. } => match value["listen"].as_str() {
-            Some(listen) => println!("allowed; listening on {listen}"),
-            None => println!("allowed, from the next `lumend run` on"),
-        },
-        Command::Forget { .. } => println!("forbidden"),
-        Command::Stop { .. } => println!("stopped"),
-        Command::Restart { .. }
-        | Command::Idr { .. }
-        | Command::Run { .. }
-        | Command::InputTest { .. }
-        | Command::Launcher { .. } => {}
+/// Shows who waits to be paired, and asks for the PIN that one of them shows. What is read is one line of stdin, so that
+/// a script can give it that way: on a command line others can see it.
+fn ask(runtime: &Path, client: Option<PairingId>) -> Result<(PairingId, Pin), Failure> {
+    let status = CtlClient::call(runtime, &CtlRequest::Status {})?;
+    let entries = status["pairings"].as_array().into_iter().flatten();
+    let waiting: Vec<_> = entries.filter(|entry| entry["state"] == "waiting").filter_map(waiting).collect();
+    for (pairing, who) in &waiting {
+        eprintln!("{:>4}  {who}", pairing.0);
     }
+    let pairing = match (client, &waiting[..]) {
+        (Some(client), waiting) if waiting.iter().any(|(pairing, _)| *pairing == client) => client,
+        (Some(_), [_, ..]) => return Err(Failure::new(4, "no client of this number waits to be paired")),
+        (_, []) => return Err(Failure::new(4, "no client waits to be paired: choose this host in Moonlight first")),
+        (None, [(pairing, _)]) => *pairing,
+        (None, _) => return Err(Failure::new(4, "more than one client waits: name one with --client")),
+    };
+    if std::io::stdin().is_terminal() {
+        eprint!("PIN: ");
+        let _ = std::io::stderr().flush();
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let pin = Pin::new(line.trim()).ok_or_else(|| Failure::new(2, "a PIN is four digits"))?;
+    Ok((pairing, pin))
 }
 
-/// A list of permissions for people.
-fn permitted(names: &Value) -> String {
-    let names: Vec<_> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if names.is_empty() { "nothing".into() } else { names.join(",") }
+/// One entry of the status's list of pairings.
+fn waiting(entry: &Value) -> Option<(PairingId, String)> {
+    let pairing = entry["pairing"].as_u64().and_then(|id| u32::try_from(id).ok()).map(PairingId)?;
+    let name = printable(entry["name"].as_str().unwrap_or_default(), NAME);
+    Some((pairing, format!("{name} at {}", entry["peer"].as_str().unwrap_or_default())))
 }

@@ -1,13 +1,18 @@
 //! The configuration file. Every key has a default, so that no file is needed; `docs/config.md` documents each.
 
+mod gamestream;
+mod values;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipc::{Backend, SinkChoice};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+pub use self::gamestream::{App, DESKTOP, Discovery, GameStream};
+use self::values::{backend, bitrate, gain, one_line, path, refresh_multiple, sessions, sink, uid, xkb_name};
 use crate::keymap;
 
 /// A configuration file that cannot be used: one line with file, line and key.
@@ -24,6 +29,8 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub listen: Listen,
+    pub gamestream: GameStream,
+    pub discovery: Discovery,
     pub sessions: Sessions,
     pub desktop: Desktop,
     pub display: Display,
@@ -31,6 +38,9 @@ pub struct Config {
     pub audio: Audio,
     pub input: Input,
     pub run: Run,
+    /// In the order in which clients are shown them, each name once; "Desktop" need not be among them.
+    #[serde(rename = "app", deserialize_with = "gamestream::apps")]
+    pub apps: Vec<App>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -46,7 +56,8 @@ pub struct Listen {
 /// Where to listen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Address {
-    /// Loopback while no client is allowed, every address afterwards.
+    /// Native clients: loopback while none is allowed, every address afterwards. Moonlight clients: every address, since
+    /// they come to pair.
     Auto,
     Ip(IpAddr),
 }
@@ -121,7 +132,7 @@ pub struct Audio {
     #[serde(rename = "gain_db", deserialize_with = "gain")]
     pub gain_decibels_tenths: i16,
     /// PipeWire's; none to look where it usually is.
-    #[serde(deserialize_with = "socket")]
+    #[serde(deserialize_with = "path")]
     pub socket: Option<PathBuf>,
 }
 
@@ -269,8 +280,8 @@ fn place(text: &str, at: usize) -> (usize, String) {
     let mut key = "";
     for line in text.lines().take(number) {
         let line = line.trim();
-        if let Some(name) = line.strip_prefix('[') {
-            table = name.split(']').next().unwrap_or_default().trim();
+        if line.starts_with('[') {
+            table = line.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
             key = "";
         } else if let Some((name, _)) = line.split_once('=') {
             key = name.trim();
@@ -281,112 +292,6 @@ fn place(text: &str, at: usize) -> (usize, String) {
         (table, "") => (number, table.to_owned()),
         (table, key) => (number, format!("{table}.{key}")),
     }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        match text.as_str() {
-            "auto" => Ok(Self::Auto),
-            other => other
-                .parse()
-                .map(Self::Ip)
-                .map_err(|_| serde::de::Error::custom(format!("{other:?} is neither \"auto\" nor an IP address"))),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for DisplaySource {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        match (text.as_str(), text.strip_prefix("output:")) {
-            ("virtual", _) => Ok(Self::Virtual),
-            (_, Some(name)) if !name.is_empty() => Ok(Self::Output(name.to_owned())),
-            _ => Err(serde::de::Error::custom(format!("{text:?} is neither \"virtual\" nor \"output:NAME\""))),
-        }
-    }
-}
-
-fn backend<'de, D: Deserializer<'de>>(from: D) -> Result<Backend, D::Error> {
-    match String::deserialize(from)?.as_str() {
-        "auto" => Ok(Backend::Auto),
-        "openh264" => Ok(Backend::OpenH264),
-        "x264" => Ok(Backend::X264),
-        other => Err(serde::de::Error::custom(format!("{other:?} is not \"auto\", \"openh264\" or \"x264\""))),
-    }
-}
-
-fn bitrate<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    match u32::deserialize(from)? {
-        rate if rate == 0 || (1_000..=100_000).contains(&rate) => Ok(rate),
-        rate => Err(serde::de::Error::custom(format!("{rate} is neither 0 nor between 1000 and 100000"))),
-    }
-}
-
-fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    match u32::deserialize(from)? {
-        max if (1..=16).contains(&max) => Ok(max),
-        max => Err(serde::de::Error::custom(format!("{max} is not between 1 and 16"))),
-    }
-}
-
-fn refresh_multiple<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    match u32::deserialize(from)? {
-        multiple if (1..=4).contains(&multiple) => Ok(multiple),
-        multiple => Err(serde::de::Error::custom(format!("{multiple} is not between 1 and 4"))),
-    }
-}
-
-fn sink<'de, D: Deserializer<'de>>(from: D) -> Result<SinkChoice, D::Error> {
-    match String::deserialize(from)?.as_str() {
-        "auto" => Ok(SinkChoice::Auto),
-        "monitor" => Ok(SinkChoice::Monitor),
-        "own" => Ok(SinkChoice::Own),
-        other => Err(serde::de::Error::custom(format!("{other:?} is not \"auto\", \"monitor\" or \"own\""))),
-    }
-}
-
-/// Tenths of a decibel from decibels.
-fn gain<'de, D: Deserializer<'de>>(from: D) -> Result<i16, D::Error> {
-    match f64::deserialize(from)? {
-        decibels if (-40.0..=20.0).contains(&decibels) => Ok((decibels * 10.0).round() as i16),
-        decibels => Err(serde::de::Error::custom(format!("{decibels} is not between -40 and 20"))),
-    }
-}
-
-fn socket<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-    let path = PathBuf::deserialize(from)?;
-    match path.as_os_str().is_empty() {
-        true => Ok(None),
-        false if path.is_absolute() => Ok(Some(path)),
-        false => Err(serde::de::Error::custom(format!("{path:?} is not an absolute path"))),
-    }
-}
-
-/// A list of xkb's names and nothing that could be more than that.
-fn xkb_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let name = String::deserialize(from)?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",:_-()+".contains(&byte);
-    if name.len() > 256 || !name.bytes().all(plain) {
-        return Err(serde::de::Error::custom(format!("{name:?} is not a name of xkb's, such as \"de\" or \"us,ru\"")));
-    }
-    Ok(name)
-}
-
-fn uid<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    match u32::deserialize(from)? {
-        0 => Err(serde::de::Error::custom("nothing of Lumen runs as root; name another user's number")),
-        u32::MAX => Err(serde::de::Error::custom("4294967295 is no user's number")),
-        uid => Ok(uid),
-    }
-}
-
-fn one_line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let text = String::deserialize(from)?;
-    if text.chars().any(char::is_control) {
-        return Err(serde::de::Error::custom("a command is one line without control characters"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 use ipc::event::now_ns;
 use ipc::link::Link;
-use ipc::{NetCounters, SessionId};
+use ipc::{Face, NetCounters, SessionId};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -27,14 +27,15 @@ use crate::config::Config;
 use crate::desktop::Desktop;
 use crate::door::{Door, VisitorId};
 use crate::failure::Failure;
+use crate::gamestream::GameStream;
 use crate::host::Host;
-use crate::identity::Signer;
 use crate::keep::Keep;
 use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
 use crate::notify::Notify;
 use crate::plumb::Kit;
 use crate::rate::Rate;
 use crate::reach::{Binaries, Reach};
+use crate::signer::Signer;
 use crate::sockets::Sockets;
 use crate::sound::Sound;
 use crate::uinput::Supply;
@@ -69,6 +70,7 @@ pub struct Parts {
     pub clients: Clients,
     pub door: Door,
     pub sockets: Sockets,
+    pub gamestream: GameStream,
     pub desktop: Desktop,
     pub supply: Supply,
     pub sound: Sound,
@@ -113,7 +115,9 @@ impl Daemon {
             audio: parts.config.audio.enabled,
             input: parts.config.input.enabled,
         };
-        let machine = Machine::new(limits, parts.clients.iter(), parts.sound.records(), now_ns());
+        let native = parts.clients.iter().filter(|(_, client)| client.enabled && client.face == Face::Lumen);
+        let allowed = native.map(|(id, _)| id);
+        let machine = Machine::new(limits, allowed, parts.sound.records(), now_ns());
         Ok(Self {
             parts,
             machine,
@@ -145,6 +149,9 @@ impl Daemon {
             }
             let now = now_ns();
             self.parts.door.tick(now);
+            if self.parts.gamestream.tick(now) {
+                self.serve_gamestream();
+            }
             if self.parts.desktop.deadline().is_some_and(|at| now >= at) {
                 self.queue.extend(self.parts.desktop.dispatch(now));
             }
@@ -198,7 +205,12 @@ impl Daemon {
                 PollFd::new(*fd, if *write { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN })
             })
             .collect();
-        let due = [self.machine.deadline(), self.parts.door.deadline(), self.parts.desktop.deadline()];
+        let due = [
+            self.machine.deadline(),
+            self.parts.door.deadline(),
+            self.parts.desktop.deadline(),
+            self.parts.gamestream.deadline(),
+        ];
         let timeout = due
             .into_iter()
             .flatten()
@@ -224,8 +236,10 @@ impl Daemon {
             Wake::Knock => self.parts.door.accept(now),
             Wake::Visitor(id) => {
                 if let Some(request) = self.parts.door.read(id) {
-                    let reply = self.control(request);
-                    self.parts.door.answer(id, &reply);
+                    match self.control(request) {
+                        Some(reply) => self.parts.door.answer(id, &reply),
+                        None => self.parts.door.hold(id, now),
+                    }
                 } else {
                     self.parts.door.write(id);
                 }

@@ -1,4 +1,5 @@
-//! The control socket's inner side: one line in, one line out, and nobody who connects can make lumend wait.
+//! The control socket's inner side: one line in, one line out, and nobody who connects can make lumend wait. An answer
+//! may be held back until what it depends on has happened.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -6,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use ipc::ctl::{CtlReply, CtlRequest, MAX_REQUEST, SOCKET};
+use ipc::ctl::{CtlReply, CtlRequest, HOLD, MAX_REQUEST, SOCKET};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
@@ -25,17 +26,29 @@ pub enum DoorError {
     Io { path: PathBuf, error: io::Error },
 }
 
+/// The same, for one whose answer is held back and has to be read too.
+const LONG_STAY: u64 = HOLD.as_nanos() as u64 + STAY / 2;
+
 /// Names a connection while it lasts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct VisitorId(u64);
+
+#[cfg(test)]
+impl VisitorId {
+    pub const fn of_test(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 #[derive(Debug)]
 struct Visitor {
     id: VisitorId,
     stream: UnixStream,
     request: Vec<u8>,
-    /// What is left to write; none while the request is incomplete.
+    /// What is left to write; none while the request is incomplete, or the answer held back.
     reply: Option<(Vec<u8>, usize)>,
+    /// The request is complete, and will be answered later.
+    held: bool,
     until: u64,
 }
 
@@ -74,9 +87,11 @@ impl Door {
         self.listener.as_fd()
     }
 
-    /// Each connection, and whether it waits to write (else to read).
+    /// Each connection that has something to do, and whether that is to write (else to read). Of those who wait for an
+    /// answer nothing is to be heard: one who has said all may have closed that half, and need not have gone.
     pub fn visitors(&self) -> impl Iterator<Item = (VisitorId, BorrowedFd<'_>, bool)> {
-        self.visitors.iter().map(|visitor| (visitor.id, visitor.stream.as_fd(), visitor.reply.is_some()))
+        let busy = self.visitors.iter().filter(|visitor| !visitor.held || visitor.reply.is_some());
+        busy.map(|visitor| (visitor.id, visitor.stream.as_fd(), visitor.reply.is_some()))
     }
 
     pub fn deadline(&self) -> Option<u64> {
@@ -103,14 +118,14 @@ impl Door {
         }
         self.last += 1;
         let id = VisitorId(self.last);
-        self.visitors.push(Visitor { id, stream, request: Vec::new(), reply: None, until: now + STAY });
+        self.visitors.push(Visitor { id, stream, request: Vec::new(), reply: None, held: false, until: now + STAY });
     }
 
-    /// Reads on; a whole request is handed out, to be answered with [`Door::answer`].
+    /// Reads on; a whole request is handed out, to be answered with [`Door::answer`], or first with [`Door::hold`].
     pub fn read(&mut self, id: VisitorId) -> Option<CtlRequest> {
         let index = self.visitors.iter().position(|visitor| visitor.id == id)?;
         let visitor = &mut self.visitors[index];
-        if visitor.reply.is_some() {
+        if visitor.held || visitor.reply.is_some() {
             return None;
         }
         let mut part = [0; MAX_REQUEST];
@@ -137,6 +152,14 @@ impl Door {
                 self.answer(id, &reply);
                 None
             }
+        }
+    }
+
+    /// The answer comes later, within [`HOLD`]; one that comes after all that finds nobody.
+    pub fn hold(&mut self, id: VisitorId, now: u64) {
+        if let Some(visitor) = self.visitors.iter_mut().find(|visitor| visitor.id == id) {
+            visitor.held = true;
+            visitor.until = now + LONG_STAY;
         }
     }
 
@@ -209,6 +232,39 @@ mod tests {
         stream.read_to_string(&mut reply).unwrap();
         assert_eq!(reply, "{\"ok\":true}\n");
         assert_eq!(door.visitors().count(), 0);
+        drop(door);
+        fs::remove_dir_all(runtime).unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_is_held_back_comes_or_its_time_ends() {
+        let runtime = runtime("held");
+        let mut door = Door::open(&runtime).unwrap();
+        let ask = |door: &mut Door| {
+            let mut stream = UnixStream::connect(runtime.join(SOCKET)).unwrap();
+            door.accept(0);
+            let id = only(door);
+            stream.write_all(b"{\"request\":\"pair\",\"pin\":\"1234\"}\n").unwrap();
+            assert!(matches!(door.read(id), Some(CtlRequest::Pair { .. })));
+            door.hold(id, STAY / 2);
+            (id, stream)
+        };
+        let (id, mut stream) = ask(&mut door);
+        // One who has said all, and shows it, is not gone; nor is the same request heard twice.
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!((door.visitors().count(), door.read(id)), (0, None));
+        door.tick(HOLD.as_nanos() as u64);
+        door.answer(id, &CtlReply::ok("paired"));
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply, "{\"ok\":\"paired\"}\n");
+
+        let (id, mut stream) = ask(&mut door);
+        assert!(door.deadline().is_some_and(|at| at > HOLD.as_nanos() as u64));
+        door.tick(STAY / 2 + LONG_STAY);
+        assert_eq!((door.deadline(), door.turned_away), (None, 1));
+        door.answer(id, &CtlReply::ok("paired"));
+        assert_eq!(stream.read(&mut [0; 4]).unwrap(), 0);
         drop(door);
         fs::remove_dir_all(runtime).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use ipc::ctl::CtlError;
 
-use crate::clients::ClientsError;
+use crate::clients::{ClientsError, FindError};
 use crate::config::ConfigError;
 use crate::desktop::NoDesktop;
 use crate::door::DoorError;
@@ -14,6 +14,8 @@ use crate::sockets::BindError;
 /// Exit code for what the person at the terminal has mistyped, a configuration file included.
 const USAGE: u8 = 2;
 const FAILED: u8 = 1;
+/// For what would not be done.
+const REFUSED: u8 = 4;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -40,6 +42,18 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        Self::new(REFUSED, error)
+    }
+}
+
+impl From<ClientsError> for Failure {
+    fn from(error: ClientsError) -> Self {
+        Self::new(error.exit(), error)
+    }
+}
+
 /// The world is not as lumend needs it.
 macro_rules! failed {
     ($($error:ty),*) => {
@@ -50,4 +64,4 @@ macro_rules! failed {
         })*
     };
 }
-failed!(ClientsError, NoDesktop, DoorError, IdentityError, PlaceError, MissingBinary, BindError, std::io::Error);
+failed!(NoDesktop, DoorError, IdentityError, PlaceError, MissingBinary, BindError, std::io::Error);

@@ -1,21 +1,30 @@
-//! The host's identity: a P-256 key that never leaves this process, its self-signed certificate, and the one thing the
-//! key does: TLS 1.3 server signatures over a prefix that is rebuilt here.
+//! The host's identities, whose keys never leave this process: P-256 for lumen/1, and RSA-2048 for GameStream, as
+//! Moonlight clients want it. Each is a key and a self-signed certificate in the state directory, made once and kept,
+//! since clients pin the certificate. What the keys sign is in `signer.rs`.
+
+mod gamestream;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
-use ipc::{Fingerprint, SignReply, SignRequest};
+use ipc::Fingerprint;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
+pub use self::gamestream::GameStreamIdentity;
 use crate::durable;
-use crate::rate::Rate;
 
-pub const KEY_FILE: &str = "host-key.pem";
-pub const CERTIFICATE_FILE: &str = "host-cert.pem";
+/// Names of files in the state directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Files {
+    pub key: &'static str,
+    pub certificate: &'static str,
+}
+
+pub const LUMEN: Files = Files { key: "host-key.pem", certificate: "host-cert.pem" };
+pub const GAMESTREAM: Files = Files { key: "gamestream-key.pem", certificate: "gamestream-cert.pem" };
 
 /// Why there is no identity. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +33,18 @@ pub enum IdentityError {
     State { path: PathBuf, error: io::Error },
     #[error("{} can be read by others; run: chmod 600 {0}", path.display())]
     Exposed { path: PathBuf },
-    #[error("{} is damaged; restore it, or remove it and {CERTIFICATE_FILE} to begin a new identity", path.display())]
-    Damaged { path: PathBuf },
+    #[error(
+        "{} is damaged; restore it, or remove {} and {} to begin a new identity",
+        path.display(), files.key, files.certificate
+    )]
+    Damaged { path: PathBuf, files: Files },
     #[error("{} does not belong to the key beside it; restore the pair, or remove both to begin a new identity", path.display())]
     Mismatch { path: PathBuf },
     #[error("the host's key cannot be made: {0}")]
     Crypto(String),
 }
 
-/// The key and the certificate that clients pin.
+/// The key and the certificate that native clients pin.
 pub struct Identity {
     key: EcdsaKeyPair,
     certificate: Vec<u8>,
@@ -42,41 +54,16 @@ pub struct Identity {
 impl Identity {
     /// Reads the identity in `state`, or makes it on the first run.
     pub fn load_or_create(state: &Path) -> Result<Self, IdentityError> {
-        let failed = |error| IdentityError::State { path: state.to_owned(), error };
-        durable::private_directory(state).map_err(failed)?;
-        let key_path = state.join(KEY_FILE);
-        let certificate_path = state.join(CERTIFICATE_FILE);
-        let key = match read(&key_path).map_err(failed)? {
-            Some(text) => {
-                check_private(&key_path)?;
-                KeyPair::from_pem(&text).map_err(|_| IdentityError::Damaged { path: key_path.clone() })?
-            }
-            // A certificate alone is one whose key was lost: a new key would silently become a new identity.
-            None if certificate_path.exists() => return Err(IdentityError::Mismatch { path: certificate_path }),
-            None => {
-                let key = KeyPair::generate().map_err(|error| IdentityError::Crypto(error.to_string()))?;
-                durable::write(&key_path, key.serialize_pem().as_bytes()).map_err(failed)?;
-                key
-            }
-        };
-        let certificate = match read(&certificate_path).map_err(failed)? {
-            Some(text) => certificate_der(&text).ok_or(IdentityError::Damaged { path: certificate_path.clone() })?,
-            // A first run that was cut short after the key: nobody has seen a certificate yet.
-            None => {
-                let (pem, der) = self_sign(&key)?;
-                durable::write(&certificate_path, pem.as_bytes()).map_err(failed)?;
-                der
-            }
-        };
-        let damaged = |_| IdentityError::Damaged { path: key_path.clone() };
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.serialize_der()).map_err(damaged)?;
-        // The public point stands in the certificate byte for byte.
-        let point = key.public_key().as_ref();
-        if !certificate.windows(point.len()).any(|window| window == point) {
-            return Err(IdentityError::Mismatch { path: certificate_path });
-        }
-        let fingerprint = Fingerprint::of(&certificate);
-        Ok(Self { key, certificate, fingerprint })
+        let stored = Stored::load_or_create(state, LUMEN, KeyPair::generate, CertificateParams::default())?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &stored.key)
+            .map_err(|_| stored.damaged_key(state))?;
+        stored.check(state, key.public_key().as_ref())?;
+        let fingerprint = Fingerprint::of(&stored.certificate);
+        Ok(Self { key, certificate: stored.certificate, fingerprint })
+    }
+
+    pub fn key(&self) -> &EcdsaKeyPair {
+        &self.key
     }
 
     /// DER.
@@ -90,53 +77,68 @@ impl Identity {
     }
 }
 
-/// Answers the network plane's requests for signatures, and no more than twenty a second of them.
-pub struct Signer {
-    identity: Identity,
-    rate: Rate,
+/// What the two files of an identity hold.
+struct Stored {
+    files: Files,
+    /// PKCS #8.
+    key: Vec<u8>,
+    /// DER.
+    certificate: Vec<u8>,
 }
 
-impl Signer {
-    /// `now` in nanoseconds of the clock that [`Signer::sign`] is told.
-    pub fn new(identity: Identity, now: u64) -> Self {
-        Self { identity, rate: Rate::new(now, SIGNATURES_PER_SECOND, SIGNATURES_PER_SECOND) }
-    }
-
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// Signs what the request names; the prefix that gives the signature its meaning is built here.
-    pub fn sign(&mut self, now: u64, request: &SignRequest) -> SignReply {
-        if !self.rate.take(now) {
-            return SignReply::Refused;
-        }
-        let message = match request {
-            SignRequest::Tls13 { transcript } => tls13_server_message(transcript),
-            SignRequest::Tls13Rsa { .. } | SignRequest::Tls12Rsa { .. } | SignRequest::Pairing { .. } => {
-                return SignReply::Refused;
+impl Stored {
+    fn load_or_create(
+        state: &Path,
+        files: Files,
+        make: impl FnOnce() -> Result<KeyPair, rcgen::Error>,
+        params: CertificateParams,
+    ) -> Result<Self, IdentityError> {
+        let failed = |error| IdentityError::State { path: state.to_owned(), error };
+        durable::private_directory(state).map_err(failed)?;
+        let key_path = state.join(files.key);
+        let certificate_path = state.join(files.certificate);
+        let key = match read(&key_path).map_err(failed)? {
+            Some(text) => {
+                check_private(&key_path)?;
+                KeyPair::from_pem(&text).map_err(|_| IdentityError::Damaged { path: key_path.clone(), files })?
+            }
+            // A certificate alone is one whose key was lost: a new key would silently become a new identity.
+            None if certificate_path.exists() => return Err(IdentityError::Mismatch { path: certificate_path }),
+            None => {
+                let key = make().map_err(|error| IdentityError::Crypto(error.to_string()))?;
+                durable::write(&key_path, key.serialize_pem().as_bytes()).map_err(failed)?;
+                key
             }
         };
-        match self.identity.key.sign(&SystemRandom::new(), &message) {
-            Ok(signature) => SignReply::Signed(signature.as_ref().to_vec()),
-            Err(_) => SignReply::Refused,
+        let certificate = match read(&certificate_path).map_err(failed)? {
+            Some(text) => {
+                certificate_der(&text).ok_or(IdentityError::Damaged { path: certificate_path.clone(), files })?
+            }
+            // A first run that was cut short after the key: nobody has seen a certificate yet.
+            None => {
+                let (pem, der) = self_sign(&key, params)?;
+                durable::write(&certificate_path, pem.as_bytes()).map_err(failed)?;
+                der
+            }
+        };
+        Ok(Self { files, key: key.serialize_der(), certificate })
+    }
+
+    fn damaged_key(&self, state: &Path) -> IdentityError {
+        IdentityError::Damaged { path: state.join(self.files.key), files: self.files }
+    }
+
+    /// The public key stands in the certificate byte for byte: an EC point, or an RSAPublicKey.
+    fn check(&self, state: &Path, public: &[u8]) -> Result<(), IdentityError> {
+        if self.certificate.windows(public.len()).any(|window| window == public) {
+            return Ok(());
         }
+        Err(IdentityError::Mismatch { path: state.join(self.files.certificate) })
     }
 }
 
-/// RFC 8446 §4.4.3: 64 spaces, the context string, a zero byte, the transcript hash.
-fn tls13_server_message(transcript: &[u8; 32]) -> Vec<u8> {
-    let mut message = vec![b' '; 64];
-    message.extend_from_slice(b"TLS 1.3, server CertificateVerify\0");
-    message.extend_from_slice(transcript);
-    message
-}
-
-const SIGNATURES_PER_SECOND: u32 = 20;
-
-fn self_sign(key: &KeyPair) -> Result<(String, Vec<u8>), IdentityError> {
+fn self_sign(key: &KeyPair, mut params: CertificateParams) -> Result<(String, Vec<u8>), IdentityError> {
     let failed = |error: rcgen::Error| IdentityError::Crypto(error.to_string());
-    let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Lumen host");
     let certificate = params.self_signed(key).map_err(failed)?;
@@ -165,7 +167,6 @@ fn check_private(path: &Path) -> Result<(), IdentityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
     fn state(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("lumen-identity-{}-{name}", std::process::id()));
@@ -180,10 +181,10 @@ mod tests {
         let second = Identity::load_or_create(&state).unwrap();
         assert_eq!(first.certificate(), second.certificate());
         assert_eq!(first.fingerprint(), second.fingerprint());
-        let mode = fs::metadata(state.join(KEY_FILE)).unwrap().permissions().mode();
+        let mode = fs::metadata(state.join(LUMEN.key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         // A first run cut short after the key goes on with that key.
-        fs::remove_file(state.join(CERTIFICATE_FILE)).unwrap();
+        fs::remove_file(state.join(LUMEN.certificate)).unwrap();
         let third = Identity::load_or_create(&state).unwrap();
         assert_eq!(first.key.public_key().as_ref(), third.key.public_key().as_ref());
         fs::remove_dir_all(state).unwrap();
@@ -193,7 +194,7 @@ mod tests {
     fn a_damaged_exposed_or_halved_identity_is_an_error() {
         let state = state("damaged");
         Identity::load_or_create(&state).unwrap();
-        let key_path = state.join(KEY_FILE);
+        let key_path = state.join(LUMEN.key);
         let key = fs::read(&key_path).unwrap();
 
         fs::set_permissions(&key_path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -206,33 +207,6 @@ mod tests {
         assert!(matches!(Identity::load_or_create(&state), Err(IdentityError::Mismatch { .. })));
         durable::write(&key_path, &key).unwrap();
         assert!(Identity::load_or_create(&state).is_ok());
-        fs::remove_dir_all(state).unwrap();
-    }
-
-    #[test]
-    fn signatures_verify_as_tls_1_3_and_as_nothing_else() {
-        let state = state("signs");
-        let identity = Identity::load_or_create(&state).unwrap();
-        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, identity.key.public_key().as_ref().to_vec());
-        let mut signer = Signer::new(identity, 0);
-        let transcript = [7; 32];
-        let SignReply::Signed(signature) = signer.sign(0, &SignRequest::Tls13 { transcript }) else {
-            panic!("refused");
-        };
-        let expected = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify", &[0], &transcript].concat();
-        assert!(public.verify(&expected, &signature).is_ok());
-        assert!(public.verify(&transcript, &signature).is_err());
-        fs::remove_dir_all(state).unwrap();
-    }
-
-    #[test]
-    fn twenty_signatures_a_second() {
-        let state = state("rate");
-        let mut signer = Signer::new(Identity::load_or_create(&state).unwrap(), 0);
-        let request = SignRequest::Tls13 { transcript: [7; 32] };
-        let mut signed = |now| (0..100).filter(|_| signer.sign(now, &request) != SignReply::Refused).count();
-        assert_eq!([signed(0), signed(500_000_000), signed(100_000_000_000)], [20, 10, 20]);
-        assert_eq!(signed(50_000_000_000), 0, "a clock that steps back grants nothing");
         fs::remove_dir_all(state).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! `unsafe` lives in `reach.rs`, `uinput.rs` and `launcher/compositor.rs` alone.
 #![deny(unsafe_code)]
 
+mod apps;
 mod book;
 mod cli;
 mod clients;
@@ -13,6 +14,7 @@ mod desktop;
 mod door;
 mod durable;
 mod failure;
+mod gamestream;
 mod grumbles;
 mod host;
 mod identity;
@@ -29,6 +31,7 @@ mod plumb;
 mod rate;
 mod reach;
 mod run;
+mod signer;
 mod sockets;
 mod sound;
 mod status;

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use ipc::ctl::Permission;
-use lumen_core::Permissions;
+
+use crate::clients::Rights;
 
 /// Permissions to add and to take away.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,14 +14,14 @@ pub struct Change {
 }
 
 impl Change {
-    pub fn apply(&self, before: Permissions) -> Permissions {
-        let granted = self.grant.iter().fold(before, |sum, one| sum.with(one.bit(), true));
-        self.deny.iter().fold(granted, |sum, one| sum.with(one.bit(), false))
+    pub fn apply(&self, before: Rights) -> Rights {
+        let granted = self.grant.iter().fold(before, |sum, &one| sum.with(one, true));
+        self.deny.iter().fold(granted, |sum, &one| sum.with(one, false))
     }
 }
 
 /// `all`, `none`, a list of what is permitted from now on, or one with signs of what is added and taken away. A sign
-/// holds until the next one.
+/// holds until the next one. Hands are of use to those who see: a list without signs permits that in any case.
 impl FromStr for Change {
     type Err = String;
 
@@ -43,10 +44,13 @@ impl FromStr for Change {
             }
             sign = its;
             let one = Permission::from_name(name)
-                .ok_or_else(|| format!("{name:?} is not pointer, keyboard or gamepad (or all, or none)"))?;
+                .ok_or_else(|| format!("{name:?} is not {} (or all, or none)", Permission::LIST))?;
             if sign == Some('-') { &mut change.deny } else { &mut change.grant }.push(one);
         }
         if sign.is_none() {
+            if !change.grant.contains(&Permission::View) {
+                change.grant.push(Permission::View);
+            }
             change.deny = Permission::ALL.into_iter().filter(|one| !change.grant.contains(one)).collect();
         }
         Ok(change)
@@ -57,22 +61,26 @@ impl FromStr for Change {
 mod tests {
     use super::*;
 
-    const POINTER: Permissions = Permissions::POINTER;
-    const KEYBOARD: Permissions = Permissions::KEYBOARD;
-    const GAMEPAD: Permissions = Permissions::GAMEPAD;
-
-    fn after(before: Permissions, text: &str) -> Permissions {
+    fn after(before: Rights, text: &str) -> Rights {
         text.parse::<Change>().unwrap().apply(before)
+    }
+
+    fn rights(names: &[Permission]) -> Rights {
+        names.iter().fold(Rights::NONE, |sum, &one| sum.with(one, true))
     }
 
     #[test]
     fn lists_set_and_signs_change() {
-        assert_eq!(after(Permissions::NONE, "all"), Permissions::ALL);
-        assert_eq!(after(Permissions::ALL, "none"), Permissions::NONE);
-        assert_eq!(after(GAMEPAD, "pointer,keyboard"), POINTER.with(KEYBOARD, true));
-        assert_eq!(after(GAMEPAD, "+pointer"), POINTER.with(GAMEPAD, true));
-        assert_eq!(after(Permissions::ALL, "-pointer,gamepad"), KEYBOARD);
-        assert_eq!(after(KEYBOARD, "+pointer,-keyboard"), POINTER);
+        use Permission::{Gamepad, Keyboard, Launch, Pointer, View};
+        let pads = rights(&[View, Gamepad, Launch]);
+        assert_eq!(after(Rights::NONE, "all"), Rights::ALL);
+        assert_eq!(after(Rights::ALL, "none"), Rights::NONE);
+        assert_eq!(after(pads, "pointer,keyboard"), rights(&[View, Pointer, Keyboard]));
+        assert_eq!(after(pads, "view,launch"), rights(&[View, Launch]));
+        assert_eq!(after(pads, "+pointer"), rights(&[View, Pointer, Gamepad, Launch]));
+        assert_eq!(after(Rights::ALL, "-pointer,gamepad,launch"), rights(&[View, Keyboard]));
+        assert_eq!(after(Rights::ALL, "-view"), rights(&[Pointer, Keyboard, Gamepad, Launch]));
+        assert_eq!(after(rights(&[Keyboard]), "+pointer,-keyboard"), rights(&[Pointer]));
     }
 
     #[test]

@@ -11,10 +11,17 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat, geteuid, setgroups, setresgid, setresuid};
 
 use crate::durable;
+use crate::identity;
 
 /// What a run of `lumend` as root may leave behind.
-const FILES: [&str; 4] =
-    [crate::identity::KEY_FILE, crate::identity::CERTIFICATE_FILE, crate::clients::FILE, crate::sound::FILE];
+const FILES: [&str; 6] = [
+    identity::LUMEN.key,
+    identity::LUMEN.certificate,
+    identity::GAMESTREAM.key,
+    identity::GAMESTREAM.certificate,
+    crate::clients::FILE,
+    crate::sound::FILE,
+];
 
 /// A directory lumend cannot have. The text says what to do.
 #[derive(Debug, thiserror::Error)]

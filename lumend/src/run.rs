@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 
 use ipc::event::now_ns;
 
+use crate::apps::Apps;
 use crate::clients::Clients;
 use crate::config::{Config, DesktopKind, HandsChoice};
 use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
 use crate::door::Door;
 use crate::failure::Failure;
+use crate::gamestream::GameStream;
 use crate::host::Host;
-use crate::identity::{Identity, Signer};
+use crate::identity::{GameStreamIdentity, Identity};
 use crate::notify::Notify;
 use crate::outputs::Terms;
 use crate::places;
 use crate::reach::{Binaries, above_link};
+use crate::signer::Signer;
 use crate::sockets::Sockets;
 use crate::sound::Sound;
 use crate::uinput::Supply;
@@ -28,18 +31,22 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     if let Some(kind) = desktop {
         config.desktop.kind = kind;
     }
-    // While still root, if it ever was: the programs may lie where the other user cannot reach them.
+    // While still root, if it ever was: programs and pictures may lie where the other user cannot reach them.
     let program = std::env::current_exe()?;
     let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
     let own = above_link(File::open("/proc/self/exe")?.as_fd())?;
+    let apps = Apps::new(&config.apps);
     let supply = Supply::open(if config.input.enabled { config.sessions.max } else { 0 });
 
     places::settle(runtime, state, config.run.uid)?;
     let identity = Identity::load_or_create(state)?;
+    let wanted = config.gamestream.enabled;
+    let gamestream_identity = wanted.then(|| GameStreamIdentity::load_or_create(state)).transpose()?;
     let clients = Clients::load(state)?;
     let door = Door::open(runtime)?;
-    let sockets = Sockets::bind(&config.listen, !clients.is_empty())?;
+    let sockets = Sockets::bind(&config.listen, clients.any_native())?;
     let now = now_ns();
+    let gamestream = GameStream::new(config.gamestream, apps, now);
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
     let own_desktop = config.desktop.kind == DesktopKind::Sway;
@@ -59,10 +66,11 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
         }
     };
     let host = Host::new()?;
-    let signer = Signer::new(identity, now);
+    let signer = Signer::new(identity, gamestream_identity, now);
     let notify = Notify::from_environment();
     let sound = Sound::new(state, config.audio.socket.clone());
-    let parts = Parts { config, binaries, host, signer, clients, door, sockets, desktop, supply, sound, notify };
+    let parts =
+        Parts { config, binaries, host, signer, clients, door, sockets, gamestream, desktop, supply, sound, notify };
     Daemon::new(parts)?.run()
 }
 

@@ -1,4 +1,6 @@
-//! The network sockets: lumend binds them, the network plane reads them.
+//! The network sockets: lumend binds them, the network plane reads them. Those here are of lumen/1.
+
+pub mod gamestream;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -94,12 +96,7 @@ fn udp(address: IpAddr, port: u16, shared: bool) -> Result<(OwnedFd, SocketAddr)
         Errno::EADDRINUSE => BindError::InUse { address, port },
         errno => other(address, port, errno),
     };
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Datagram, flags, None).map_err(fail)?;
-    if address.is_ipv6() {
-        setsockopt(&fd, Ipv6V6Only, &false).map_err(fail)?;
-    }
+    let fd = open(address, SockType::Datagram).map_err(fail)?;
     // Smaller buffers than wished for are no error.
     let _ = setsockopt(&fd, RcvBuf, &BUFFER);
     let _ = setsockopt(&fd, SndBuf, &BUFFER);
@@ -117,6 +114,16 @@ fn udp(address: IpAddr, port: u16, shared: bool) -> Result<(OwnedFd, SocketAddr)
         _ => port,
     };
     Ok((fd, SocketAddr::new(address, port)))
+}
+
+/// A socket that is not bound yet, of the address's family. One on every IPv6 address serves IPv4 too.
+fn open(address: IpAddr, kind: SockType) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, Ipv6V6Only, &false)?;
+    }
+    Ok(fd)
 }
 
 #[cfg(test)]

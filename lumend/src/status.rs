@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::book::Book;
 use crate::clients::Clients;
 use crate::desktop::Desktop;
+use crate::gamestream::GameStream;
 use crate::keep::Keep;
 use crate::machine::{Machine, Phase, PlaneId, Session, Slot, Wiring};
 use crate::reach::Reach;
@@ -23,6 +24,7 @@ pub struct View<'a> {
     pub fingerprint: Fingerprint,
     pub listen: SocketAddr,
     pub media: SocketAddr,
+    pub gamestream: &'a GameStream,
     pub desktop: &'a Desktop,
     /// Where capture gets its pictures: "wlroots" or "pattern".
     pub pictures: &'static str,
@@ -51,7 +53,12 @@ impl View<'_> {
         json!({
             "version": ipc::BUILD,
             "fingerprint": self.fingerprint.to_string(),
-            "listen": { "lumen": self.listen.to_string(), "media": self.media.to_string() },
+            "listen": {
+                "lumen": self.listen.to_string(),
+                "media": self.media.to_string(),
+                "gamestream": self.gamestream.address().map(|address| address.to_string()),
+            },
+            "gamestream": self.gamestream.json(),
             "desktop": self.desktop.name(),
             "clients": self.clients.iter().count(),
             "planes": planes,
@@ -187,6 +194,12 @@ pub fn table(status: &Value) -> String {
     };
     let mut out = String::new();
     let _ = writeln!(out, "lumend {}   listening on {}", text(&status["version"]), text(&status["listen"]["lumen"]));
+    if status["gamestream"]["enabled"] == json!(true) {
+        let _ = match status["gamestream"]["obstacle"].as_str() {
+            Some(obstacle) => writeln!(out, "Moonlight clients are not served: {obstacle}"),
+            None => writeln!(out, "Moonlight clients are served on {}", text(&status["listen"]["gamestream"])),
+        };
+    }
     let _ = writeln!(out, "fingerprint {}", text(&status["fingerprint"]));
     let _ = writeln!(out, "desktop {}   {} allowed clients", text(&status["desktop"]), text(&status["clients"]));
     let _ = writeln!(

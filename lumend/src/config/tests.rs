@@ -1,3 +1,5 @@
+use lumen_core::Encryption;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -20,6 +22,7 @@ fn the_documented_example_sets_every_key_to_its_default() {
     let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let mut expected = Config::default();
     expected.listen.media_port = Some(47801);
+    expected.apps = vec![App::desktop()];
     assert_eq!(parse(example).unwrap(), expected);
     let keys = example.lines().filter(|line| line.contains('=')).filter_map(|line| line.split('=').next());
     let keys: Vec<_> = keys.map(str::trim).collect();
@@ -29,6 +32,11 @@ fn the_documented_example_sets_every_key_to_its_default() {
             "address",
             "port",
             "media_port",
+            "enabled",
+            "base_port",
+            "bind",
+            "encryption",
+            "enabled",
             "max",
             "kind",
             "exec",
@@ -47,7 +55,12 @@ fn the_documented_example_sets_every_key_to_its_default() {
             "variant",
             "model",
             "options",
-            "uid"
+            "uid",
+            "name",
+            "command",
+            "image",
+            "prep",
+            "undo"
         ]
     );
 }
@@ -65,6 +78,21 @@ fn values_are_read() {
     let socket = Some(PathBuf::from("/run/pw/pipewire-0"));
     assert_eq!(config.audio, Audio { enabled: true, sink: SinkChoice::Own, gain_decibels_tenths: -13, socket });
     assert_eq!(parse("[audio]\ngain_db = 6\n").unwrap().audio.gain_decibels_tenths, 60);
+    let config = parse("[gamestream]\nbase_port = 6\nbind = \"::1\"\nencryption = \"required\"\n").unwrap();
+    let bind = Address::Ip("::1".parse().unwrap());
+    let expected = GameStream { enabled: true, base_port: 6, bind, encryption: Encryption::Required };
+    assert_eq!(config.gamestream, expected);
+    assert!(!parse("[discovery]\nenabled = false\n").unwrap().discovery.enabled);
+    let apps = "[[app]]\nname = \"Steam\"\ncommand = \"steam\"\nimage = \"/a.png\"\nprep = [\"a\", \"b\"]\n[[app]]\nname = \"B\"\n";
+    let config = parse(apps).unwrap();
+    let steam = App {
+        name: "Steam".to_owned(),
+        command: "steam".to_owned(),
+        image: Some(PathBuf::from("/a.png")),
+        prep: vec!["a".to_owned(), "b".to_owned()],
+        undo: Vec::new(),
+    };
+    assert_eq!(config.apps, [steam, App { name: "B".to_owned(), ..App::desktop() }]);
     let config = parse("[input]\nbackend = \"none\"\nlayout = \"de\"\nvariant = \"neo\"\n").unwrap();
     assert_eq!((config.input.backend, config.input.layout.as_str()), (HandsChoice::None, "de"));
 }
@@ -93,6 +121,18 @@ fn every_mistake_is_one_line_with_its_place() {
         ("[input]\nenabled = true\nlayout = \"atlantis\"\n", "lumen.toml:3: input.layout: "),
         ("[input]\nvariant = \"atlantis\"\n", "lumen.toml:2: input.variant: "),
         ("[input]\noptions = \"a b\"\n", "lumen.toml:2: input.options: "),
+        ("[gamestream]\nbase_port = 5\n", "lumen.toml:2: gamestream.base_port: "),
+        ("[gamestream]\nbase_port = 65515\n", "lumen.toml:2: gamestream.base_port: "),
+        ("[gamestream]\nbind = \"eth0\"\n", "lumen.toml:2: gamestream.bind: "),
+        ("[gamestream]\nencryption = \"never\"\n", "lumen.toml:2: gamestream.encryption: "),
+        ("[discovery]\nenabled = 1\n", "lumen.toml:2: discovery.enabled: "),
+        ("[[app]]\ncommand = \"x\"\n", "lumen.toml:1: app: "),
+        ("[[app]]\nname = \"\"\n", "lumen.toml:2: app.name: "),
+        ("[[app]]\nname = \"a\"\ncommand = \"b\\nc\"\n", "lumen.toml:3: app.command: "),
+        ("[[app]]\nname = \"a\"\nimage = \"b.png\"\n", "lumen.toml:3: app.image: "),
+        ("[[app]]\nname = \"a\"\nprep = [\"b\", \"\"]\n", "lumen.toml:3: app.prep: "),
+        ("[[app]]\nname = \"a\"\nundo = \"b\"\n", "lumen.toml:3: app.undo: "),
+        ("[[app]]\nname = \"a\"\n[[app]]\nname = \"A\"\n", "lumen.toml:1: app: "),
         ("[run]\nuid = 0\n", "lumen.toml:2: run.uid: "),
         ("[run\n", "lumen.toml:1: "),
         ("max = \n", "lumen.toml:1: max: "),

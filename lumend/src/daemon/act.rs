@@ -9,7 +9,7 @@ use lumen_core::Permissions;
 use tracing::{debug, info, warn};
 
 use super::{Daemon, label};
-use crate::machine::{Action, Event, Exit, PlaneId};
+use crate::machine::{Action, Event, Exit, PlaneId, Process};
 use crate::plumb::{Kit, Share};
 use crate::reach::Reach;
 
@@ -47,7 +47,10 @@ impl Daemon {
                 None => {}
             },
             Action::Listen(plane) => match self.listen() {
-                Ok(listen) => self.tell(plane, ToNet::Listen(listen)),
+                Ok(listen) => {
+                    self.tell(plane, ToNet::Listen(listen));
+                    self.tell_of_gamestream(plane);
+                }
                 Err(error) => {
                     let reason = format!("it cannot be given its sockets: {error}");
                     self.queue.push_back(Event::Broken { plane, reason });
@@ -144,6 +147,23 @@ impl Daemon {
             Ok(()) => {}
             Err(LinkError::Closed) => self.queue.push_back(Event::LinkClosed(plane)),
             Err(error) => self.queue.push_back(Event::Broken { plane, reason: error.to_string() }),
+        }
+    }
+
+    /// All of it, to a network plane that has its `Listen`: where Moonlight clients come, and what there is to start.
+    fn tell_of_gamestream(&mut self, plane: PlaneId) {
+        let Some(identity) = self.parts.signer.gamestream() else { return };
+        match self.parts.gamestream.messages(identity, &self.parts.host.name) {
+            Ok(messages) => messages.into_iter().for_each(|message| self.tell(plane, message)),
+            Err(error) => warn!("no Moonlight client is served: {error}"),
+        }
+    }
+
+    /// There are sockets for Moonlight clients at last. A network plane that is not ready gets them with its `Listen`.
+    pub(super) fn serve_gamestream(&mut self) {
+        let Some(plane) = self.machine.net().current else { return };
+        if self.machine.process(plane).is_some_and(Process::is_ready) {
+            self.tell_of_gamestream(plane);
         }
     }
 

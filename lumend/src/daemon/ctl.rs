@@ -4,26 +4,25 @@ use std::os::fd::OwnedFd;
 
 use ipc::ctl::{CtlReply, CtlRequest};
 use ipc::event::now_ns;
-use ipc::{Fingerprint, PlaneKind, SessionId, ToNet};
+use ipc::{Face, Fingerprint, PlaneKind, SessionId, ToNet};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::Daemon;
-use crate::clients::names;
+use crate::clients::{Clients, ClientsError};
 use crate::commands::NOT_ALLOWED;
 use crate::config::{Address, DesktopKind};
 use crate::machine::Event;
 use crate::permit::Change;
 use crate::status::View;
 
-/// Every allowed client is a message to a fresh network plane, and its link holds only so many.
-const MAX_CLIENTS: usize = 64;
 /// Exit code of a command that lumend would not carry out.
 const REFUSED: u8 = 4;
 
 impl Daemon {
-    pub(super) fn control(&mut self, request: CtlRequest) -> CtlReply {
-        match request {
+    /// None: the answer to this visitor comes later.
+    pub(super) fn control(&mut self, request: CtlRequest) -> Option<CtlReply> {
+        Some(match request {
             CtlRequest::Status {} => CtlReply::ok(self.view().json()),
             CtlRequest::Restart { plane, session } => self.restart(plane, session),
             CtlRequest::Stop { session } => self.of_session(session, Event::Stop(session)),
@@ -31,19 +30,28 @@ impl Daemon {
             CtlRequest::Fingerprint {} => {
                 CtlReply::ok(json!({ "sha256": self.parts.signer.identity().fingerprint().to_string() }))
             }
+            CtlRequest::Pair { .. } => CtlReply::error(REFUSED, "no client waits to be paired"),
             CtlRequest::Allow { sha256 } => self.allow(sha256),
             CtlRequest::Clients {} => CtlReply::ok(self.parts.clients.json()),
-            CtlRequest::Permit { client, grant, deny } => self.permit(&client, &Change { grant, deny }),
-            CtlRequest::Forget { sha256 } => match self.parts.clients.forbid(sha256) {
-                Ok(true) => {
-                    info!("client {sha256} is no longer allowed");
-                    self.queue.push_back(Event::Permit { client: sha256, allowed: false });
-                    CtlReply::ok(json!({ "changed": true }))
-                }
-                Ok(false) => CtlReply::error(REFUSED, NOT_ALLOWED),
-                Err(error) => CtlReply::error(1, error.to_string()),
+            CtlRequest::Rename { client, name } => {
+                self.change(&client, |clients, client| clients.rename(client, &name), "has another name")
+            }
+            CtlRequest::Enable { client, enabled: true } => {
+                self.change(&client, |clients, client| clients.enable(client, true), "is let in again")
+            }
+            CtlRequest::Enable { client, enabled: false } => {
+                self.change(&client, |clients, client| clients.enable(client, false), "is turned away from now on")
+            }
+            CtlRequest::Remove { client } => self.change(&client, Clients::forbid, "is forgotten"),
+            CtlRequest::Permit { client, grant, deny } => {
+                let change = Change { grant, deny };
+                self.change(&client, |clients, client| clients.permit(client, &change), "has other permissions")
+            }
+            CtlRequest::Forget { sha256 } => match self.parts.clients.get(sha256) {
+                Some(_) => self.change(&sha256.to_string(), Clients::forbid, "is no longer allowed"),
+                None => CtlReply::error(REFUSED, NOT_ALLOWED),
             },
-        }
+        })
     }
 
     fn view(&self) -> View<'_> {
@@ -52,6 +60,7 @@ impl Daemon {
             fingerprint: self.parts.signer.identity().fingerprint(),
             listen: self.parts.sockets.quic_address,
             media: self.parts.sockets.media_address,
+            gamestream: &self.parts.gamestream,
             desktop: &self.parts.desktop,
             pictures: if self.parts.config.desktop.kind == DesktopKind::Pattern { "pattern" } else { "wlroots" },
             clients: &self.parts.clients,
@@ -100,49 +109,61 @@ impl Daemon {
     }
 
     fn allow(&mut self, client: Fingerprint) -> CtlReply {
-        if !self.parts.clients.contains(client) && self.parts.clients.iter().count() >= MAX_CLIENTS {
-            return CtlReply::error(REFUSED, format!("{MAX_CLIENTS} clients are allowed already: `lumend forget` one"));
-        }
         match self.parts.clients.allow(client) {
             Ok(changed) => {
                 if changed {
                     info!("client {client} is allowed");
-                    self.queue.push_back(Event::Permit { client, allowed: true });
+                    self.tell_of_client(client);
                     self.widen();
                 }
                 CtlReply::ok(json!({ "changed": changed, "listen": self.parts.sockets.quic_address.to_string() }))
             }
-            Err(error) => CtlReply::error(1, error.to_string()),
+            Err(error) => CtlReply::error(error.exit(), error.to_string()),
         }
     }
 
-    /// On disk first, and then for the sessions that the client has.
-    fn permit(&mut self, client: &str, change: &Change) -> CtlReply {
+    /// Changes what is known of a client: on disk first, and then for the sessions that it has.
+    fn change(
+        &mut self,
+        client: &str,
+        change: impl FnOnce(&mut Clients, Fingerprint) -> Result<bool, ClientsError>,
+        what: &str,
+    ) -> CtlReply {
         let client = match self.parts.clients.find(client) {
             Ok(client) => client,
             Err(error) => return CtlReply::error(REFUSED, error.to_string()),
         };
-        let permissions = change.apply(self.parts.clients.permissions(client));
-        match self.parts.clients.permit(client, permissions) {
+        match change(&mut self.parts.clients, client) {
             Ok(changed) => {
-                let names: Vec<_> = names(permissions).collect();
                 if changed {
-                    info!(
-                        "client {client} may use: {}",
-                        if names.is_empty() { "nothing".into() } else { names.join(", ") }
-                    );
-                    self.queue.push_back(Event::Permissions { client, permissions });
+                    info!("client {client} {what}");
+                    self.tell_of_client(client);
+                    self.widen();
                 }
-                CtlReply::ok(json!({ "sha256": client.to_string(), "permissions": names, "changed": changed }))
+                let mut reply = self.parts.clients.json_of(client);
+                reply["changed"] = changed.into();
+                CtlReply::ok(reply)
             }
-            Err(error) => CtlReply::error(1, error.to_string()),
+            Err(error) => CtlReply::error(error.exit(), error.to_string()),
         }
     }
 
-    /// The first client that is allowed opens the host to the network.
+    /// Tells the machine what the list says of a client now.
+    fn tell_of_client(&mut self, client: Fingerprint) {
+        let known = self.parts.clients.get(client);
+        let allowed = known.is_some_and(|client| client.enabled && client.face == Face::Lumen);
+        self.queue.push_back(Event::Permit { client, allowed });
+        let permissions = self.parts.clients.permissions(client);
+        self.queue.push_back(Event::Permissions { client, permissions });
+    }
+
+    /// The first native client that is allowed opens the host to the network.
     fn widen(&mut self) {
         let sockets = &self.parts.sockets;
-        if self.parts.config.listen.address != Address::Auto || !sockets.quic_address.ip().is_loopback() {
+        if !self.parts.clients.any_native()
+            || self.parts.config.listen.address != Address::Auto
+            || !sockets.quic_address.ip().is_loopback()
+        {
             return;
         }
         let wide = match sockets.widen() {

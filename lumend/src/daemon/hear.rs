@@ -177,7 +177,7 @@ impl Daemon {
             let sent = match link.recv::<SignRequest>() {
                 Ok(None) => return,
                 Ok(Some(request)) => {
-                    let reply = self.parts.signer.sign(now, &request.message);
+                    let reply = self.parts.signer.sign(now, &request.message, |_| false);
                     link.send(reply)
                 }
                 Err(error) => Err(error),
