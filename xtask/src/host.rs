@@ -1,6 +1,6 @@
 //! A running `lumend`, driven through its command line as a script would.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -21,6 +21,10 @@ pub enum Desktop {
     Pattern,
 }
 
+/// What a host has of its own that only one host of a machine can have, or that speaks to the network: hosts under test
+/// do without, unless the test names it itself. Each is a section of the configuration and what it says by default.
+const QUIET: [(&str, &str); 2] = [("gamestream", "enabled = false"), ("discovery", "enabled = false")];
+
 /// A host under test. Dropping it stops it and all its planes.
 pub struct Host<'a> {
     stage: &'a Stage,
@@ -31,7 +35,8 @@ pub struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// Starts `lumend run --spawn` with this desktop and these further lines of configuration, and waits until it
-    /// says that it is ready.
+    /// says that it is ready. It serves no Moonlight clients and announces nothing, unless those lines have sections
+    /// `[gamestream]` or `[discovery]` of their own.
     pub fn start(stage: &'a Stage, desktop: Desktop, config: &str) -> Result<Self> {
         Self::start_named(stage, "host", Some(desktop), &[], config)
     }
@@ -53,7 +58,7 @@ impl<'a> Host<'a> {
         let name = name.to_string();
         stage.directory(&format!("run/{name}"))?;
         stage.directory(&format!("state/{name}"))?;
-        let config = format!("[listen]\naddress = \"127.0.0.1\"\nport = {port}\n\n{config}\n");
+        let config = format!("[listen]\naddress = \"127.0.0.1\"\nport = {port}\n\n{}{config}\n", quiet(config));
         let config = stage.write(&format!("{name}.toml"), &config)?;
         let ready_path = stage.path().join(format!("run/{name}.ready"));
         let _ = std::fs::remove_file(&ready_path);
@@ -182,6 +187,28 @@ impl<'a> Host<'a> {
     }
 }
 
+/// The sections that these lines of configuration do not have themselves.
+fn quiet(config: &str) -> String {
+    let given = |section: &str| config.lines().any(|line| line.trim() == format!("[{section}]"));
+    let missing = QUIET.iter().filter(|(section, _)| !given(section));
+    missing.map(|(section, says)| format!("[{section}]\n{says}\n\n")).collect()
+}
+
+/// A base port whose six ports of GameStream are free on loopback now. Another program may take one before lumend does;
+/// then lumend says so.
+pub fn free_base_port() -> Result<u16> {
+    for _ in 0..100 {
+        let base = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let free = (6..=65514).contains(&base)
+            && [base, base - 5, base + 21].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+            && [base + 9, base + 10, base + 11].iter().all(|&port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
+        if free {
+            return Ok(base);
+        }
+    }
+    bail!("no six free ports for GameStream on this machine")
+}
+
 /// A free UDP port whose successor is free too. Another program may take it before lumend does; then lumend says so.
 fn free_port_pair() -> Result<u16> {
     for _ in 0..100 {
@@ -192,4 +219,16 @@ fn free_port_pair() -> Result<u16> {
         }
     }
     bail!("no two free UDP ports side by side on this machine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_names_a_section_has_it_to_itself() {
+        assert_eq!(quiet("").matches("enabled = false").count(), 2);
+        assert_eq!(quiet("[gamestream]\nbase_port = 5000"), "[discovery]\nenabled = false\n\n");
+        assert_eq!(quiet("[discovery]\nenabled = true\n[gamestream]\n"), "");
+    }
 }
