@@ -11,27 +11,32 @@ pub struct FrameTimes {
     pub number: u32,
     /// A repeat of an older picture: its age says nothing about latency.
     pub still: bool,
+    /// It was taken before the client could be sent anything, so its age says nothing about latency either.
+    pub waited: bool,
     pub captured: u64,
     pub taken: u64,
     pub converted: u64,
     pub first_slice: u64,
     pub last_slice: u64,
-    /// Zero until a packet has left.
+    /// When its first packet was made. Zero until then, as the next two until a packet has left.
+    pub first_sealed: u64,
     pub first_packet: u64,
     pub last_packet: u64,
 }
 
 impl FrameTimes {
-    /// A frame whose first chunk has this header.
-    pub fn begin(first: &ChunkHeader) -> Self {
+    /// A frame whose first chunk has this header, of a session whose media has been flowing since `flowing_ns`.
+    pub fn begin(first: &ChunkHeader, flowing_ns: u64) -> Self {
         Self {
             number: first.frame,
             still: first.flags.contains(ChunkFlags::STILL),
+            waited: first.captured_ns < flowing_ns,
             captured: first.captured_ns,
             taken: first.taken_ns,
             converted: first.converted_ns,
             first_slice: first.sliced_ns,
             last_slice: first.sliced_ns,
+            first_sealed: 0,
             first_packet: 0,
             last_packet: 0,
         }
@@ -43,6 +48,11 @@ impl FrameTimes {
             self.first_packet = now_ns;
         }
         self.last_packet = now_ns;
+    }
+
+    /// Whether the time since its capture is latency of this host.
+    pub fn tells_latency(&self) -> bool {
+        !self.still && !self.waited
     }
 
     /// The header that travels in front of this frame; what of `previous` was not known when that left goes along.
@@ -73,6 +83,7 @@ pub struct Ledger {
     capture_wait: WindowedHistogram,
     convert: WindowedHistogram,
     encode: WindowedHistogram,
+    first: WindowedHistogram,
     send: WindowedHistogram,
     total: WindowedHistogram,
 }
@@ -80,13 +91,14 @@ pub struct Ledger {
 impl Ledger {
     /// Adds a frame whose last packet has left.
     pub fn record(&mut self, frame: &FrameTimes) {
-        if frame.still {
+        if !frame.tells_latency() {
             return;
         }
         let now = frame.last_packet;
         self.capture_wait.record(now, frame.taken.saturating_sub(frame.captured));
         self.convert.record(now, frame.converted.saturating_sub(frame.taken));
         self.encode.record(now, frame.last_slice.saturating_sub(frame.converted));
+        self.first.record(now, frame.first_sealed.saturating_sub(frame.captured));
         self.send.record(now, frame.last_packet.saturating_sub(frame.last_slice));
         self.total.record(now, frame.last_packet.saturating_sub(frame.captured));
     }
@@ -96,6 +108,7 @@ impl Ledger {
         stats.capture_wait = quantiles(&mut self.capture_wait, now_ns);
         stats.convert = quantiles(&mut self.convert, now_ns);
         stats.encode = quantiles(&mut self.encode, now_ns);
+        stats.first = quantiles(&mut self.first, now_ns);
         stats.send = quantiles(&mut self.send, now_ns);
         stats.total = quantiles(&mut self.total, now_ns);
     }
@@ -116,11 +129,13 @@ mod tests {
         FrameTimes {
             number,
             still: false,
+            waited: false,
             captured,
             taken: captured + MS,
             converted: captured + 2 * MS,
             first_slice: captured + 3 * MS,
             last_slice: captured + 5 * MS,
+            first_sealed: captured + 4 * MS,
             first_packet: 0,
             last_packet: 0,
         }
@@ -140,20 +155,23 @@ mod tests {
     }
 
     #[test]
-    fn stages_add_up_and_repeats_do_not_count() {
+    fn stages_add_up_and_old_pictures_do_not_count() {
         let mut ledger = Ledger::default();
         let mut moving = frame(0, 1_000 * MS);
         moving.sent(1_006 * MS);
         ledger.record(&moving);
-        let mut still = FrameTimes { still: true, ..frame(1, 100 * MS) };
-        still.sent(1_007 * MS);
-        ledger.record(&still);
+        for (still, waited) in [(true, false), (false, true)] {
+            let mut old = FrameTimes { still, waited, ..frame(1, 100 * MS) };
+            old.sent(1_007 * MS);
+            ledger.record(&old);
+        }
         let mut stats = SessionStats::default();
         ledger.report(1_008 * MS, &mut stats);
         let close = |value: u32, wanted: u32| value >= wanted && value <= wanted + wanted / 16;
         assert!(close(stats.capture_wait.p50, 1_000), "{stats:?}");
         assert!(close(stats.convert.p50, 1_000));
         assert!(close(stats.encode.p50, 3_000));
+        assert!(close(stats.first.p50, 4_000));
         assert!(close(stats.send.p50, 1_000));
         assert!(close(stats.total.max, 6_000), "{stats:?}");
     }

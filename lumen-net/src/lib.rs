@@ -10,15 +10,16 @@
 
 mod branches;
 mod control;
-mod counters;
+pub mod counters;
 mod deadlines;
 mod keyframe;
 mod ledger;
-mod media;
+pub mod media;
 pub mod native;
 mod pace;
+mod ping;
 pub mod plane;
-mod queue;
+pub mod queue;
 mod readable;
 mod session;
 pub mod tls;

@@ -1,5 +1,5 @@
-//! The media thread: one blocking loop for all sessions. It waits in one epoll set for commands, the socket, the rings
-//! and one timer, and every deadline of every session is in one heap.
+//! The media thread: one blocking loop for all sessions. It waits in one epoll set for commands, a socket for each
+//! protocol, the rings and one timer, and every deadline of every session is in one heap.
 //!
 //! Nothing here allocates, logs or blocks between a chunk's `peek` and the `sendmsg` of its packets; what goes wrong
 //! is counted.
@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use ipc::event::now_ns;
-use lumen_core::packet::Header;
+use ipc::{Face, SessionId};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
@@ -17,57 +17,54 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use crate::counters::{Counter, Counters};
 use crate::deadlines::Deadlines;
 use crate::queue::{Closed, Receiver, Sender};
-use crate::session::{MediaSession, Pumped};
+use crate::session::{MediaSession, Pumped, SILENCE_NS};
 
+mod ancillary;
+mod hear;
 mod message;
 pub mod socket;
+mod wait;
 
-pub use message::{MediaCommand, MediaEvent, Wiring};
+pub use message::{GuestMedia, MediaCommand, MediaEvent, Wiring};
 use socket::{MediaSocket, Outlet, ReceiveBuffers};
+use wait::{IDLE_NS, REPORT_NS, Wait};
 
 /// Sessions in all. lumend's own limit is lower.
 const SESSIONS: usize = 16;
 
-/// An idle packet leaves when nothing else has for this long, so that a client soon notices a dead host.
-const IDLE_NS: u64 = 50_000_000;
-
-const REPORT_NS: u64 = 1_000_000_000;
-
-/// A client probes at least ten times a second. One that has not for this long is gone, whatever QUIC still believes.
-const SILENCE_NS: u64 = 3_000_000_000;
-
-/// From a session's beginning to its client's first probe: as long as a client has for its `Start`.
-const FIRST_PROBE_NS: u64 = 10_000_000_000;
-
-/// Rounds of receiving before the rings get their turn again: a flood of garbage must not starve the streams.
-const RECEIVE_ROUNDS: usize = 4;
-
 /// Tokens of the epoll set; smaller ones are sessions' slots.
 const COMMANDS: u64 = u64::MAX;
-const SOCKET: u64 = u64::MAX - 1;
-const TIMER: u64 = u64::MAX - 2;
+const LUMEN: u64 = u64::MAX - 1;
+const GAMESTREAM: u64 = u64::MAX - 2;
+const TIMER: u64 = u64::MAX - 3;
 
-/// What a session can wait for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// Allowance for its next packets.
-    Pace,
-    Idle,
-    Report,
-    /// The client's next probe.
-    Silence,
+const fn token(face: Face) -> u64 {
+    match face {
+        Face::Lumen => LUMEN,
+        Face::GameStream => GAMESTREAM,
+    }
 }
 
-impl Wait {
-    const KINDS: usize = 4;
+/// The socket of each protocol.
+#[derive(Default)]
+struct Sockets {
+    lumen: Option<MediaSocket>,
+    gamestream: Option<MediaSocket>,
+}
 
-    fn key(self, slot: usize) -> usize {
-        slot * Self::KINDS + self as usize
+impl Sockets {
+    fn of(&self, face: Face) -> Option<&MediaSocket> {
+        match face {
+            Face::Lumen => self.lumen.as_ref(),
+            Face::GameStream => self.gamestream.as_ref(),
+        }
     }
 
-    fn of(key: usize) -> (Self, usize) {
-        let wait = [Self::Pace, Self::Idle, Self::Report, Self::Silence][key % Self::KINDS];
-        (wait, key / Self::KINDS)
+    fn of_mut(&mut self, face: Face) -> &mut Option<MediaSocket> {
+        match face {
+            Face::Lumen => &mut self.lumen,
+            Face::GameStream => &mut self.gamestream,
+        }
     }
 }
 
@@ -80,10 +77,8 @@ pub struct Media {
     commands: Receiver<MediaCommand>,
     events: Sender<MediaEvent>,
     counters: Arc<Counters>,
-    socket: Option<MediaSocket>,
+    sockets: Sockets,
     received: ReceiveBuffers,
-    /// Some session waits for the socket to become writable.
-    blocked: bool,
     sessions: [Option<Box<MediaSession>>; SESSIONS],
     deadlines: Deadlines,
 }
@@ -105,9 +100,8 @@ impl Media {
             commands,
             events,
             counters,
-            socket: None,
+            sockets: Sockets::default(),
             received: ReceiveBuffers::new(),
-            blocked: false,
             sessions: [const { None }; SESSIONS],
             deadlines: Deadlines::new(SESSIONS * Wait::KINDS),
         })
@@ -136,7 +130,8 @@ impl Media {
                         Ok(done) => done?,
                         Err(Closed) => return Ok(()),
                     },
-                    SOCKET => self.on_socket(event.events())?,
+                    LUMEN => self.on_socket(Face::Lumen, event.events())?,
+                    GAMESTREAM => self.on_socket(Face::GameStream, event.events())?,
                     TIMER => {
                         // Late or spurious makes no difference: the heap is looked at in any case.
                         let _ = self.timer.wait();
@@ -174,22 +169,22 @@ impl Media {
 
     fn on_command(&mut self, command: MediaCommand) -> io::Result<()> {
         match command {
-            MediaCommand::Socket(socket) => self.take_socket(MediaSocket::new(socket)?),
+            MediaCommand::Socket(socket) => self.take_socket(Face::Lumen, MediaSocket::new(socket)?),
+            MediaCommand::GuestSocket(socket) => self.take_socket(Face::GameStream, MediaSocket::new(socket)?),
             MediaCommand::Open { session, secret, wiring } => {
-                let Some(slot) = self.sessions.iter().position(Option::is_none) else {
-                    let reason = format!("the network plane holds no more than {SESSIONS} sessions");
-                    self.report(MediaEvent::Broken { session, reason });
-                    return Ok(());
-                };
-                self.watch(slot, &wiring)?;
+                let Some(slot) = self.place(session, &wiring)? else { return Ok(()) };
                 let now = now_ns();
-                self.sessions[slot] = Some(Box::new(MediaSession::new(session, secret, *wiring, now)));
-                self.deadlines.set(Wait::Report.key(slot), now + REPORT_NS);
-                self.deadlines.set(Wait::Silence.key(slot), now + SILENCE_NS);
+                self.open(slot, MediaSession::new(session, secret, *wiring, now), now);
+                Ok(())
+            }
+            MediaCommand::OpenGuest { session, guest, wiring } => {
+                let Some(slot) = self.place(session, &wiring)? else { return Ok(()) };
+                let now = now_ns();
+                self.open(slot, MediaSession::guest(session, guest, *wiring, now), now);
                 Ok(())
             }
             MediaCommand::Wire { session, wiring } => {
-                let Some(slot) = self.slot(session.0) else { return Ok(()) };
+                let Some(slot) = self.slot(session) else { return Ok(()) };
                 self.unwire(slot, None)?;
                 self.watch(slot, &wiring)?;
                 if let Some(session) = &mut self.sessions[slot] {
@@ -198,35 +193,68 @@ impl Media {
                 self.pump(slot)
             }
             MediaCommand::Start { session } => {
-                let Some(slot) = self.slot(session.0) else { return Ok(()) };
+                let Some(slot) = self.slot(session) else { return Ok(()) };
                 if let Some(session) = &mut self.sessions[slot] {
-                    session.start();
+                    session.start(now_ns());
                 }
                 self.begin(slot)
             }
-            MediaCommand::Retire { session, generation } => match self.slot(session.0) {
+            MediaCommand::Keyframe { session } => {
+                let Some(slot) = self.slot(session) else { return Ok(()) };
+                let session = self.sessions[slot].as_mut();
+                if let Some(later_ns) = session.and_then(|session| session.demand_keyframe(now_ns())) {
+                    self.deadlines.set(Wait::Keyframe.key(slot), later_ns);
+                }
+                Ok(())
+            }
+            MediaCommand::Loss { session, permille } => {
+                let slot = self.slot(session);
+                if let Some(session) = slot.and_then(|slot| self.sessions[slot].as_mut()) {
+                    session.set_loss(permille);
+                }
+                Ok(())
+            }
+            MediaCommand::Retire { session, generation } => match self.slot(session) {
                 Some(slot) => self.unwire(slot, Some(generation)),
                 None => Ok(()),
             },
-            MediaCommand::End { session } => match self.slot(session.0) {
+            MediaCommand::End { session } => match self.slot(session) {
                 Some(slot) => self.forget(slot),
                 None => Ok(()),
             },
         }
     }
 
-    fn take_socket(&mut self, socket: MediaSocket) -> io::Result<()> {
-        if let Some(old) = self.socket.take() {
-            self.epoll.delete(&old)?;
+    /// A free slot, whose ring is listened to from now on; none if there is none, which is reported.
+    fn place(&mut self, session: SessionId, wiring: &Wiring) -> io::Result<Option<usize>> {
+        let slot = self.sessions.iter().position(Option::is_none);
+        match slot {
+            Some(slot) => self.watch(slot, wiring)?,
+            None => {
+                let reason = format!("the network plane holds no more than {SESSIONS} sessions");
+                self.report(MediaEvent::Broken { session, reason });
+            }
         }
-        self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?;
-        self.socket = Some(socket);
-        self.blocked = false;
-        (0..SESSIONS).try_for_each(|slot| self.pump(slot))
+        Ok(slot)
     }
 
-    fn slot(&self, session: u32) -> Option<usize> {
-        self.sessions.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.id().0 == session))
+    fn open(&mut self, slot: usize, session: MediaSession, now_ns: u64) {
+        self.sessions[slot] = Some(Box::new(session));
+        self.deadlines.set(Wait::Report.key(slot), now_ns + REPORT_NS);
+        self.deadlines.set(Wait::Silence.key(slot), now_ns + SILENCE_NS);
+    }
+
+    fn take_socket(&mut self, face: Face, socket: MediaSocket) -> io::Result<()> {
+        if let Some(old) = self.sockets.of_mut(face).take() {
+            self.epoll.delete(&old)?;
+        }
+        self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token(face)))?;
+        *self.sockets.of_mut(face) = Some(socket);
+        self.pump_all(face)
+    }
+
+    fn slot(&self, session: SessionId) -> Option<usize> {
+        self.sessions.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.id() == session))
     }
 
     /// Adds a ring's event to the epoll set; its token is the slot.
@@ -248,7 +276,7 @@ impl Media {
     fn forget(&mut self, slot: usize) -> io::Result<()> {
         self.unwire(slot, None)?;
         self.sessions[slot] = None;
-        for wait in [Wait::Pace, Wait::Idle, Wait::Report, Wait::Silence] {
+        for wait in Wait::ALL {
             self.deadlines.clear(wait.key(slot));
         }
         Ok(())
@@ -263,16 +291,16 @@ impl Media {
 
     /// Sends what a session has and may send, and notes what it waits for next.
     fn pump(&mut self, slot: usize) -> io::Result<()> {
-        let (Some(session), Some(socket)) = (self.sessions.get_mut(slot).and_then(Option::as_mut), &self.socket) else {
-            return Ok(());
-        };
+        let Some(session) = self.sessions.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
+        let face = session.face();
+        let Some(socket) = self.sockets.of(face) else { return Ok(()) };
         let pace = Wait::Pace.key(slot);
         match session.pump(Outlet { socket, counters: &self.counters }) {
             Ok(Pumped::Empty) => self.deadlines.clear(pace),
             Ok(Pumped::Until(at_ns)) => self.deadlines.set(pace, at_ns),
             Ok(Pumped::Blocked) => {
                 self.deadlines.clear(pace);
-                self.want_writable(true)?;
+                self.want_writable(face, true)?;
             }
             Err(broken) => {
                 let event = MediaEvent::Broken { session: session.id(), reason: broken.to_string() };
@@ -283,100 +311,24 @@ impl Media {
         Ok(())
     }
 
+    fn pump_all(&mut self, face: Face) -> io::Result<()> {
+        for slot in 0..SESSIONS {
+            if self.sessions[slot].as_ref().is_some_and(|session| session.face() == face) {
+                self.pump(slot)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A session may just have got its client's address or its `Start`: whichever came last lets media flow.
     fn begin(&mut self, slot: usize) -> io::Result<()> {
-        if self.sessions[slot].as_ref().is_some_and(|session| session.flowing()) {
+        if let Some(session) = self.sessions[slot].as_ref().filter(|session| session.flowing()) {
             let idle = Wait::Idle.key(slot);
-            if !self.deadlines.holds(idle) {
+            // GameStream has no idle packets.
+            if session.face() == Face::Lumen && !self.deadlines.holds(idle) {
                 self.deadlines.set(idle, now_ns() + IDLE_NS);
             }
             self.pump(slot)?;
-        }
-        Ok(())
-    }
-
-    fn want_writable(&mut self, wanted: bool) -> io::Result<()> {
-        let (Some(socket), true) = (&self.socket, self.blocked != wanted) else { return Ok(()) };
-        self.blocked = wanted;
-        let flags = if wanted { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-        Ok(self.epoll.modify(socket, &mut EpollEvent::new(flags, SOCKET))?)
-    }
-
-    fn on_socket(&mut self, ready: EpollFlags) -> io::Result<()> {
-        if ready.contains(EpollFlags::EPOLLOUT) {
-            self.want_writable(false)?;
-            (0..SESSIONS).try_for_each(|slot| self.pump(slot))?;
-        }
-        for _ in 0..RECEIVE_ROUNDS {
-            if !self.receive()? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one batch of datagrams; false when there was none.
-    fn receive(&mut self) -> io::Result<bool> {
-        let Some(socket) = &self.socket else { return Ok(false) };
-        let out = Outlet { socket, counters: &self.counters };
-        let count = socket.receive(&mut self.received)?;
-        let now = now_ns();
-        let mut heard = [false; SESSIONS];
-        for (peer, datagram) in self.received.datagrams(count) {
-            let sessions = &mut self.sessions;
-            let found = Header::decode(datagram).and_then(|header| {
-                let its = |slot: &Option<Box<MediaSession>>| slot.as_ref().is_some_and(|s| s.id().0 == header.session);
-                sessions.iter().position(its).map(|slot| (slot, header))
-            });
-            let Some((slot, header)) = found else {
-                self.counters.add(Counter::StrayPackets);
-                continue;
-            };
-            if let Some(session) = &mut sessions[slot] {
-                heard[slot] |= session.on_datagram(&header, datagram, peer, now, out);
-            }
-        }
-        for slot in (0..SESSIONS).filter(|&slot| heard[slot]) {
-            self.begin(slot)?;
-        }
-        Ok(count > 0)
-    }
-
-    fn on_deadlines(&mut self) -> io::Result<()> {
-        let now = now_ns();
-        while let Some(key) = self.deadlines.pop_due(now) {
-            let (wait, slot) = Wait::of(key);
-            if wait == Wait::Pace {
-                self.pump(slot)?;
-                continue;
-            }
-            let (Some(session), Some(socket)) = (&mut self.sessions[slot], &self.socket) else { continue };
-            match wait {
-                Wait::Pace => {}
-                Wait::Idle => {
-                    let quiet_since = session.last_sent_ns();
-                    if quiet_since + IDLE_NS <= now {
-                        session.send_idle(Outlet { socket, counters: &self.counters }, now);
-                    }
-                    self.deadlines.set(key, session.last_sent_ns().max(now - IDLE_NS / 2) + IDLE_NS);
-                }
-                Wait::Report => {
-                    let event = MediaEvent::Stats { session: session.id(), stats: session.stats(now) };
-                    self.deadlines.set(key, now + REPORT_NS);
-                    self.report(event);
-                }
-                Wait::Silence => {
-                    let patience = if session.is_heard() { SILENCE_NS } else { FIRST_PROBE_NS };
-                    let over = session.heard_ns() + patience;
-                    let event = MediaEvent::Silent { session: session.id() };
-                    // Soon enough for a first probe to shorten it; and again, should the report be lost in a full queue.
-                    let next = now + SILENCE_NS;
-                    self.deadlines.set(key, if over > now { over.min(next) } else { next });
-                    if over <= now {
-                        self.report(event);
-                    }
-                }
-            }
         }
         Ok(())
     }

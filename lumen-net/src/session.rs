@@ -2,21 +2,24 @@
 
 use ipc::event::now_ns;
 use ipc::feedback::Feedback;
-use ipc::{SessionId, SessionStats};
+use ipc::{Face, SessionId, SessionStats};
 use lumen_core::packet::{Header, Pong};
-use lumen_core::parity::LossEstimator;
 use lumen_core::seal::MediaSecret;
 
-use crate::keyframe::KeyframeGate;
+use crate::keyframe::{Demand, KeyframeGate};
 use crate::ledger::Ledger;
-use crate::media::Wiring;
 use crate::media::socket::{Outlet, Peer};
+use crate::media::{GuestMedia, Wiring};
 use crate::pace::Pacer;
+use crate::ping::{Fit, Ping, Pinged};
 
+mod contact;
 mod inbound;
+mod packets;
 mod stream;
 
-use inbound::Inbound;
+use contact::{Contact, PONGS_A_REPORT};
+use packets::Packets;
 use stream::Stream;
 pub use stream::{Broken, Pumped};
 
@@ -30,9 +33,18 @@ pub const PARITY_FLOOR_PERCENT: u8 = 20;
 /// with every report.
 const LOSS_STEP_PERMILLE: u32 = 5;
 
-/// Probes answered between two reports, which are a second apart: several times what a client sends, and little enough
-/// that one which sends a flood of them costs the other sessions nothing.
-const PONGS_A_REPORT: u32 = 250;
+/// A native client probes at least ten times a second. One that has not for this long is gone, whatever QUIC still
+/// believes.
+pub const SILENCE_NS: u64 = 3_000_000_000;
+
+/// From a session's beginning to its client's first probe: as long as a client has for its `Start`.
+const FIRST_PROBE_NS: u64 = 10_000_000_000;
+
+/// A GameStream client pings twice a second, and gives the host as long as this too.
+const GUEST_SILENCE_NS: u64 = 10_000_000_000;
+
+/// From a session's wiring to a GameStream client's first ping, before which it has ten seconds for its control stream.
+const FIRST_PING_NS: u64 = 20_000_000_000;
 
 /// A session's secret: fresh, so that no key is ever used twice, whatever crashed before.
 pub fn fresh_secret() -> Result<MediaSecret, &'static str> {
@@ -44,53 +56,59 @@ pub fn fresh_secret() -> Result<MediaSecret, &'static str> {
 /// A session as the media thread keeps it.
 pub struct MediaSession {
     id: SessionId,
-    secret: MediaSecret,
-    /// The client has said `Start`.
+    contact: Contact,
+    /// The client has said that it is ready.
     started: bool,
-    /// When the last authentic packet came, at first when the session was made.
+    /// When the client was last heard, at first when the session was made.
     heard_ns: u64,
-    /// Where the newest authentic packet came from.
+    /// Where the newest that was heard came from.
     peer: Option<Peer>,
-    inbound: Inbound,
     /// The current generation's packets.
     stream: Stream,
     path: Path,
     stats: SessionStats,
-    pongs_left: u32,
 }
 
 /// What belongs to the client and its path rather than to a generation.
 struct Path {
     pacer: Pacer,
-    loss: LossEstimator,
     keyframes: KeyframeGate,
     ledger: Ledger,
     last_sent_ns: u64,
+    /// Since when media may be sent.
+    flowing_ns: u64,
 }
 
 impl MediaSession {
+    /// A session of a native client.
     pub fn new(id: SessionId, secret: MediaSecret, wiring: Wiring, now_ns: u64) -> Self {
-        let mut inbound = Inbound::default();
-        inbound.add(&secret, wiring.generation);
+        let packets = Packets::lumen(id, secret.clone(), wiring.generation);
+        Self::with(id, Contact::native(secret, wiring.generation), packets, wiring, now_ns)
+    }
+
+    /// A session of a GameStream client.
+    pub fn guest(id: SessionId, guest: GuestMedia, wiring: Wiring, now_ns: u64) -> Self {
+        let contact = Contact::guest(Pinged::new(guest.ping, guest.address));
+        Self::with(id, contact, Packets::rtp(guest.config), wiring, now_ns)
+    }
+
+    fn with(id: SessionId, contact: Contact, packets: Packets, wiring: Wiring, now_ns: u64) -> Self {
         let path = Path {
             pacer: Pacer::new(wiring.bitrate_kbps),
-            loss: LossEstimator::default(),
             keyframes: KeyframeGate::default(),
             ledger: Ledger::default(),
             last_sent_ns: now_ns,
+            flowing_ns: now_ns,
         };
-        let stream = Stream::new(id, &secret, wiring);
         Self {
             id,
-            secret,
+            contact,
             started: false,
             heard_ns: now_ns,
             peer: None,
-            inbound,
-            stream,
+            stream: Stream::new(packets, wiring),
             path,
             stats: SessionStats::default(),
-            pongs_left: PONGS_A_REPORT,
         }
     }
 
@@ -98,13 +116,20 @@ impl MediaSession {
         self.id
     }
 
-    /// Moves to a higher generation: new keys, new counters, and frames from 0.
+    /// The protocol that its client speaks, and so the socket that its media goes through.
+    pub fn face(&self) -> Face {
+        match self.contact {
+            Contact::Native(_) => Face::Lumen,
+            Contact::Guest(_) => Face::GameStream,
+        }
+    }
+
+    /// Moves to a higher generation, whose frames count from 0.
     pub fn wire(&mut self, wiring: Wiring) {
-        self.inbound.add(&self.secret, wiring.generation);
-        self.path.loss.new_generation();
+        self.contact.set_generation(wiring.generation);
         self.path.keyframes.new_generation();
         self.path.pacer.set_bitrate(wiring.bitrate_kbps);
-        self.stream.wire(&self.secret, wiring);
+        self.stream.wire(wiring);
     }
 
     /// Gives up the rings, if they are of `generation` or that is none. Idle packets go on.
@@ -115,8 +140,10 @@ impl MediaSession {
         }
     }
 
-    pub fn start(&mut self) {
-        self.started = true;
+    pub fn start(&mut self, now_ns: u64) {
+        if !self.flowing() {
+            (self.started, self.path.flowing_ns) = (true, now_ns);
+        }
     }
 
     /// Media may be sent: the client has asked for it, and its address is proven.
@@ -124,14 +151,15 @@ impl MediaSession {
         self.started && self.peer.is_some()
     }
 
-    /// Some authentic packet has come.
-    pub fn is_heard(&self) -> bool {
-        self.peer.is_some()
-    }
-
-    /// When the last one came; before the first, when the session was made.
-    pub fn heard_ns(&self) -> u64 {
-        self.heard_ns
+    /// When the client is taken for gone if nothing is heard of it before.
+    pub fn silent_at_ns(&self) -> u64 {
+        let patience = match (&self.contact, self.peer.is_some()) {
+            (Contact::Native(_), true) => SILENCE_NS,
+            (Contact::Native(_), false) => FIRST_PROBE_NS,
+            (Contact::Guest(_), true) => GUEST_SILENCE_NS,
+            (Contact::Guest(_), false) => FIRST_PING_NS,
+        };
+        self.heard_ns + patience
     }
 
     pub fn last_sent_ns(&self) -> u64 {
@@ -151,7 +179,7 @@ impl MediaSession {
         }
     }
 
-    /// Takes a datagram that names this session, and answers it. True if it was authentic.
+    /// Takes a datagram of the native protocol that names this session, and answers it. True if it was authentic.
     pub fn on_datagram(
         &mut self,
         header: &Header,
@@ -160,30 +188,78 @@ impl MediaSession {
         received_ns: u64,
         out: Outlet<'_>,
     ) -> bool {
-        let Some(opened) = self.inbound.open(header, datagram) else {
+        let Contact::Native(native) = &mut self.contact else { return false };
+        let Some(opened) = native.inbound.open(header, datagram) else {
             self.stats.rejected += 1;
             return false;
         };
-        self.heard_ns = received_ns;
-        if opened.newest {
-            self.peer = Some(from);
-        }
         let probe = opened.probe;
         if opened.generation == self.stream.generation() {
-            let loss = self.path.loss.report(probe.highest, probe.received, self.stream.sent());
+            let loss = native.loss.report(probe.highest, probe.received, self.stream.sent());
             self.stream.set_loss(loss.next_multiple_of(LOSS_STEP_PERMILLE));
             if self.path.keyframes.ask(received_ns, &probe) {
                 self.stream.feed_back(Feedback::Idr);
             }
         }
-        let pong = Pong { client_ns: probe.client_ns, host_received_ns: received_ns, host_sent_ns: now_ns() };
-        if self.pongs_left == 0 {
-            return true;
+        let answered = native.pongs_left > 0;
+        native.pongs_left -= u32::from(answered);
+        self.hear(received_ns, opened.newest.then_some(from));
+        if answered {
+            let pong = Pong { client_ns: probe.client_ns, host_received_ns: received_ns, host_sent_ns: now_ns() };
+            // The answer goes where the question came from; media goes where the newest question came from.
+            self.stream.send_pong(pong, &mut self.stats, from, out);
         }
-        self.pongs_left -= 1;
-        // The answer goes where the question came from; media goes where the newest question came from.
-        self.stream.send_pong(pong, &mut self.stats, from, out);
         true
+    }
+
+    /// How well a GameStream client's ping fits this session.
+    pub fn fit(&self, ping: &Ping, from: Peer) -> Option<Fit> {
+        match &self.contact {
+            Contact::Native(_) => None,
+            Contact::Guest(guest) => guest.pinged.fit(ping, from.address, self.peer.map(|peer| peer.address)),
+        }
+    }
+
+    /// Takes a ping that fits.
+    pub fn on_ping(&mut self, ping: &Ping, from: Peer, received_ns: u64) {
+        if let Contact::Guest(guest) = &mut self.contact {
+            let newest = guest.pinged.take(ping);
+            self.hear(received_ns, newest.then_some(from));
+        }
+    }
+
+    /// The client lives, and perhaps it is elsewhere now.
+    fn hear(&mut self, now_ns: u64, peer: Option<Peer>) {
+        self.heard_ns = now_ns;
+        if self.peer.is_none() && peer.is_some() {
+            self.path.flowing_ns = now_ns;
+        }
+        self.peer = peer.or(self.peer);
+    }
+
+    /// A GameStream client wants a keyframe. Some time if that has to be looked at again then, by
+    /// [`Self::keyframe_due`].
+    pub fn demand_keyframe(&mut self, now_ns: u64) -> Option<u64> {
+        match self.path.keyframes.demand(now_ns) {
+            Demand::Ask => self.stream.feed_back(Feedback::Idr),
+            Demand::Later(at_ns) => return Some(at_ns),
+            Demand::Served => {}
+        }
+        None
+    }
+
+    pub fn keyframe_due(&mut self, now_ns: u64) {
+        if self.path.keyframes.due(now_ns) {
+            self.stream.feed_back(Feedback::Idr);
+        }
+    }
+
+    /// What a GameStream client says it loses, in thousandths.
+    pub fn set_loss(&mut self, permille: u32) {
+        if let Contact::Guest(guest) = &mut self.contact {
+            guest.loss_permille = permille.min(1000);
+            self.stream.set_loss(guest.loss_permille.next_multiple_of(LOSS_STEP_PERMILLE));
+        }
     }
 
     /// Tells the client that the host is alive and has nothing to send.
@@ -196,9 +272,10 @@ impl MediaSession {
 
     /// The session's counts and latencies up to now.
     pub fn stats(&mut self, now_ns: u64) -> SessionStats {
-        // The estimate carries a margin of a quarter, which is no loss that anybody saw.
-        self.stats.loss_permille = self.path.loss.permille() * 4 / 5;
-        self.pongs_left = PONGS_A_REPORT;
+        self.stats.loss_permille = self.contact.loss_permille();
+        if let Contact::Native(native) = &mut self.contact {
+            native.pongs_left = PONGS_A_REPORT;
+        }
         self.path.ledger.report(now_ns, &mut self.stats);
         self.stats
     }

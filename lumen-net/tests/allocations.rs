@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ipc::FromNet;
 use lumen_core::hello::ClientMessage;
 use lumen_core::packet::{Kind, Probe};
+use lumen_net::media::MediaCommand;
 use lumen_net::native::Limits;
 
 #[path = "plane/client.rs"]
@@ -14,9 +15,16 @@ mod client;
 #[path = "plane/host.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the harness")]
 mod host;
+#[path = "plane/rtp.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the harness")]
+mod rtp;
+#[path = "plane/thread.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the harness")]
+mod thread;
 
 use client::{Client, Identity, Media};
 use host::Host;
+use thread::MediaThread;
 
 /// The system's allocator, counting what the thread of this name asks for.
 struct Counting;
@@ -50,8 +58,41 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Both in one test: the counter knows threads by name only.
 #[test]
 fn the_media_thread_allocates_nothing_once_warm() {
+    frames_of_a_native_client();
+    frames_of_gamestream_clients();
+}
+
+fn frames_of_gamestream_clients() {
+    let media = MediaThread::start();
+    let mut guests = [None, Some([1; 16])].map(|key| media.start_guest(1 + u32::from(key.is_some()), key));
+    let mut stream_for_a_while = |first: bool| {
+        for round in 0..80 {
+            for guest in &mut guests {
+                for (bytes, permille) in [(60_000, 0), (300, 5), (9_000, 30), (30_000, 0)] {
+                    let idr = first && round == 0 && bytes == 60_000;
+                    let payload = guest.encoder.frame(bytes, idr);
+                    assert!(guest.rtp.frame().data == payload);
+                    media.tell(MediaCommand::Loss { session: guest.id, permille });
+                }
+                media.tell(MediaCommand::Keyframe { session: guest.id });
+                guest.rtp.ping();
+                guest.rtp.send(b"nobody's");
+            }
+        }
+        for guest in &guests {
+            media.expect_stats(guest.id, |_| true);
+        }
+    };
+    stream_for_a_while(true);
+    let warm = MEDIA_ALLOCATIONS.load(Ordering::Relaxed);
+    stream_for_a_while(false);
+    assert_eq!(MEDIA_ALLOCATIONS.load(Ordering::Relaxed) - warm, 0);
+}
+
+fn frames_of_a_native_client() {
     let mut host = Host::threads(Limits::default());
     let identity = Identity::new();
     host.permit(identity.fingerprint());

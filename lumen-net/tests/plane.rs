@@ -5,6 +5,8 @@
 mod client;
 #[path = "plane/flood.rs"]
 mod flood;
+#[path = "plane/guests.rs"]
+mod guests;
 #[path = "plane/hands.rs"]
 mod hands;
 #[path = "plane/host.rs"]
@@ -13,7 +15,11 @@ mod host;
 mod media;
 #[path = "plane/refusals.rs"]
 mod refusals;
+#[path = "plane/rtp.rs"]
+mod rtp;
 #[path = "plane/session.rs"]
 mod session;
 #[path = "plane/sound.rs"]
 mod sound;
+#[path = "plane/thread.rs"]
+mod thread;

@@ -36,6 +36,8 @@ pub struct SessionStats {
     pub convert: Quantiles,
     /// Converted to last slice.
     pub encode: Quantiles,
+    /// Captured to first packet made: what GameStream clients show as the host's latency.
+    pub first: Quantiles,
     /// Last slice to last packet.
     pub send: Quantiles,
     /// Captured to last packet.
@@ -45,7 +47,7 @@ pub struct SessionStats {
 /// What net has refused or dropped since it started, whoever it came from: one counter per bound.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NetCounters {
-    /// Datagrams on the media socket that named no session or were too short to name one.
+    /// Datagrams on the media sockets that named no session or were too short to name one.
     pub stray_packets: u64,
     /// Connections turned away because as many as allowed were open.
     pub connections_refused: u64,

@@ -1,23 +1,34 @@
 //! What the two threads say to each other.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipc::event::Event;
 use ipc::ring::{RingConsumer, RingProducer};
 use ipc::{NetWiring, RingFds, SessionId, SessionStats};
+use lumen_core::gamestream::video::VideoConfig;
 use lumen_core::seal::MediaSecret;
 
 /// Orders of the control thread, in the order in which they were given.
 pub enum MediaCommand {
     /// Use this socket, for the first time or instead of the one before.
     Socket(UdpSocket),
+    /// The same for the socket on which GameStream clients get their video.
+    GuestSocket(UdpSocket),
     /// A new session. Nothing is sent before `Start` and a probe of the client.
     Open { session: SessionId, secret: MediaSecret, wiring: Box<Wiring> },
+    /// A new session of a GameStream client. Nothing is sent before `Start` and a ping of the client.
+    OpenGuest { session: SessionId, guest: GuestMedia, wiring: Box<Wiring> },
     /// A running session's next generation.
     Wire { session: SessionId, wiring: Box<Wiring> },
     /// The client is ready.
     Start { session: SessionId },
+    /// A GameStream client needs an IDR, which is asked for at once, or later, or is under way already. One of many
+    /// that come at once can be dropped.
+    Keyframe { session: SessionId },
+    /// What a GameStream client says it has lost lately, in thousandths of its packets. The next one makes up for one
+    /// that is dropped.
+    Loss { session: SessionId, permille: u32 },
     /// Let go of a generation's rings; the session stays.
     Retire { session: SessionId, generation: u32 },
     /// Forget the session.
@@ -30,10 +41,19 @@ pub enum MediaEvent {
     Stats { session: SessionId, stats: SessionStats },
     /// The encoder at the other end of a session's rings broke the protocol, or there is no room for the session.
     Broken { session: SessionId, reason: String },
-    /// The client's probes have ceased, or never begun.
+    /// The client's probes or pings have ceased, or never begun.
     Silent { session: SessionId },
     /// The thread has ended.
     Died { reason: String },
+}
+
+/// What the media thread has to know of a GameStream client.
+pub struct GuestMedia {
+    /// What its pings begin with: the `X-SS-Ping-Payload` of its video stream.
+    pub ping: [u8; 16],
+    /// For a client that knows no payloads: where its pings come from. None for any other.
+    pub address: Option<IpAddr>,
+    pub config: VideoConfig,
 }
 
 /// One generation's rings, mapped.

@@ -1,12 +1,16 @@
-//! The media socket: batches out with segmentation offload where the kernel has it, batches in.
+//! A media socket: batches out with segmentation offload where the kernel has it, batches in.
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::{MsgHdr, SockAddr, SockRef};
 
+use super::ancillary::Ancillary;
 use crate::counters::{Counter, Counters};
 
 /// Datagrams taken from the kernel at once.
@@ -32,10 +36,14 @@ pub struct Peer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocked;
 
-/// A bound UDP socket shared by all sessions.
+/// A bound UDP socket shared by all sessions of a protocol.
 pub struct MediaSocket {
     socket: UdpSocket,
     state: UdpSocketState,
+    /// Most datagrams of one send: 1 once a device has turned out to have no offload.
+    segments: AtomicUsize,
+    /// Some session waits for it to become writable.
+    pub awaited: bool,
 }
 
 /// The socket as a session sees it: somewhere to send, and counters for what cannot be sent.
@@ -87,34 +95,42 @@ impl MediaSocket {
         let state = UdpSocketState::new((&socket).into())?;
         // A smaller buffer than wished for only means waiting for the kernel more often.
         let _ = setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER);
-        Ok(Self { socket, state })
+        let segments = AtomicUsize::new(state.max_gso_segments());
+        Ok(Self { socket, state, segments, awaited: false })
     }
 
     /// Most datagrams of `segment` bytes that one [`Self::send`] may hold.
     pub fn max_segments(&self, segment: usize) -> usize {
-        self.state.max_gso_segments().min(SEND_BYTES / segment.max(1)).max(1)
+        self.segments.load(Ordering::Relaxed).min(SEND_BYTES / segment.max(1)).max(1)
     }
 
     /// Sends datagrams of `segment` bytes each, the last one possibly shorter; at most [`Self::max_segments`] of them.
     /// Returns how many bytes were disposed of: sent, or refused by the kernel and counted.
     pub fn send(&self, to: Peer, bytes: &[u8], segment: usize, counters: &Counters) -> Result<usize, Blocked> {
         let offload = bytes.len() > segment;
-        let transmit = Transmit {
-            destination: to.address,
-            ecn: None,
-            contents: bytes,
-            segment_size: offload.then_some(segment),
-            src_ip: to.local,
+        // Not by quinn-udp, which would tell the kernel a traffic class of 0 whatever the socket's is.
+        let ancillary = Ancillary::new(offload.then_some(segment as u16), to.local);
+        let address = SockAddr::from(to.address);
+        let buffers = [IoSlice::new(bytes)];
+        let message = MsgHdr::new().with_addr(&address).with_buffers(&buffers).with_control(ancillary.bytes());
+        let error = loop {
+            match SockRef::from(&self.socket).sendmsg(&message, 0) {
+                Ok(_) => return Ok(bytes.len()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
         };
-        match self.state.try_send((&self.socket).into(), &transmit) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        match error.raw_os_error() {
+            _ if error.kind() == io::ErrorKind::WouldBlock => {
                 counters.add(Counter::SendBlocked);
                 Err(Blocked)
             }
-            // A device without offload: quinn-udp has noticed, and from now on datagrams go one by one.
-            Err(_) if offload && self.state.max_gso_segments() == 1 => Ok(0),
-            Err(_) => {
+            // A device without offload: from now on datagrams go one by one.
+            Some(libc::EIO | libc::EINVAL) if offload => {
+                self.segments.store(1, Ordering::Relaxed);
+                Ok(0)
+            }
+            _ => {
                 counters.add(Counter::SendErrors);
                 Ok(bytes.len())
             }
@@ -166,6 +182,32 @@ mod tests {
         for (value, length) in [(0, 1_000), (1, 1_000), (2, 500)] {
             assert_eq!(theirs.recv(&mut buffer).unwrap(), length);
             assert!(buffer[..length].iter().all(|&byte| byte == value));
+        }
+        assert_eq!(counters.snapshot().send_errors, 0);
+    }
+
+    #[test]
+    fn the_traffic_class_is_the_sockets_and_the_source_is_ours() {
+        let (ours, theirs) = pair();
+        let theirs = MediaSocket::new(theirs).unwrap();
+        // CS5; the two lower bits say ECN, which is what the receiver's library tells of the byte.
+        setsockopt(&ours.socket, sockopt::Ipv4Tos, &0xA2).unwrap();
+        let loopback = "127.0.0.1".parse().unwrap();
+        let to = Peer { address: theirs.socket.local_addr().unwrap(), local: Some(loopback) };
+        let counters = Counters::default();
+        let mut buffers = ReceiveBuffers::new();
+        for bytes in [&[1; 300][..], &[2; 100]] {
+            assert_eq!(ours.send(to, bytes, 100, &counters), Ok(bytes.len()));
+            nix::poll::poll(
+                &mut [nix::poll::PollFd::new(theirs.as_fd(), nix::poll::PollFlags::POLLIN)],
+                nix::poll::PollTimeout::from(5_000_u16),
+            )
+            .unwrap();
+            let count = theirs.receive(&mut buffers).unwrap();
+            assert!(count > 0);
+            assert_eq!(buffers.meta[0].ecn, Some(quinn_udp::EcnCodepoint::Ect0));
+            let (from, _) = buffers.datagrams(count).next().unwrap();
+            assert_eq!((from.address, from.local), (ours.socket.local_addr().unwrap(), Some(loopback)));
         }
         assert_eq!(counters.snapshot().send_errors, 0);
     }

@@ -3,16 +3,16 @@
 //! A chunk is peeked, copied once and released; its packets are sealed into one batch, and nothing more is taken from
 //! the ring until the batch has left. So the ring is the only queue, and a slow path is felt by the encoder.
 
+use ipc::SessionStats;
 use ipc::event::now_ns;
 use ipc::feedback::Feedback;
 use ipc::ring::{ChunkFlags, ChunkHeader};
-use ipc::{SessionId, SessionStats};
-use lumen_core::fec::Scheme;
 use lumen_core::packet::Pong;
-use lumen_core::packetize::{PacketBatch, Packetizer, PacketizerConfig};
-use lumen_core::seal::{Direction, Exhausted, MediaSecret, ReplayWindow, Sealer};
+use lumen_core::packetize::PacketBatch;
+use lumen_core::seal::{Exhausted, ReplayWindow};
 
-use super::{PARITY_FLOOR_PERCENT, Path, SHARD_SIZE};
+use super::packets::Packets;
+use super::{Path, SHARD_SIZE};
 use crate::ledger::FrameTimes;
 use crate::media::Wiring;
 use crate::media::socket::{Outlet, Peer};
@@ -44,7 +44,7 @@ pub enum Pumped {
 pub struct Broken(String);
 
 impl Broken {
-    fn because(reason: impl ToString) -> Self {
+    pub(super) fn because(reason: impl ToString) -> Self {
         Self(reason.to_string())
     }
 }
@@ -62,13 +62,14 @@ enum Stage {
     None,
     /// Some of its slices are taken.
     Slices,
-    /// All of it is in the batch, parity included.
+    /// All of it that has not left is in the batch, parity included.
     Leaving,
 }
 
 /// The outgoing half of a session.
 pub struct Stream {
-    packetizer: Packetizer,
+    packets: Packets,
+    generation: u32,
     batch: PacketBatch,
     /// Of the batch, whole runs that have left.
     runs_left: usize,
@@ -79,35 +80,34 @@ pub struct Stream {
     wiring: Option<Wiring>,
     stage: Stage,
     frame: FrameTimes,
+    /// It is an IDR.
+    idr: bool,
     previous: Option<FrameTimes>,
 }
 
 impl Stream {
     /// Makes every buffer that the frames of this wiring will need.
-    pub fn new(session: SessionId, secret: &MediaSecret, wiring: Wiring) -> Self {
-        let config = PacketizerConfig {
-            session: session.0,
-            scheme: Scheme::Leopard,
-            parity_floor_percent: PARITY_FLOOR_PERCENT,
-            shard_size: SHARD_SIZE,
-        };
+    pub fn new(packets: Packets, wiring: Wiring) -> Self {
         Self {
-            packetizer: Packetizer::new(config, sealer(secret, &wiring)),
-            batch: batch(&wiring),
+            batch: packets.batch(&wiring),
+            packets,
+            generation: wiring.generation,
             runs_left: 0,
             bytes_left: 0,
             small: PacketBatch::with_capacity(1, SHARD_SIZE),
             wiring: Some(wiring),
             stage: Stage::None,
-            frame: FrameTimes::begin(&ChunkHeader::default()),
+            frame: FrameTimes::begin(&ChunkHeader::default(), 0),
+            idr: false,
             previous: None,
         }
     }
 
-    /// Goes on with a higher generation: another key, frames from 0, and nothing of the one before.
-    pub fn wire(&mut self, secret: &MediaSecret, wiring: Wiring) {
-        self.packetizer.set_generation(sealer(secret, &wiring));
-        self.batch = batch(&wiring);
+    /// Goes on with a higher generation: frames from 0, and nothing of the one before.
+    pub fn wire(&mut self, wiring: Wiring) {
+        self.packets.set_generation(wiring.generation);
+        self.generation = wiring.generation;
+        self.batch = self.packets.batch(&wiring);
         (self.runs_left, self.bytes_left) = (0, 0);
         (self.stage, self.previous) = (Stage::None, None);
         self.wiring = Some(wiring);
@@ -115,24 +115,24 @@ impl Stream {
 
     /// Gives up the rings, and with them what of a frame is still here: nobody could send the rest of it.
     pub fn unwire(&mut self) -> Option<Wiring> {
-        self.packetizer.abort();
+        self.packets.abort();
         self.clear_batch();
         self.stage = Stage::None;
         self.wiring.take()
     }
 
     pub fn generation(&self) -> u32 {
-        self.packetizer.generation()
+        self.generation
     }
 
-    /// Packets sent in this generation.
+    /// See [`Packets::sent`].
     pub fn sent(&self) -> u64 {
-        self.packetizer.sent()
+        self.packets.sent()
     }
 
     /// Loss to defend against from the next frame on, in thousandths.
     pub fn set_loss(&mut self, permille: u32) {
-        self.packetizer.set_loss(permille);
+        self.packets.set_loss(permille);
     }
 
     pub fn drain_wake(&self) {
@@ -144,7 +144,7 @@ impl Stream {
     /// Tells the encoder something. When its ring is full it has not listened for dozens of messages; the client
     /// repeats its wishes, so this one is dropped.
     pub fn feed_back(&mut self, feedback: Feedback) {
-        let generation = self.generation();
+        let generation = self.generation;
         let Some(wiring) = &mut self.wiring else { return };
         if let Some(mut writer) = wiring.feedback.reserve() {
             let header = ChunkHeader { generation, flags: ChunkFlags::LAST, ..ChunkHeader::default() };
@@ -160,7 +160,7 @@ impl Stream {
             return false;
         }
         self.small.clear();
-        let sealed = self.packetizer.idle(&mut self.small);
+        let sealed = self.packets.idle(&mut self.small);
         self.send_small(sealed, stats, to, out)
     }
 
@@ -170,7 +170,7 @@ impl Stream {
             return false;
         }
         self.small.clear();
-        let sealed = self.packetizer.pong(pong, &mut self.small);
+        let sealed = self.packets.pong(pong, &mut self.small);
         self.send_small(sealed, stats, to, out)
     }
 
@@ -268,27 +268,30 @@ impl Stream {
             if self.previous.is_some_and(|previous| header.frame <= previous.number) {
                 return Err(Broken::because("the encoder used a frame number twice"));
             }
-            self.frame = FrameTimes::begin(&header);
-            let idr = has(ChunkFlags::IDR);
-            self.packetizer.begin(header.frame, idr, &self.frame.header(self.previous.as_ref()));
+            self.frame = FrameTimes::begin(&header, path.flowing_ns);
+            self.idr = has(ChunkFlags::IDR);
+            self.packets.begin(&self.frame, self.idr, self.previous.as_ref());
             self.stage = Stage::Slices;
-            if idr {
-                path.keyframes.sent_idr(header.frame);
-            }
         } else if header.frame != self.frame.number {
             return Err(Broken::because("the encoder mixed two frames"));
         }
         if has(ChunkFlags::ABORTED) {
-            // The client sees a frame that never ends; the encoder knows that it owes an IDR.
-            self.packetizer.abort();
+            // A client of lumen/1 sees a frame that never ends, one of GameStream nothing; the encoder knows that it
+            // owes an IDR.
+            self.packets.abort();
             self.stage = Stage::None;
             return Ok(true);
         }
         self.frame.last_slice = header.sliced_ns;
         let last = has(ChunkFlags::LAST);
-        let parity = self.packetizer.counters().parity;
-        self.packetizer.slice(&wiring.chunk, last, &mut self.batch).map_err(Broken::because)?;
-        stats.parity_packets += self.packetizer.counters().parity - parity;
+        let parity = self.packets.slice(&wiring.chunk, last, now_ns(), &mut self.batch)?;
+        stats.parity_packets += parity;
+        if !self.batch.is_empty() && self.frame.first_sealed == 0 {
+            self.frame.first_sealed = now_ns();
+            if self.idr {
+                path.keyframes.sent_idr(self.frame.number);
+            }
+        }
         if last {
             self.stage = Stage::Leaving;
         }
@@ -299,14 +302,4 @@ impl Stream {
         self.batch.clear();
         (self.runs_left, self.bytes_left) = (0, 0);
     }
-}
-
-fn sealer(secret: &MediaSecret, wiring: &Wiring) -> Sealer {
-    Sealer::new(secret, wiring.generation, Direction::HostToClient)
-}
-
-/// Room for the largest chunk with as much parity as data, headers included.
-fn batch(wiring: &Wiring) -> PacketBatch {
-    let payload = usize::from(SHARD_SIZE);
-    PacketBatch::with_capacity(2 * wiring.chunk.capacity().div_ceil(payload * 9 / 10), SHARD_SIZE)
 }

@@ -236,18 +236,23 @@ pub struct Media {
 
 impl Media {
     pub fn new(host: &Host, welcome: &Welcome) -> Self {
-        let socket = UdpSocket::bind(any_port(host.media)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut address = host.media;
         address.set_port(welcome.media_port);
-        let (session, secret, generation) = (welcome.session, welcome.secret.clone(), welcome.generation);
         let config = ReassemblerConfig {
-            session,
-            generation,
-            secret: secret.clone(),
+            session: welcome.session,
+            generation: welcome.generation,
+            secret: welcome.secret.clone(),
             shard_size: welcome.shard_size,
             reorder_wait_ns: 16_000_000,
         };
+        Self::with(address, config)
+    }
+
+    /// Of a session that needed no handshake.
+    pub fn with(address: SocketAddr, config: ReassemblerConfig) -> Self {
+        let socket = UdpSocket::bind(any_port(address)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (session, secret, generation) = (config.session, config.secret.clone(), config.generation);
         Self {
             socket,
             host: address,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use ipc::event::{Event, now_ns};
+use ipc::feedback::Feedback;
 use ipc::link::Link;
 use ipc::plane::{Exit, PlaneError};
 use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
@@ -193,21 +194,9 @@ impl Host {
 
     /// Wires a generation, and keeps the encoder's ends.
     pub fn wire(&self, session: u32, generation: u32, ask: Option<AskId>) -> Encoder {
-        let bitrate_kbps = 20_000;
-        let (video, for_encoder) = ring(RingGeometry::video(mode(), bitrate_kbps));
-        let (feedback, for_feedback) = ring(RingGeometry::FEEDBACK);
-        self.tell(ToNet::Wire(NetWiring {
-            session: SessionId(session),
-            generation: Generation(generation),
-            ask,
-            mode: mode(),
-            bitrate_kbps,
-            audio: Some(AudioLayout::Stereo),
-            permissions: Permissions::POINTER,
-            video,
-            feedback,
-        }));
-        Encoder { generation, video: producer(for_encoder), feedback: consumer(for_feedback), next_frame: 0 }
+        let (wiring, encoder) = wiring(session, generation, ask);
+        self.tell(ToNet::Wire(wiring));
+        encoder
     }
 
     /// Wires sound, and keeps the audio plane's end.
@@ -259,6 +248,26 @@ impl Drop for Host {
     }
 }
 
+/// A generation as lumend wires it, and the encoder's ends of it.
+pub fn wiring(session: u32, generation: u32, ask: Option<AskId>) -> (NetWiring<OwnedFd>, Encoder) {
+    let bitrate_kbps = 20_000;
+    let (video, for_encoder) = ring(RingGeometry::video(mode(), bitrate_kbps));
+    let (feedback, for_feedback) = ring(RingGeometry::FEEDBACK);
+    let wiring = NetWiring {
+        session: SessionId(session),
+        generation: Generation(generation),
+        ask,
+        mode: mode(),
+        bitrate_kbps,
+        audio: Some(AudioLayout::Stereo),
+        permissions: Permissions::POINTER,
+        video,
+        feedback,
+    };
+    let encoder = Encoder { generation, video: producer(for_encoder), feedback: consumer(for_feedback), next_frame: 0 };
+    (wiring, encoder)
+}
+
 /// A ring's descriptors twice: for the plane and for the test.
 fn ring(geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {
     let memory = sealed_memfd("test-ring", Ring::memory_size(&geometry)).unwrap();
@@ -297,6 +306,14 @@ impl Encoder {
     /// The next frame has been written without [`Self::frame`].
     pub fn skip_frame(&mut self) {
         self.next_frame += 1;
+    }
+
+    /// What the encoder is told next, if anything has been.
+    pub fn feedback(&mut self) -> Option<Feedback> {
+        let mut bytes = Vec::with_capacity(64);
+        self.feedback.peek().unwrap()?.read(&mut bytes).unwrap();
+        self.feedback.release();
+        Some(Feedback::decode(&bytes).expect("feedback is well-formed"))
     }
 
     /// Puts one frame of two slices into the ring, waiting for credit; returns its payload.

@@ -61,9 +61,6 @@ impl Session {
 
     /// What the encoder is told next, if anything has been.
     pub fn feedback(&mut self) -> Option<Feedback> {
-        let mut bytes = Vec::with_capacity(64);
-        self.encoder.feedback.peek().unwrap()?.read(&mut bytes).unwrap();
-        self.encoder.feedback.release();
-        Some(Feedback::decode(&bytes).expect("feedback is well-formed"))
+        self.encoder.feedback()
     }
 }
