@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod suite;
 mod table;
 mod vm;
@@ -64,7 +65,18 @@ enum Task {
         #[arg(long, value_enum, value_name = "PART")]
         only: Vec<bench::Part>,
     },
-    /// What takes too long for every change: the benchmark and long runs of the property tests
+    /// Feed the parsers of what strangers send with libFuzzer's inputs (needs a C++ compiler)
+    Fuzz {
+        /// All, unless named; they are the directories of fuzz/corpus
+        targets: Vec<String>,
+        /// For each target
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+        /// Add what reaches new code to the corpora in the tree, which the tests replay
+        #[arg(long)]
+        keep: bool,
+    },
+    /// What takes too long for every change: the benchmark, fuzzing and long runs of the property tests
     Nightly,
 }
 
@@ -110,6 +122,7 @@ fn run(task: Task) -> Result<()> {
             let files = Files { json: json.as_deref(), markdown: markdown.as_deref() };
             bench::run(files, runs, seconds.unwrap_or(bench::SECONDS), &only)
         }
+        Task::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Task::Nightly => suite::nightly(),
     }
 }

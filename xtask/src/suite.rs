@@ -25,12 +25,13 @@ pub fn test() -> Result<()> {
     step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
 }
 
-/// Longer property tests, then every benchmark.
+/// Longer property tests, fuzzing, then every benchmark.
 pub fn nightly() -> Result<()> {
     test()?;
     step("long property tests", || {
         run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", "20000"))
     })?;
+    step("fuzzing", || crate::fuzz::fuzz(&[], crate::fuzz::SECONDS, false))?;
     step("benchmarks", || crate::bench::run(crate::bench::Files::default(), 3, crate::bench::SECONDS, &[]))
 }
 
