@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::cli::{ClientsCommand, Command};
 use crate::failure::Failure;
 use crate::grumbles::printable;
+use crate::pairing::NoPairing;
 use crate::permit::Change;
 
 /// What `lumend forget` says of a client that it cannot forbid.
@@ -80,10 +81,10 @@ fn ask(runtime: &Path, client: Option<PairingId>) -> Result<(PairingId, Pin), Fa
     }
     let pairing = match (client, &waiting[..]) {
         (Some(client), waiting) if waiting.iter().any(|(pairing, _)| *pairing == client) => client,
-        (Some(_), [_, ..]) => return Err(Failure::new(4, "no client of this number waits to be paired")),
-        (_, []) => return Err(Failure::new(4, "no client waits to be paired: choose this host in Moonlight first")),
+        (Some(_), [_, ..]) => return Err(Failure::new(4, NoPairing::Unknown)),
+        (_, []) => return Err(Failure::new(4, NoPairing::Nobody)),
         (None, [(pairing, _)]) => *pairing,
-        (None, _) => return Err(Failure::new(4, "more than one client waits: name one with --client")),
+        (None, _) => return Err(Failure::new(4, NoPairing::Many)),
     };
     if std::io::stdin().is_terminal() {
         eprint!("PIN: ");

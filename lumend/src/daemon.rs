@@ -2,9 +2,11 @@
 //! take its message at once is dead.
 
 mod act;
+mod apps;
 mod ctl;
 mod hands;
 mod hear;
+mod pairing;
 mod sound;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +15,7 @@ use std::os::fd::AsFd;
 
 use ipc::event::now_ns;
 use ipc::link::Link;
-use ipc::{Face, NetCounters, SessionId};
+use ipc::{NetCounters, SessionId};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -28,10 +30,12 @@ use crate::desktop::Desktop;
 use crate::door::{Door, VisitorId};
 use crate::failure::Failure;
 use crate::gamestream::GameStream;
+use crate::grumbles::printable;
 use crate::host::Host;
 use crate::keep::Keep;
 use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
 use crate::notify::Notify;
+use crate::pairing::Pairings;
 use crate::plumb::Kit;
 use crate::rate::Rate;
 use crate::reach::{Binaries, Reach};
@@ -89,6 +93,9 @@ pub struct Daemon {
     /// What outlives a session's input plane.
     keeps: BTreeMap<SessionId, Keep>,
     counters: NetCounters,
+    pairings: Pairings,
+    /// The network plane that they are with.
+    pairings_with: Option<PlaneId>,
     /// Of log lines that clients can cause.
     news: Rate,
     /// What was said last of putting a default sink back: why it cannot be done, or nothing if it is being tried.
@@ -115,9 +122,10 @@ impl Daemon {
             audio: parts.config.audio.enabled,
             input: parts.config.input.enabled,
         };
-        let native = parts.clients.iter().filter(|(_, client)| client.enabled && client.face == Face::Lumen);
-        let allowed = native.map(|(id, _)| id);
-        let machine = Machine::new(limits, allowed, parts.sound.records(), now_ns());
+        let apps = parts.gamestream.apps().list().iter().enumerate();
+        let apps = apps.map(|(index, app)| (app.id, app.has_commands().then_some(index as u16)));
+        let clients = parts.clients.iter().filter_map(|(id, client)| Some((id, pairing::standing(client)?)));
+        let machine = Machine::new(limits, apps, clients, parts.sound.records(), now_ns());
         Ok(Self {
             parts,
             machine,
@@ -128,6 +136,8 @@ impl Daemon {
             books: BTreeMap::new(),
             keeps: BTreeMap::new(),
             counters: NetCounters::default(),
+            pairings: Pairings::default(),
+            pairings_with: None,
             news: Rate::new(now_ns(), 50, 2),
             undo_obstacle: None,
             told_of_failure: false,
@@ -209,6 +219,7 @@ impl Daemon {
             self.machine.deadline(),
             self.parts.door.deadline(),
             self.parts.desktop.deadline(),
+            self.pairings.deadline(),
             self.parts.gamestream.deadline(),
         ];
         let timeout = due
@@ -236,7 +247,7 @@ impl Daemon {
             Wake::Knock => self.parts.door.accept(now),
             Wake::Visitor(id) => {
                 if let Some(request) = self.parts.door.read(id) {
-                    match self.control(request) {
+                    match self.control(now, id, request) {
                         Some(reply) => self.parts.door.answer(id, &reply),
                         None => self.parts.door.hold(id, now),
                     }
@@ -270,10 +281,14 @@ impl Daemon {
 
     /// Lets the machine think about everything that has happened, and does what it says.
     fn pump(&mut self) {
-        while let Some(event) = self.queue.pop_front() {
-            match &event {
+        while let Some(mut event) = self.queue.pop_front() {
+            match &mut event {
                 Event::Gone { session, reason, .. } if self.news.take(now_ns()) => {
                     info!("session {session}: its client is gone: {reason}");
+                }
+                Event::AppEnded { run, reason } => {
+                    *reason = printable(reason, hear::REASON);
+                    self.tell_of_app(*run, reason);
                 }
                 Event::DesktopDown { reason } => warn!("the desktop is gone: {reason}"),
                 Event::CannotOpen { session, reason, .. } | Event::CannotWire { session, reason } => {
@@ -293,6 +308,7 @@ impl Daemon {
             error!("the network plane failed five times in a minute; last: {last}; try `lumend restart net`");
         }
         self.told_of_failure = net.failed;
+        self.tend_pairings(now_ns());
         let machine = &self.machine;
         self.kits.retain(|id, _| machine.session(*id).is_some());
         self.books.retain(|id, _| machine.session(*id).is_some());

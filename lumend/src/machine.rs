@@ -13,21 +13,23 @@ mod policy;
 mod process;
 #[cfg(test)]
 mod property;
+mod runs;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::{DefaultSink, EndCode, Fingerprint, PlaneKind, SessionId};
+use ipc::{AppId, DefaultSink, EndCode, Face, Fingerprint, PlaneKind, RunId, SessionId};
 
 pub use branch::{Branch, Demand, Stage};
-pub use event::{Action, Attempt, Ends, Event, Exit, PlaneId};
+pub use event::{Action, Attempt, Ends, Event, Exit, PlaneId, Standing};
 use janitor::Janitor;
 use ledger::Ledger;
 pub use policy::Crashes;
 use process::Due;
 pub use process::{Phase, Process, Slot};
-use session::{Output, Ready};
-pub use session::{Session, Wiring};
+pub use runs::{Run, RunStage};
+use session::{Asked, Output, Ready};
+pub use session::{Picture, Session, Wiring};
 
 use crate::rate::Rate;
 
@@ -45,7 +47,10 @@ pub struct Limits {
 
 pub struct Machine {
     limits: Limits,
-    allowed: BTreeSet<Fingerprint>,
+    /// What clients may ask for, and where the launcher's list has what is started for it.
+    apps: BTreeMap<AppId, Option<u16>>,
+    allowed: BTreeMap<Fingerprint, Standing>,
+    runs: BTreeMap<RunId, Run>,
     net: Slot,
     janitor: Janitor,
     ledger: Ledger,
@@ -62,19 +67,24 @@ pub struct Machine {
     last_plane: u32,
     last_session: u32,
     last_attempt: u32,
+    last_run: u32,
     out: Vec<Action>,
 }
 
 impl Machine {
-    /// A machine whose desktop is not up yet. `undo` is what an earlier lumend's audio planes have left changed.
+    /// A machine whose desktop is not up yet. Of each app in `apps` the index in the launcher's list, if there is
+    /// anything to start for it; `undo` is what an earlier lumend's audio planes have left changed.
     pub fn new(
         limits: Limits,
-        allowed: impl IntoIterator<Item = Fingerprint>,
+        apps: impl IntoIterator<Item = (AppId, Option<u16>)>,
+        allowed: impl IntoIterator<Item = (Fingerprint, Standing)>,
         undo: impl IntoIterator<Item = DefaultSink>,
         now: u64,
     ) -> Self {
         Self {
             limits,
+            apps: apps.into_iter().collect(),
+            runs: BTreeMap::new(),
             allowed: allowed.into_iter().collect(),
             net: Slot::new(PlaneKind::Net),
             janitor: Janitor::new(),
@@ -89,6 +99,7 @@ impl Machine {
             last_plane: 0,
             last_session: 0,
             last_attempt: 0,
+            last_run: 0,
             out: Vec::new(),
         }
     }
@@ -119,7 +130,7 @@ impl Machine {
                 }
             }
             Event::Ask { plane, ask, peer, client, wish } if self.is_net(plane) => {
-                self.asked(plane, ask, peer, client, wish, now);
+                self.asked(plane, Asked { face: wish.face, client, peer, ask }, &wish, now);
             }
             Event::Withdrawn { plane, ask } if self.is_net(plane) => {
                 if let Some(session) = self.sessions.values_mut().find(|s| s.ask == Some(ask)) {
@@ -128,6 +139,9 @@ impl Machine {
                     self.drop_session(id, now);
                 }
             }
+            Event::Tune { plane, session, tuning } if self.is_net(plane) => self.tuned(plane, session, tuning, now),
+            Event::Quit { plane, client } if self.is_net(plane) => self.quit(plane, client, now),
+            Event::AppEnded { run, reason } => self.app_ended(run, &reason, now),
             Event::Gone { plane, session, .. } if self.is_net(plane) => {
                 // A session that net has not been told of yet cannot be gone.
                 if self.sessions.get(&session).is_some_and(|s| s.ask.is_none()) {
@@ -175,7 +189,7 @@ impl Machine {
             Event::Permissions { client, permissions } => self.permissions(client, permissions),
             Event::DesktopUp => self.desktop = Ok(()),
             Event::DesktopDown { reason } => self.desktop_down(reason, now),
-            Event::Permit { client, allowed } => self.permit(client, allowed, now),
+            Event::Permit { client, standing } => self.permit(client, standing, now),
             Event::Stop(session) => self.end(session, EndCode::Stopped, "stopped by the host's user".into(), now),
             Event::Restart { kind, session } => self.restart(kind, session, now),
             Event::Idr(session) => {
@@ -188,7 +202,12 @@ impl Machine {
             }
             Event::Shutdown => self.shutdown(now),
             // Late words of a network plane that has been replaced.
-            Event::Ask { .. } | Event::Withdrawn { .. } | Event::Gone { .. } | Event::BranchBroken { .. } => {}
+            Event::Ask { .. }
+            | Event::Withdrawn { .. }
+            | Event::Tune { .. }
+            | Event::Quit { .. }
+            | Event::Gone { .. }
+            | Event::BranchBroken { .. } => {}
             Event::Tick => self.tick(now),
         }
         self.settle(now);
@@ -201,7 +220,8 @@ impl Machine {
         let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
         let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at]).flatten();
         let branches = self.sessions.values().flat_map(|s| s.audio.iter().chain(&s.input)).filter_map(|b| b.wire_at);
-        processes.chain(slots).chain(sessions).chain(branches).chain(self.janitor_deadline()).min()
+        let others = [self.janitor_deadline(), self.runs_deadline()].into_iter().flatten();
+        processes.chain(slots).chain(sessions).chain(branches).chain(others).min()
     }
 
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
@@ -264,9 +284,10 @@ impl Machine {
         }
         if self.net.current == Some(plane) {
             self.out.push(Action::Listen(plane));
-            for &client in &self.allowed {
-                self.out.push(Action::Permit { plane, client, allowed: true });
+            for (&client, &Standing { face, .. }) in &self.allowed {
+                self.out.push(Action::Permit { plane, face, client, allowed: true });
             }
+            self.tell_of_runs(plane);
         }
     }
 
@@ -297,18 +318,36 @@ impl Machine {
         self.hands_lost(id, "the desktop is gone", now);
     }
 
-    fn permit(&mut self, client: Fingerprint, allowed: bool, now: u64) {
-        let changed = if allowed { self.allowed.insert(client) } else { self.allowed.remove(&client) };
-        if !changed {
-            return;
-        }
-        if let Some(plane) = self.ready_net() {
-            self.out.push(Action::Permit { plane, client, allowed });
-        }
-        if !allowed {
-            let ids: Vec<_> = self.sessions.values().filter(|s| s.client == client).map(|s| s.id).collect();
+    /// The clients' sessions in one protocol.
+    fn sessions_of(&self, client: Fingerprint, face: Face) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.values().filter(move |s| s.client == client && s.face == face).map(|s| s.id)
+    }
+
+    /// Net is told even of what was so before: a client that has paired once more waits for it.
+    fn permit(&mut self, client: Fingerprint, standing: Option<Standing>, now: u64) {
+        let before = match standing {
+            Some(standing) => self.allowed.insert(client, standing),
+            None => self.allowed.remove(&client),
+        };
+        let face = |standing: Standing| standing.face;
+        let gone = before.map(face).filter(|&face| standing.is_none_or(|standing| standing.face != face));
+        if let Some(face) = gone {
+            let ids: Vec<_> = self.sessions_of(client, face).collect();
             for id in ids {
                 self.end(id, EndCode::NotAllowed, "this client is no longer allowed".into(), now);
+            }
+            self.stop_runs_of(client, now);
+        }
+        if let Some(plane) = self.ready_net() {
+            let gone = gone.map(|face| (face, false));
+            let stands = standing.map(|standing| (standing.face, true));
+            let said = gone.into_iter().chain(stands);
+            self.out.extend(said.map(|(face, allowed)| Action::Permit { plane, face, client, allowed }));
+        }
+        if let Some(Standing { face, view: false, .. }) = standing {
+            let ids: Vec<_> = self.sessions_of(client, face).collect();
+            for id in ids {
+                self.end(id, EndCode::NotAllowed, "this client may no longer see the desktop".into(), now);
             }
         }
     }
@@ -323,11 +362,15 @@ impl Machine {
             }
         }
         self.tick_janitor(now);
+        self.tick_runs(now);
         let overdue: Vec<_> =
             self.sessions.values().filter(|s| s.patience.is_some_and(|at| now >= at)).map(|s| s.id).collect();
         for id in overdue {
             let obstacle = match (&self.desktop, self.sessions.get(&id)) {
                 (Err(reason), _) => format!("no desktop to show: {reason}"),
+                (Ok(()), Some(Session { picture: None, ask: None, .. })) => {
+                    "its client did not go on after its launch".into()
+                }
                 (Ok(()), Some(session)) if !session.obstacle.is_empty() => session.obstacle.clone(),
                 (Ok(()), Some(Session { output: Output::Acquiring(_), .. })) => {
                     "the desktop did not come up in time".into()
@@ -371,9 +414,11 @@ impl Machine {
                 self.last_attempt += 1;
                 let attempt = Attempt(self.last_attempt);
                 session.output = Output::Acquiring(attempt);
-                self.out.push(Action::AcquireOutput { session: id, attempt, mode: session.mode });
+                self.out.push(Action::AcquireOutput { session: id, attempt, mode: session.mode, run: session.run });
             }
             session.advance(ready, now, &mut self.out);
+            self.settle_run(id, now);
+            self.accept(id, now);
             self.settle_branches(id, now);
         }
         self.settle_janitor(now);

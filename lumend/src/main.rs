@@ -25,6 +25,7 @@ mod launcher;
 mod machine;
 mod notify;
 mod outputs;
+mod pairing;
 mod permit;
 mod places;
 mod plumb;

@@ -23,6 +23,8 @@ pub struct Share {
     pub ask: Option<AskId>,
     pub mode: Mode,
     pub bitrate_kbps: u32,
+    /// Most bytes of one frame; none: what the ring makes of mode and bitrate.
+    pub frame_bytes: Option<u32>,
     /// What the client is told of its sound, and of what its hands may do.
     pub audio: Option<AudioLayout>,
     pub permissions: Permissions,
@@ -39,8 +41,10 @@ pub struct Kit {
 impl Kit {
     /// Makes a generation's memory and returns net's ends.
     pub fn make(share: Share, format: FrameFormat) -> io::Result<(Self, NetWiring<OwnedFd>)> {
-        let Share { session, generation, ask, mode, bitrate_kbps, audio, permissions } = share;
-        let (video, video_producer) = ring("lumen-video", RingGeometry::video(mode, bitrate_kbps))?;
+        let Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, audio, permissions } = share;
+        let mut geometry = RingGeometry::video(mode, bitrate_kbps);
+        geometry.frame_bytes = frame_bytes.map_or(geometry.frame_bytes, |most| most.min(geometry.frame_bytes));
+        let (video, video_producer) = ring("lumen-video", geometry)?;
         let (feedback, feedback_consumer) = ring("lumen-feedback", RingGeometry::FEEDBACK)?;
         let writer = Pool {
             format,
@@ -101,6 +105,7 @@ mod tests {
             ask: None,
             mode,
             bitrate_kbps: 5_000,
+            frame_bytes: Some(100_000),
             audio: None,
             permissions: Permissions::NONE,
         };
@@ -115,6 +120,7 @@ mod tests {
         let capture = kit.capture().unwrap();
         assert_eq!((net.generation, encode.generation), (Generation(3), Generation(3)));
         assert_eq!(net.video.geometry, encode.video.geometry);
+        assert_eq!(net.video.geometry.frame_bytes, 100_000, "no more than its protocol carries");
 
         let buffers = capture.buffers.len() as u32;
         let wake = Event::from_fd(capture.wake);

@@ -1,13 +1,14 @@
 //! What `lumend status` tells: the same facts as JSON for scripts and as a table for people.
 
 mod branches;
+mod people;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 
-use ipc::{Fingerprint, NetCounters, PlaneKind, Quantiles, SessionId};
+use ipc::{Face, Fingerprint, NetCounters, PlaneKind, Quantiles, SessionId};
 use serde_json::{Value, json};
 
 use crate::book::Book;
@@ -15,7 +16,8 @@ use crate::clients::Clients;
 use crate::desktop::Desktop;
 use crate::gamestream::GameStream;
 use crate::keep::Keep;
-use crate::machine::{Machine, Phase, PlaneId, Session, Slot, Wiring};
+use crate::machine::{Machine, Phase, PlaneId, Run, RunStage, Session, Slot, Wiring};
+use crate::pairing::Pairings;
 use crate::reach::Reach;
 
 /// Everything a status is made of, borrowed from the daemon.
@@ -35,6 +37,7 @@ pub struct View<'a> {
     pub books: &'a BTreeMap<SessionId, Book>,
     pub keeps: &'a BTreeMap<SessionId, Keep>,
     pub counters: NetCounters,
+    pub pairings: &'a Pairings,
 }
 
 impl View<'_> {
@@ -63,6 +66,8 @@ impl View<'_> {
             "clients": self.clients.iter().count(),
             "planes": planes,
             "sessions": sessions,
+            "runs": self.machine.runs().map(|run| self.run(run)).collect::<Vec<_>>(),
+            "pairings": self.pairings.json(self.now),
             "net": {
                 "stray_packets": counters.stray_packets,
                 "connections_refused": counters.connections_refused,
@@ -117,6 +122,28 @@ impl View<'_> {
         }
     }
 
+    /// What a client is called, if anything.
+    fn name(&self, client: Fingerprint) -> Option<&str> {
+        self.clients.get(client).map(|client| client.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    fn title(&self, run: &Run) -> Option<&str> {
+        self.gamestream.apps().find(run.app).map(|(_, app)| app.title())
+    }
+
+    fn run(&self, run: &Run) -> Value {
+        json!({
+            "run": run.id.0,
+            "app": self.title(run),
+            "client": { "name": self.name(run.client), "fingerprint": run.client.to_string() },
+            "state": match run.stage {
+                RunStage::Wanted => "starting",
+                RunStage::Running => "running",
+                RunStage::Stopping { .. } => "stopping",
+            },
+        })
+    }
+
     fn session(&self, session: &Session) -> Value {
         let nothing = Book::default();
         let book = self.books.get(&session.id).unwrap_or(&nothing);
@@ -127,9 +154,18 @@ impl View<'_> {
         json!({
             "id": session.id.0,
             "peer": session.peer.to_string(),
-            "client": session.client.to_string(),
-            "protocol": "lumen/1",
-            "state": if session.wiring == Wiring::Whole { "streaming" } else { "wiring" },
+            "client": { "name": self.name(session.client), "fingerprint": session.client.to_string() },
+            "protocol": match session.face {
+                Face::Lumen => "lumen/1",
+                Face::GameStream => "gamestream",
+            },
+            "app": session.run.and_then(|run| self.machine.runs().find(|r| r.id == run)).map(|run| self.title(run)),
+            "state": match (session.wiring, session.picture) {
+                (Wiring::Whole, _) => "streaming",
+                // Net has granted it, and the client has more to say.
+                (_, None) => "launching",
+                (_, Some(_)) => "wiring",
+            },
             "mode": {
                 "width": session.mode.width(),
                 "height": session.mode.height(),
@@ -142,7 +178,7 @@ impl View<'_> {
             "generation": session.generation.0,
             "fps": fps,
             "bitrate_kbps": kbps,
-            "target_kbps": session.bitrate_kbps,
+            "target_kbps": session.picture.map(|picture| picture.bitrate_kbps),
             "loss_permille": net.loss_permille,
             "frames": {
                 "captured": capture.captured,
@@ -161,6 +197,7 @@ impl View<'_> {
                 "capture_wait": quantiles(&net.capture_wait),
                 "convert": quantiles(&net.convert),
                 "encode": quantiles(&net.encode),
+                "first": quantiles(&net.first),
                 "send": quantiles(&net.send),
                 "total": quantiles(&net.total),
             },
@@ -231,6 +268,7 @@ pub fn table(status: &Value) -> String {
             text(&plane["last_exit"]),
         );
     }
+    people::lines(status, &mut out);
     let sessions = status["sessions"].as_array().map_or(&[][..], Vec::as_slice);
     if sessions.is_empty() {
         out.push_str("\nno session\n");
@@ -239,9 +277,10 @@ pub fn table(status: &Value) -> String {
         let (mode, frames) = (&session["mode"], &session["frames"]);
         let _ = writeln!(
             out,
-            "\nsession {}: {} {}x{}@{:.2} {} by {}, generation {}, {}{}",
+            "\nsession {}: {} {} {}x{}@{:.2} {} by {}, generation {}, {}{}{}",
             session["id"],
-            text(&session["peer"]),
+            text(&session["protocol"]),
+            session["client"]["name"].as_str().map_or_else(|| text(&session["peer"]), str::to_owned),
             mode["width"],
             mode["height"],
             mode["refresh_mhz"].as_f64().unwrap_or(0.0) / 1000.0,
@@ -250,6 +289,7 @@ pub fn table(status: &Value) -> String {
             session["generation"],
             text(&session["state"]),
             session["desktop"].as_str().map_or(String::new(), |desktop| format!(", desktop {desktop}")),
+            session["app"].as_str().map_or(String::new(), |app| format!(", app {app}")),
         );
         let _ = writeln!(
             out,
@@ -264,7 +304,7 @@ pub fn table(status: &Value) -> String {
         );
         branches::lines(session, &mut out);
         let _ = writeln!(out, "  {:<14} {:>8} {:>8} {:>8}", "latency (us)", "p50", "p95", "p99");
-        for stage in ["capture_wait", "convert", "encode", "send", "total"] {
+        for stage in ["capture_wait", "convert", "encode", "first", "send", "total"] {
             let q = &session["latency_us"][stage];
             let (p50, p95, p99) = (text(&q["p50"]), text(&q["p95"]), text(&q["p99"]));
             let _ = writeln!(out, "  {stage:<14} {p50:>8} {p95:>8} {p99:>8}");

@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 
 use ipc::codec::Message;
 use ipc::link::{Link, LinkError};
-use ipc::{Colour, EncodeSettings, Face, Listen, Matrix, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
+use ipc::{Colour, EncodeSettings, Listen, Matrix, PlaneKind, ToAudio, ToCapture, ToEncode, ToInput, ToNet};
 use lumen_core::Permissions;
 use tracing::{debug, info, warn};
 
 use super::{Daemon, label};
-use crate::machine::{Action, Event, Exit, PlaneId, Process};
+use crate::machine::{Action, Event, Exit, Picture, PlaneId, Process};
 use crate::plumb::{Kit, Share};
 use crate::reach::Reach;
 
@@ -56,10 +56,23 @@ impl Daemon {
                     self.queue.push_back(Event::Broken { plane, reason });
                 }
             },
-            Action::Permit { plane, client, allowed } => {
-                self.tell(plane, ToNet::<OwnedFd>::Permit { face: Face::Lumen, client, allowed });
+            Action::Permit { plane, face, client, allowed } => {
+                self.tell(plane, ToNet::<OwnedFd>::Permit { face, client, allowed });
             }
-            Action::AcquireOutput { session, attempt, mode } => {
+            Action::Accept { plane, ask, session, mode } => {
+                self.tell(plane, ToNet::<OwnedFd>::Accepted { ask, session, mode });
+            }
+            Action::Running { plane, client, app } => {
+                self.tell(plane, ToNet::<OwnedFd>::Running { client, app });
+            }
+            Action::StartApp { session, run, index } => {
+                info!("session {session}: app {:?} is started", self.app_title(index));
+                self.queue.push_back(Event::AppEnded { run, reason: "there is nothing to start it with yet".into() });
+            }
+            Action::StopApp(run) => {
+                self.queue.push_back(Event::AppEnded { run, reason: "it was never started".into() });
+            }
+            Action::AcquireOutput { session, attempt, mode, run: _ } => {
                 self.parts.desktop.acquire(now, session, attempt, mode);
                 self.queue.extend(self.parts.desktop.dispatch(now));
             }
@@ -71,10 +84,11 @@ impl Daemon {
                 Ok(source) => self.tell(plane, ToCapture::Open { session, generation, mode, source }),
                 Err(reason) => self.queue.push_back(Event::CannotOpen { session, generation, reason }),
             },
-            Action::WireNet { plane, session, generation, ask, mode, bitrate_kbps, audio, input, format } => {
+            Action::WireNet { plane, session, generation, ask, mode, picture, audio, input, format } => {
                 let client = self.machine.session(session).filter(|_| input).map(|session| session.client);
                 let permissions = client.map_or(Permissions::NONE, |client| self.parts.clients.permissions(client));
-                let share = Share { session, generation, ask, mode, bitrate_kbps, audio, permissions };
+                let Picture { bitrate_kbps, frame_bytes, .. } = picture;
+                let share = Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, audio, permissions };
                 match Kit::make(share, format) {
                     Ok((kit, wiring)) => {
                         info!("session {session}: {mode} at {bitrate_kbps} kbit/s, generation {generation}");
@@ -87,10 +101,11 @@ impl Daemon {
                     }
                 }
             }
-            Action::WireEncode { plane, session, generation, mode, bitrate_kbps } => {
+            Action::WireEncode { plane, session, generation, mode, picture } => {
                 let encode = &self.parts.config.encode;
-                let colour = Colour { matrix: Matrix::Bt709, full_range: encode.full_range };
-                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps, colour };
+                let configured = Colour { matrix: Matrix::Bt709, full_range: encode.full_range };
+                let colour = picture.colour.unwrap_or(configured);
+                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps: picture.bitrate_kbps, colour };
                 let kit = self.kits.get_mut(&session).filter(|kit| kit.generation == generation);
                 if let Some(wiring) = kit.and_then(|kit| kit.encode(session, mode, settings)) {
                     self.tell(plane, ToEncode::Wire(wiring));
@@ -113,7 +128,9 @@ impl Daemon {
                     None => {}
                 }
             }
-            Action::WireAudio { ends, layout, own_sink, undo } => self.wire_audio(ends, layout, own_sink, undo),
+            Action::WireAudio { ends, layout, packet, own_sink, undo } => {
+                self.wire_audio(ends, (layout, packet), own_sink, undo);
+            }
             Action::WireInput(ends) => self.wire_input(now, ends),
             Action::RetireBranch { net, kind: PlaneKind::Audio, session, generation } => {
                 self.tell(net, ToNet::<OwnedFd>::RetireAudio { session, generation });

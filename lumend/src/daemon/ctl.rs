@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use ipc::ctl::{CtlReply, CtlRequest};
 use ipc::event::now_ns;
-use ipc::{Face, Fingerprint, PlaneKind, SessionId, ToNet};
+use ipc::{Fingerprint, PlaneKind, SessionId, ToNet};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -12,6 +12,7 @@ use super::Daemon;
 use crate::clients::{Clients, ClientsError};
 use crate::commands::NOT_ALLOWED;
 use crate::config::{Address, DesktopKind};
+use crate::door::VisitorId;
 use crate::machine::Event;
 use crate::permit::Change;
 use crate::status::View;
@@ -21,7 +22,7 @@ const REFUSED: u8 = 4;
 
 impl Daemon {
     /// None: the answer to this visitor comes later.
-    pub(super) fn control(&mut self, request: CtlRequest) -> Option<CtlReply> {
+    pub(super) fn control(&mut self, now: u64, visitor: VisitorId, request: CtlRequest) -> Option<CtlReply> {
         Some(match request {
             CtlRequest::Status {} => CtlReply::ok(self.view().json()),
             CtlRequest::Restart { plane, session } => self.restart(plane, session),
@@ -30,7 +31,7 @@ impl Daemon {
             CtlRequest::Fingerprint {} => {
                 CtlReply::ok(json!({ "sha256": self.parts.signer.identity().fingerprint().to_string() }))
             }
-            CtlRequest::Pair { .. } => CtlReply::error(REFUSED, "no client waits to be paired"),
+            CtlRequest::Pair { pin, pairing, name } => return self.pair(now, visitor, pin, pairing, name),
             CtlRequest::Allow { sha256 } => self.allow(sha256),
             CtlRequest::Clients {} => CtlReply::ok(self.parts.clients.json()),
             CtlRequest::Rename { client, name } => {
@@ -70,6 +71,7 @@ impl Daemon {
             books: &self.books,
             keeps: &self.keeps,
             counters: self.counters,
+            pairings: &self.pairings,
         }
     }
 
@@ -146,15 +148,6 @@ impl Daemon {
             }
             Err(error) => CtlReply::error(error.exit(), error.to_string()),
         }
-    }
-
-    /// Tells the machine what the list says of a client now.
-    fn tell_of_client(&mut self, client: Fingerprint) {
-        let known = self.parts.clients.get(client);
-        let allowed = known.is_some_and(|client| client.enabled && client.face == Face::Lumen);
-        self.queue.push_back(Event::Permit { client, allowed });
-        let permissions = self.parts.clients.permissions(client);
-        self.queue.push_back(Event::Permissions { client, permissions });
     }
 
     /// The first native client that is allowed opens the host to the network.

@@ -156,11 +156,26 @@ impl Daemon {
             FromNet::BranchBroken { session, kind, generation, reason } => {
                 Event::BranchBroken { plane, session, kind, generation, reason: printable(&reason, REASON) }
             }
-            FromNet::Tune { .. }
-            | FromNet::Quit { .. }
-            | FromNet::Pairing { .. }
-            | FromNet::Paired { .. }
-            | FromNet::PairingFailed { .. } => return Err("it speaks of GameStream, which is off".into()),
+            FromNet::Tune { session, tuning } => Event::Tune { plane, session, tuning },
+            FromNet::Quit { client } => Event::Quit { plane, client },
+            // Of one that has been replaced nothing more is heard of pairings.
+            FromNet::Pairing { .. } | FromNet::Paired { .. } | FromNet::PairingFailed { .. }
+                if self.machine.net().current != Some(plane) =>
+            {
+                return Ok(());
+            }
+            FromNet::Pairing { pairing, client, peer, name } => {
+                self.pairing_began(now_ns(), pairing, client, peer, &name);
+                return Ok(());
+            }
+            FromNet::Paired { pairing } => {
+                self.paired(now_ns(), pairing);
+                return Ok(());
+            }
+            FromNet::PairingFailed { pairing, reason } => {
+                self.pairing_failed(now_ns(), pairing, &reason);
+                return Ok(());
+            }
             FromNet::Counters(counters) => {
                 self.counters = counters;
                 return Ok(());
@@ -177,7 +192,9 @@ impl Daemon {
             let sent = match link.recv::<SignRequest>() {
                 Ok(None) => return,
                 Ok(Some(request)) => {
-                    let reply = self.parts.signer.sign(now, &request.message, |_| false);
+                    let pairings = &mut self.pairings;
+                    let may_pair = |pairing| pairings.may_sign(now, pairing);
+                    let reply = self.parts.signer.sign(now, &request.message, may_pair);
                     link.send(reply)
                 }
                 Err(error) => Err(error),

@@ -18,7 +18,13 @@ use crate::plumb::ring;
 
 impl Daemon {
     /// The connection comes first: without one nobody needs to hear anything.
-    pub(super) fn wire_audio(&mut self, ends: Ends, layout: AudioLayout, own_sink: bool, undo: Vec<DefaultSink>) {
+    pub(super) fn wire_audio(
+        &mut self,
+        ends: Ends,
+        (layout, packet): (AudioLayout, PacketTime),
+        own_sink: bool,
+        undo: Vec<DefaultSink>,
+    ) {
         let Ends { net, plane, session, generation } = ends;
         let made = self.parts.sound.connect().and_then(|pipewire| {
             let rings = ring("lumen-audio", RingGeometry::AUDIO).map_err(|error| no_memory(&error))?;
@@ -28,7 +34,7 @@ impl Daemon {
             Ok((pipewire, (consumer, producer))) => {
                 let config = &self.parts.config.audio;
                 let wiring = AudioWiring {
-                    packet: PacketTime::Five,
+                    packet,
                     session,
                     generation,
                     layout,

@@ -4,6 +4,7 @@
 //! A plane is wired once in its life: what is wired anew is a fresh plane.
 
 use ipc::{DefaultSink, Fingerprint, Generation, PlaneKind, SessionId};
+use lumen_core::audio::PacketTime;
 use lumen_core::{AudioLayout, Permissions};
 
 use super::event::{Action, Ends, PlaneId};
@@ -16,6 +17,7 @@ use super::{Machine, policy};
 pub enum Demand {
     Sound {
         layout: AudioLayout,
+        packet: PacketTime,
         /// In a sink of its own, not heard at the machine.
         own_sink: bool,
     },
@@ -105,18 +107,15 @@ impl Branch {
         let ends = Ends { net, plane, session, generation: self.generation };
         self.stage = Stage::Wiring;
         match self.demand {
-            Demand::Sound { layout, own_sink } => Action::WireAudio { ends, layout, own_sink, undo: undo() },
+            Demand::Sound { layout, packet, own_sink } => {
+                Action::WireAudio { ends, layout, packet, own_sink, undo: undo() }
+            }
             Demand::Hands => Action::WireInput(ends),
         }
     }
 }
 
 impl Session {
-    /// True once net has been told of the session: only then can it take a branch's ends.
-    const fn is_known_to_net(&self) -> bool {
-        self.ask.is_none()
-    }
-
     fn branches_mut(&mut self) -> impl Iterator<Item = &mut Branch> {
         self.audio.iter_mut().chain(&mut self.input)
     }
@@ -150,7 +149,7 @@ impl Machine {
 
     /// The plane of a branch to which nothing is missing any more.
     fn may_be_wired(&self, id: SessionId, kind: PlaneKind) -> Option<PlaneId> {
-        let session = self.sessions.get(&id).filter(|session| session.is_known_to_net())?;
+        let session = self.sessions.get(&id).filter(|session| session.net_wired)?;
         let branch = session.branch(kind)?;
         let plane = branch.slot.current.filter(|&plane| self.is_ready(plane))?;
         if branch.stage != Stage::New || branch.wire_at.is_some() {

@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 
-use ipc::{AskId, DefaultSink, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
+use ipc::{
+    AppId, AskId, DefaultSink, EndCode, Face, Fingerprint, FrameFormat, Generation, PlaneKind, RunId, SessionId,
+    Tuning, Wish,
+};
+use lumen_core::audio::PacketTime;
 use lumen_core::{AudioLayout, Mode, Permissions};
+
+use super::session::Picture;
 
 /// One process of a plane. Never reused, so that late news of a dead process cannot be taken for its heir's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -44,6 +50,17 @@ pub struct Ends {
     pub generation: Generation,
 }
 
+/// What a person lets a client have, of what the machine decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The protocol in which it may ask.
+    pub face: Face,
+    /// It may have sessions.
+    pub view: bool,
+    /// It may start apps that do not run yet.
+    pub launch: bool,
+}
+
 #[derive(Clone, Debug)]
 pub enum Event {
     /// lumend is up: start the network plane.
@@ -75,6 +92,23 @@ pub enum Event {
     Withdrawn {
         plane: PlaneId,
         ask: AskId,
+    },
+    /// A GameStream client has said the rest of what it wants; once, after its `Accept`.
+    Tune {
+        plane: PlaneId,
+        session: SessionId,
+        tuning: Tuning,
+    },
+    /// A client wants what it has running to end.
+    Quit {
+        plane: PlaneId,
+        client: Fingerprint,
+    },
+    /// An app has ended or could not be started, by itself or after a `StopApp`, and its preparations are undone.
+    AppEnded {
+        run: RunId,
+        /// For people.
+        reason: String,
     },
     Gone {
         plane: PlaneId,
@@ -164,10 +198,10 @@ pub enum Event {
     DesktopDown {
         reason: String,
     },
-    /// A person allowed or forbade a client.
+    /// A person let a client in, changed what it may have, or turned it away: then it has no standing.
     Permit {
         client: Fingerprint,
-        allowed: bool,
+        standing: Option<Standing>,
     },
     /// A person changed what an allowed client's hands may do.
     Permissions {
@@ -209,6 +243,7 @@ pub enum Action {
     Listen(PlaneId),
     Permit {
         plane: PlaneId,
+        face: Face,
         client: Fingerprint,
         allowed: bool,
     },
@@ -216,6 +251,29 @@ pub enum Action {
         session: SessionId,
         attempt: Attempt,
         mode: Mode,
+        /// On the desktop where this runs, if it runs already.
+        run: Option<RunId>,
+    },
+    /// Start what the app of this index in the launcher's list names, on the desktop of the session. Answered with
+    /// `AppEnded`, once it has ended.
+    StartApp {
+        session: SessionId,
+        run: RunId,
+        index: u16,
+    },
+    StopApp(RunId),
+    /// Grant a GameStream client's request: all that can be made before its `Tune` is there.
+    Accept {
+        plane: PlaneId,
+        ask: AskId,
+        session: SessionId,
+        mode: Mode,
+    },
+    /// Tell net what a GameStream client has running.
+    Running {
+        plane: PlaneId,
+        client: Fingerprint,
+        app: Option<AppId>,
     },
     ReleaseOutput(SessionId),
     Open {
@@ -231,7 +289,7 @@ pub enum Action {
         generation: Generation,
         ask: Option<AskId>,
         mode: Mode,
-        bitrate_kbps: u32,
+        picture: Picture,
         /// What the client is told of its branches.
         audio: Option<AudioLayout>,
         input: bool,
@@ -242,7 +300,7 @@ pub enum Action {
         session: SessionId,
         generation: Generation,
         mode: Mode,
-        bitrate_kbps: u32,
+        picture: Picture,
     },
     WireCapture {
         plane: PlaneId,
@@ -258,6 +316,7 @@ pub enum Action {
     WireAudio {
         ends: Ends,
         layout: AudioLayout,
+        packet: PacketTime,
         own_sink: bool,
         undo: Vec<DefaultSink>,
     },

@@ -121,6 +121,9 @@ impl Machine {
         if session.output != Output::Wanted {
             self.vacant.insert(id);
         }
+        if let Some(run) = session.run {
+            self.drop_run(run, now);
+        }
     }
 
     /// Gives back the outputs of sessions that are gone. A button that is let go of while its output goes away reaches
@@ -144,6 +147,8 @@ impl Machine {
             self.end(id, EndCode::Shutdown, "the host is shutting down".into(), now);
         }
         self.dismiss_janitor(now);
+        // What runs ends with its launcher, which undoes its preparations.
+        self.runs.clear();
         self.net.retry_at = None;
         if let Some(plane) = self.net.current.take() {
             self.close(plane, now);

@@ -2,54 +2,106 @@
 //! forgotten, impossible ones end the plane.
 
 use std::cmp::Ordering;
-use std::net::SocketAddr;
 
-use ipc::{AskId, EndCode, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId, Wish};
+use ipc::{EndCode, Face, FrameFormat, Generation, PlaneKind, SessionId, Tuning, Wish};
 use lumen_core::Mode;
+use lumen_core::audio::PacketTime;
 
 use super::branch::{Branch, Demand};
 use super::event::{Action, PlaneId};
-use super::session::{Session, Wiring};
+use super::runs::Choice;
+use super::session::{Asked, Picture, Session, Wiring};
 use super::{Machine, policy};
 
 impl Machine {
-    pub(super) fn asked(
-        &mut self,
-        plane: PlaneId,
-        ask: AskId,
-        peer: SocketAddr,
-        client: Fingerprint,
-        wish: Wish,
-        now: u64,
-    ) {
+    pub(super) fn asked(&mut self, plane: PlaneId, asked: Asked, wish: &Wish, now: u64) {
+        let Asked { ask, client, face, .. } = asked;
         if self.sessions.values().any(|s| s.ask == Some(ask)) {
             return self.kill(plane, "it used the number of an open request again".into(), now);
         }
-        let verdict = if !self.rate.take(now) {
-            Err((EndCode::Full, "too many requests; try again in a few seconds".into()))
-        } else if !self.allowed.contains(&client) {
-            Err((EndCode::NotAllowed, "this client is not allowed; see `lumend allow --help` on the host".into()))
-        } else if self.sessions.len() >= self.limits.max_sessions {
-            Err((EndCode::Full, format!("the host runs as many sessions as it may ({})", self.limits.max_sessions)))
-        } else {
-            Mode::try_from(wish.mode).map_err(|error| (EndCode::Mode, error.to_string()))
+        let (mode, choice) = match self.judge(asked, wish, now) {
+            Ok(granted) => granted,
+            Err((code, reason)) => return self.out.push(Action::Refuse { plane, ask, code, reason }),
         };
-        match verdict {
-            Err((code, reason)) => self.out.push(Action::Refuse { plane, ask, code, reason }),
-            Ok(mode) => {
-                self.last_session += 1;
-                let id = SessionId(self.last_session);
-                let wished = if wish.bitrate_kbps > 0 { wish.bitrate_kbps } else { self.limits.bitrate_kbps };
-                let mut session = Session::new(id, ask, client, peer, mode, now);
-                session.bitrate_kbps = policy::bitrate_kbps(wished, mode);
-                session.capture.retry_at = Some(now);
-                session.encode.retry_at = Some(now);
-                let sound = wish.audio.filter(|_| self.limits.audio);
-                let sound = sound.map(|layout| Demand::Sound { layout, own_sink: wish.own_sink });
-                session.audio = sound.map(|demand| Branch::new(demand, now));
-                session.input = (wish.input && self.limits.input).then(|| Branch::new(Demand::Hands, now));
-                self.sessions.insert(id, session);
-            }
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        let mut session = Session::new(id, asked, mode, now);
+        if face == Face::Lumen {
+            let bitrate_kbps = self.bitrate_kbps(wish.bitrate_kbps, mode);
+            session.picture = Some(Picture { bitrate_kbps, colour: None, frame_bytes: None });
+        }
+        let sound = wish.audio.filter(|_| self.limits.audio);
+        let own_sink = wish.own_sink;
+        let sound = sound.map(|layout| Demand::Sound { layout, packet: PacketTime::Five, own_sink });
+        session.audio = sound.map(|demand| Branch::new(demand, now));
+        session.input = (wish.input && self.limits.input).then(|| Branch::new(Demand::Hands, now));
+        session.run = self.take(client, choice, now);
+        self.sessions.insert(id, session);
+    }
+
+    /// What a request is granted.
+    fn judge(&mut self, asked: Asked, wish: &Wish, now: u64) -> Result<(Mode, Choice), (EndCode, String)> {
+        if !self.rate.take(now) {
+            return Err((EndCode::Full, "too many requests; try again in a few seconds".into()));
+        }
+        let Some(&standing) = self.allowed.get(&asked.client).filter(|standing| standing.face == asked.face) else {
+            let help = match asked.face {
+                Face::Lumen => "`lumend allow --help`",
+                Face::GameStream => "`lumend pair --help`",
+            };
+            return Err((EndCode::NotAllowed, format!("this client is not allowed; see {help} on the host")));
+        };
+        if !standing.view {
+            let reason = "this client may not see the desktop; see `lumend permit --help` on the host";
+            return Err((EndCode::NotAllowed, reason.into()));
+        }
+        if self.sessions.len() >= self.limits.max_sessions {
+            let reason = format!("the host runs as many sessions as it may ({})", self.limits.max_sessions);
+            return Err((EndCode::Full, reason));
+        }
+        let mode = Mode::try_from(wish.mode).map_err(|error| (EndCode::Mode, error.to_string()))?;
+        Ok((mode, self.choose(asked.client, standing, wish.app)?))
+    }
+
+    fn bitrate_kbps(&self, wished: u32, mode: Mode) -> u32 {
+        policy::bitrate_kbps(if wished > 0 { wished } else { self.limits.bitrate_kbps }, mode)
+    }
+
+    /// Grants a GameStream client's request once everything is there that its session can have before its `Tune`.
+    pub(super) fn accept(&mut self, id: SessionId, now: u64) {
+        let ready = self.ready(id);
+        let Some(session) = self.sessions.get(&id).filter(|s| s.picture.is_none() && s.format().is_some()) else {
+            return;
+        };
+        let (Some(plane), Some(_)) = (ready.net, ready.encode) else { return };
+        if session.ask.is_none() || !self.has_its_app(session) {
+            return;
+        }
+        self.keep_run(id, plane);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Some(ask) = session.ask.take()
+        {
+            session.patience = Some(now + policy::TUNE_WITHIN);
+            self.out.push(Action::Accept { plane, ask, session: id, mode: session.mode });
+        }
+    }
+
+    /// The rest of a wish. Late ones are of sessions that are gone; any other that nobody waits for is impossible.
+    pub(super) fn tuned(&mut self, plane: PlaneId, id: SessionId, tuning: Tuning, now: u64) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.picture.is_some() || session.ask.is_some() {
+            return self.kill(plane, "it tuned a session that does not wait for it".into(), now);
+        }
+        let picture = Picture {
+            bitrate_kbps: self.bitrate_kbps(tuning.bitrate_kbps, session.mode),
+            colour: Some(tuning.colour),
+            frame_bytes: Some(tuning.frame_bytes.max(policy::MIN_FRAME_BYTES)),
+        };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.picture = Some(picture);
+        session.patience = Some(now + policy::PATIENCE);
+        if let Some(Demand::Sound { layout, packet, .. }) = session.audio.as_mut().map(|branch| &mut branch.demand) {
+            (*layout, *packet) = (tuning.audio, tuning.audio_packet);
         }
     }
 

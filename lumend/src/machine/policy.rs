@@ -22,6 +22,12 @@ pub const EXIT_WITHIN: u64 = SECOND / 10;
 /// How long a session may be without a whole wiring before it ends: longer than the restart ladder, shorter than
 /// the ten seconds a client waits for its answer.
 pub const PATIENCE: u64 = 8 * SECOND;
+/// A GameStream client that was accepted has said by then what else it wants, or is gone.
+pub const TUNE_WITHIN: u64 = 30 * SECOND;
+/// An app that was told to stop, and all that undoes it, is waited for so long before the next is started.
+pub const STOP_APP_WITHIN: u64 = 60 * SECOND;
+/// No client's protocol carries less in one access unit.
+pub const MIN_FRAME_BYTES: u32 = 64 * 1024;
 
 /// Between tries to connect to the desktop.
 pub const OPEN_AGAIN: u64 = SECOND / 4;

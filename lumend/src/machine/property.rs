@@ -2,6 +2,9 @@
 
 mod branch_tests;
 mod branches;
+mod guest_tests;
+mod guests;
+mod play;
 mod world;
 
 use ipc::{DefaultSink, Generation, PlaneKind};
@@ -13,7 +16,7 @@ use world::{FRIEND, World};
 
 /// Mostly work gets done; else nothing would be there to crash.
 fn op() -> impl Strategy<Value = u8> {
-    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 3 => 47u8..60, 1 => 60u8..63]
+    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 3 => 47u8..60, 1 => 60u8..63, 6 => 63u8..83]
 }
 
 proptest! {
@@ -39,6 +42,7 @@ proptest! {
         if !world.machine.janitor().failed {
             prop_assert_eq!(world.branches.orphans(), 0, "{:?}", world.branches);
         }
+        world.guests.are_served(&world.machine);
         prop_assert!(world.open_asks.is_empty(), "{:?} were never answered", world.open_asks);
 
         world.feed(Event::Shutdown);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ipc::{AskId, Fingerprint, FrameFormat, Generation, PlaneKind, SessionId};
+use ipc::{AskId, Colour, Face, Fingerprint, FrameFormat, Generation, PlaneKind, RunId, SessionId};
 use lumen_core::Mode;
 
 use super::branch::Branch;
@@ -33,6 +33,16 @@ pub enum Wiring {
     Whole,
 }
 
+/// What a session's picture is to be, beside its mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Picture {
+    pub bitrate_kbps: u32,
+    /// None: as configured.
+    pub colour: Option<Colour>,
+    /// Most bytes of an access unit that the client's protocol can carry; none: any.
+    pub frame_bytes: Option<u32>,
+}
+
 /// The planes that may be sent to right now, of one session.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Ready {
@@ -41,15 +51,31 @@ pub struct Ready {
     pub encode: Option<PlaneId>,
 }
 
+/// Who asks for a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub face: Face,
+    pub client: Fingerprint,
+    pub peer: SocketAddr,
+    pub ask: AskId,
+}
+
 #[derive(Clone, Debug)]
 pub struct Session {
     pub id: SessionId,
+    pub face: Face,
     pub client: Fingerprint,
     pub peer: SocketAddr,
     pub mode: Mode,
-    pub bitrate_kbps: u32,
-    /// The request that the first wiring answers; none once it is answered.
+    /// None until its client has said it: a GameStream client does with its `Tune`, and is not wired before.
+    pub picture: Option<Picture>,
+    /// The request that the first wiring answers, or `Accept` where the client has more to say; none once it is
+    /// answered, which is when net knows the session.
     pub ask: Option<AskId>,
+    /// Net has been wired: it can take the ends of branches.
+    pub net_wired: bool,
+    /// The app that its client asked for.
+    pub run: Option<RunId>,
     pub generation: Generation,
     pub wiring: Wiring,
     pub output: Output,
@@ -70,20 +96,30 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: SessionId, ask: AskId, client: Fingerprint, peer: SocketAddr, mode: Mode, now: u64) -> Self {
+    /// A session whose picture's planes are to be started at `now`.
+    pub fn new(id: SessionId, asked: Asked, mode: Mode, now: u64) -> Self {
+        let Asked { face, client, peer, ask } = asked;
+        let slot = |kind| {
+            let mut slot = Slot::new(kind);
+            slot.retry_at = Some(now);
+            slot
+        };
         Self {
             id,
+            face,
             client,
             peer,
             mode,
-            bitrate_kbps: 0,
+            picture: None,
             ask: Some(ask),
+            net_wired: false,
+            run: None,
             generation: Generation(1),
             wiring: Wiring::New,
             output: Output::Wanted,
             open_at: None,
-            capture: Slot::new(PlaneKind::Capture),
-            encode: Slot::new(PlaneKind::Encode),
+            capture: slot(PlaneKind::Capture),
+            encode: slot(PlaneKind::Encode),
             audio: None,
             input: None,
             patience: Some(now + PATIENCE),
@@ -164,6 +200,15 @@ impl Session {
         }
     }
 
+    /// Capture has answered for the output that is there. The desktop may have gone since: then the format is of
+    /// something that is no more.
+    pub fn format(&self) -> Option<FrameFormat> {
+        match self.wiring {
+            Wiring::Opened(format) if self.output == Output::Ready => Some(format),
+            _ => None,
+        }
+    }
+
     /// Takes every step towards a whole wiring that can be taken now; called after anything has changed.
     pub fn advance(&mut self, ready: Ready, now: u64, out: &mut Vec<Action>) {
         let (session, generation, mode) = (self.id, self.generation, self.mode);
@@ -176,25 +221,14 @@ impl Session {
             out.push(Action::Open { plane, session, generation, mode });
             self.wiring = Wiring::Opening;
         }
-        // The desktop may have gone since: then the format is of something that is no more.
-        if let Wiring::Opened(format) = self.wiring
-            && self.output == Output::Ready
+        if let (Some(format), Some(picture)) = (self.format(), self.picture)
             && let (Some(net), Some(encode)) = (ready.net, ready.encode)
         {
-            let (ask, bitrate_kbps) = (self.ask.take(), self.bitrate_kbps);
+            let ask = self.ask.take();
+            self.net_wired = true;
             let (audio, input) = (self.layout(), self.input.is_some());
-            out.push(Action::WireNet {
-                plane: net,
-                session,
-                generation,
-                ask,
-                mode,
-                bitrate_kbps,
-                audio,
-                input,
-                format,
-            });
-            out.push(Action::WireEncode { plane: encode, session, generation, mode, bitrate_kbps });
+            out.push(Action::WireNet { plane: net, session, generation, ask, mode, picture, audio, input, format });
+            out.push(Action::WireEncode { plane: encode, session, generation, mode, picture });
             self.wiring = Wiring::Consumers;
         }
     }

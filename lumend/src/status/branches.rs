@@ -52,7 +52,7 @@ const fn layout(layout: AudioLayout) -> &'static str {
 /// Counters are since the session began.
 pub fn audio(branch: &Branch, book: &Book) -> Value {
     let told = match branch.demand {
-        Demand::Sound { layout, own_sink } => Some((layout, own_sink)),
+        Demand::Sound { layout, own_sink, .. } => Some((layout, own_sink)),
         Demand::Hands => None,
     };
     let (stats, net) = (book.audio(), book.net());
@@ -147,6 +147,8 @@ mod tests {
     use ipc::{Generation, InputBackends, InputStats};
 
     use super::*;
+    use lumen_core::audio::PacketTime;
+
     use crate::book::SoundSource;
 
     #[test]
@@ -159,7 +161,8 @@ mod tests {
             pads: PadsBackend::None,
         });
         book.input_reports(Generation(1), InputStats { events: 7, forbidden: 2, ..InputStats::default() });
-        let mut sound = Branch::new(Demand::Sound { layout: AudioLayout::Surround51, own_sink: true }, 0);
+        let demand = Demand::Sound { layout: AudioLayout::Surround51, packet: PacketTime::Five, own_sink: true };
+        let mut sound = Branch::new(demand, 0);
         let mut hands = Branch::new(Demand::Hands, 0);
         sound.obstacle = Some("no PipeWire answers".into());
 

@@ -215,7 +215,8 @@ impl Branches {
     /// An order that concerns a branch.
     pub fn check(world: &mut World, action: &Action) {
         match action {
-            Action::WireAudio { ends, undo, .. } => {
+            Action::WireAudio { ends, layout, packet, undo, .. } => {
+                world.guests.sounds(ends.session, *layout, *packet);
                 Self::wired(world, *ends, PlaneKind::Audio);
                 Self::told_to_undo(world, ends.plane, undo);
                 if undo.is_empty() {

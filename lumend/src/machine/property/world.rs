@@ -3,15 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc::{AskId, DefaultSink, Face, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish};
+use ipc::{
+    AppId, AskId, DefaultSink, Face, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish,
+};
 use lumen_core::{AudioLayout, RawMode};
 
 use super::branches::Branches;
+use super::guests::{APPS, GUESTS, Guests};
 use crate::machine::policy::SECOND;
-use crate::machine::{Action, Event, Exit, Limits, Machine, Output, PlaneId, Wiring};
+use crate::machine::{Action, Event, Exit, Limits, Machine, PlaneId, Standing};
 
 pub const FRIEND: Fingerprint = Fingerprint([1; 32]);
-const STRANGER: Fingerprint = Fingerprint([2; 32]);
+pub const STRANGER: Fingerprint = Fingerprint([2; 32]);
+pub const NATIVE: Standing = Standing { face: Face::Lumen, view: true, launch: true };
 const MAX_SESSIONS: usize = 3;
 
 /// A process as the world runs it.
@@ -51,9 +55,10 @@ pub struct World {
     pub finished: bool,
     pub whole_reached: u32,
     pub branches: Branches,
+    pub guests: Guests,
 }
 
-fn format() -> FrameFormat {
+pub fn format() -> FrameFormat {
     FrameFormat { pixels: PixelFormat::Bgrx, width: 1280, height: 720, stride: 5120 }
 }
 
@@ -68,7 +73,8 @@ impl World {
         let undo: Vec<_> = undo.into_iter().collect();
         let mut world = Self {
             branches: Branches::new(&undo),
-            machine: Machine::new(limits, [FRIEND], undo.clone(), 0),
+            machine: Machine::new(limits, APPS, [(FRIEND, NATIVE)].into_iter().chain(GUESTS), undo.clone(), 0),
+            guests: Guests::default(),
             now: 0,
             planes: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -87,7 +93,7 @@ impl World {
         let before = self.branches.pictures(&self.machine);
         let apart = Branches::concerns_a_branch_alone(&event, &self.planes);
         self.note(&event);
-        let actions = self.machine.step(self.now, event);
+        let actions = self.machine.step(self.now, event.clone());
         if apart {
             self.branches.compare(before, &self.machine);
         }
@@ -101,6 +107,7 @@ impl World {
         for pong in pongs {
             assert!(self.machine.step(self.now, pong).is_empty());
         }
+        Guests::after(self, &event, &actions);
         assert!(self.machine.sessions().count() <= MAX_SESSIONS);
         if let Some(deadline) = self.machine.deadline() {
             assert!(deadline > self.now, "the daemon's loop would spin");
@@ -110,6 +117,7 @@ impl World {
     /// What the world knows about an event that it is about to tell.
     fn note(&mut self, event: &Event) {
         self.branches.note(event, &self.machine, &mut self.planes, &mut self.owed);
+        Guests::note(self, event);
         match event {
             Event::Ready(plane) => {
                 if let Some(sim) = self.planes.get_mut(plane) {
@@ -229,10 +237,14 @@ impl World {
                 let kind = self.planes[plane].kind;
                 self.hears(*plane, kind);
             }
-            Action::Listen(plane) | Action::Permit { plane, .. } => {
+            Action::Listen(plane) => {
+                self.hears(*plane, PlaneKind::Net);
+                self.guests.fresh_net();
+            }
+            Action::Permit { plane, .. } => {
                 self.hears(*plane, PlaneKind::Net);
             }
-            Action::AcquireOutput { session, attempt, mode } => {
+            Action::AcquireOutput { session, attempt, mode, .. } => {
                 let view = self.sessions.entry(*session).or_default();
                 assert!(!view.output_held, "acquired twice");
                 view.output_held = true;
@@ -259,8 +271,10 @@ impl World {
                 self.generation_lives(*session, *generation);
                 if let Some(ask) = ask {
                     assert!(self.open_asks.remove(ask), "answered twice, or nobody");
-                    self.branches.known.insert(*session);
+                } else {
+                    self.guests.may_be_wired(&self.branches, *session);
                 }
+                self.branches.known.insert(*session);
                 self.hears(*plane, PlaneKind::Net);
                 self.take_hold(*plane, *session, *generation);
                 let next = rest.first();
@@ -306,6 +320,9 @@ impl World {
                 assert!(self.machine.session(*session).is_none(), "ended and still there");
             }
             Action::Idr(plane) => assert!(!self.hears(*plane, PlaneKind::Encode).wired.is_empty()),
+            Action::Accept { .. } | Action::Running { .. } | Action::StartApp { .. } | Action::StopApp(_) => {
+                Guests::check(self, action);
+            }
             Action::WireAudio { .. }
             | Action::WireInput(_)
             | Action::RetireBranch { .. }
@@ -331,13 +348,17 @@ impl World {
     }
 
     pub fn ask(&mut self, client: Fingerprint, width: u16) {
+        self.ask_for(client, width, Face::Lumen, None);
+    }
+
+    pub fn ask_for(&mut self, client: Fingerprint, width: u16, face: Face, app: Option<AppId>) {
         let Some(plane) = self.net() else { return };
         self.next_ask += 1;
         let ask = AskId(self.next_ask);
         self.open_asks.insert(ask);
         let wish = Wish {
-            face: Face::Lumen,
-            app: None,
+            face,
+            app,
             mode: RawMode { width, height: 720, refresh_mhz: 60_000 },
             bitrate_kbps: 0,
             audio: self.next_ask.is_multiple_of(8).then_some(AudioLayout::Surround51).or(Some(AudioLayout::Stereo)),
@@ -345,114 +366,6 @@ impl World {
             input: !self.next_ask.is_multiple_of(5),
         };
         self.feed(Event::Ask { plane, ask, peer: "127.0.0.1:9".parse().unwrap(), client, wish });
-    }
-
-    pub fn play(&mut self, op: u8, pick: u16) {
-        // Net falls less often than the others: all sessions fall with it.
-        let spared = |sim: &Sim| sim.kind == PlaneKind::Net && !pick.is_multiple_of(8);
-        let plane = Self::pick(self.planes.iter().filter(|(_, sim)| !spared(sim)).map(|(id, _)| *id), pick);
-        let session = Self::pick(self.sessions.keys().copied(), pick);
-        let kind = PlaneKind::ALL[pick as usize % PlaneKind::ALL.len()];
-        let generation = Generation(u32::from(pick % 5));
-        match (op, plane) {
-            (0..=19, _) if !self.owed.is_empty() => {
-                let event = self.owed.remove(pick as usize % self.owed.len());
-                self.deliver(event);
-            }
-            (20..=24, _) => self.ask(FRIEND, 1280),
-            (25, _) => self.ask(STRANGER, 1280),
-            (26, _) => self.ask(FRIEND, 1281),
-            (27..=30, Some(plane)) => {
-                let exit = [Exit::Crashed("signal 9".into()), Exit::Reopen, Exit::Stopped][pick as usize % 3].clone();
-                if pick.is_multiple_of(2) {
-                    self.feed(Event::LinkClosed(plane));
-                }
-                self.feed(Event::Exited { plane, exit });
-            }
-            (31, Some(plane)) => self.feed(Event::LinkClosed(plane)),
-            (32, Some(plane)) => self.feed(Event::Broken { plane, reason: "garbage".into() }),
-            (33, Some(plane)) => self.feed(Event::Failed { plane, generation, reason: "no".into() }),
-            (34, Some(plane)) => {
-                self.planes.get_mut(&plane).unwrap().guilty = true;
-                self.feed(Event::Opened { plane, generation, format: format() });
-            }
-            (35, Some(plane)) => {
-                self.planes.get_mut(&plane).unwrap().guilty = true;
-                self.feed(Event::Wired { plane, generation });
-            }
-            (36, _) => {
-                if let (Some(plane), Some(session)) = (self.net(), session) {
-                    self.feed(Event::Gone { plane, session, reason: "bye".into() });
-                }
-            }
-            (37, _) => {
-                if let (Some(plane), Some(ask)) = (self.net(), Self::pick(self.open_asks.iter().copied(), pick)) {
-                    self.feed(Event::Withdrawn { plane, ask });
-                }
-            }
-            (38, _) if pick.is_multiple_of(2) => self.feed(Event::DesktopDown { reason: "crashed".into() }),
-            (38, _) => {
-                if let Some(session) = session {
-                    self.lose_output(session);
-                }
-            }
-            (39, _) => self.feed(Event::DesktopUp),
-            (40, _) => self.feed(Event::Permit { client: FRIEND, allowed: !pick.is_multiple_of(4) }),
-            (41, _) => {
-                if let Some(session) = session {
-                    self.feed(Event::Stop(session));
-                }
-            }
-            (42, _) => {
-                let failed = self.machine.net().failed;
-                let kind = if kind == PlaneKind::Net && !failed { PlaneKind::Audio } else { kind };
-                self.feed(Event::Restart { kind, session: session.filter(|_| kind != PlaneKind::Net) });
-            }
-            (43, _) => {
-                if let Some(session) = session {
-                    self.feed(Event::Idr(session));
-                }
-            }
-            (44, _) if pick.is_multiple_of(2) => {
-                let opening = self.machine.sessions().find(|s| s.wiring == Wiring::Opening);
-                let opening = opening.map(|s| (s.id, s.generation, s.capture.current));
-                if let Some((session, generation, capture)) = opening {
-                    // The order was not carried out: capture has heard nothing and will not answer.
-                    self.owed.retain(|event| {
-                        !matches!(event, Event::Opened { plane, generation: g, .. }
-                            if *g == generation && Some(*plane) == capture)
-                    });
-                    self.feed(Event::CannotOpen { session, generation, reason: "no socket".into() });
-                }
-            }
-            (45, _) if pick.is_multiple_of(8) => {
-                if let Some(session) = session {
-                    self.feed(Event::CannotWire { session, reason: "no memory".into() });
-                }
-            }
-            (44..=46, _) => {
-                self.now += u64::from(pick) * 20_000;
-                self.feed(Event::Tick);
-            }
-            (47..=59, _) => Branches::play(self, op - 47, pick),
-            (60.., _) => {
-                self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
-                self.feed(Event::Tick);
-            }
-            _ => {}
-        }
-    }
-
-    /// The desktop that a session is on crashes, and no other.
-    pub fn lose_output(&mut self, session: SessionId) {
-        let others: Vec<_> = self.machine.sessions().filter(|s| s.id != session).cloned().collect();
-        self.feed(Event::OutputLost { session, reason: "crashed".into() });
-        for other in others {
-            let now = self.machine.session(other.id).expect("another session ended");
-            // One that waited for outputs to be given back may have its turn now.
-            let same = now.output == other.output || other.output == Output::Wanted;
-            assert!(same && now.generation == other.generation, "another session noticed: {now:?}");
-        }
     }
 
     /// An honest delivery: dead processes say nothing.
@@ -463,7 +376,8 @@ impl World {
             | Event::Opened { plane, .. }
             | Event::Wired { plane, .. }
             | Event::Record { plane, .. }
-            | Event::Undone { plane, .. } => Some(*plane),
+            | Event::Undone { plane, .. }
+            | Event::Tune { plane, .. } => Some(*plane),
             Event::Exited { plane, .. } if !self.planes.contains_key(plane) => return,
             _ => None,
         };
@@ -472,9 +386,9 @@ impl World {
         }
     }
 
-    /// Nothing goes wrong any more, for half a minute.
+    /// Nothing goes wrong any more, for longer than anybody waits for a client.
     pub fn calm(&mut self) {
-        let until = self.now + 30 * SECOND;
+        let until = self.now + 40 * SECOND;
         self.feed(Event::DesktopUp);
         loop {
             while !self.owed.is_empty() {
