@@ -65,6 +65,12 @@ pub struct NetCounters {
     pub send_blocked: u64,
     /// Datagrams the kernel would not send.
     pub send_errors: u64,
+    /// Requests of GameStream clients that were none: not HTTP, too long, or with values that cannot be.
+    pub requests_malformed: u64,
+    /// Pairings that were not begun because too many had been.
+    pub pairings_refused: u64,
+    /// mDNS messages that were malformed, or more than are looked at.
+    pub discovery_ignored: u64,
 }
 
 /// What a client would like, as net parsed it; lumend decides what it gets.
