@@ -6,30 +6,37 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc::link::{Link, LinkError};
 use ipc::plane::{Exit, PlaneError};
-use ipc::{AskId, Face, Fingerprint, FromNet, Listen, NetCounters, SessionId, ToNet};
+use ipc::{AskId, Face as Protocol, Fingerprint, FromNet, Listen, NetCounters, SessionId, ToNet};
 use quinn::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::branches::BranchOrder;
 use crate::counters::Counters;
+use crate::discovery::Discovery;
+use crate::gamestream::face::{AskNumbers, Face, VISITS};
+use crate::gamestream::http::Visit;
+use crate::gamestream::hub::{Hub, HubEvent};
 use crate::media::{MediaCommand, MediaEvent};
 use crate::native::{Acceptor, ClientId, EndpointKeys, FromClient, Limits};
 use crate::queue::{Receiver, Sender};
 use crate::readable::Readable;
-use crate::tls;
+use crate::tls::{self, Signer};
 
 mod branches;
 mod clients;
+mod gamestream;
 
 use clients::{Client, Session};
 
 /// Reports of clients' tasks that may wait; a task waits when it is full.
 const CLIENT_EVENTS: usize = 64;
+/// Reports of the hub that may wait; it waits when it is full.
+const HUB_EVENTS: usize = 64;
 
 /// Everything that can happen to the control thread.
 enum Event {
@@ -37,6 +44,8 @@ enum Event {
     LinkEnded(LinkError),
     Media,
     Client(FromClient),
+    Visit(Box<Visit>),
+    Hub(HubEvent),
     Incoming(Box<Incoming>),
     EndpointEnded,
     Tick,
@@ -45,6 +54,7 @@ enum Event {
 /// What only a `Listen` brings.
 struct Listening {
     acceptor: Acceptor,
+    signer: Signer,
     media_port: u16,
     host_name: String,
     boot_id: [u8; 16],
@@ -67,7 +77,13 @@ pub struct Control {
     clients: BTreeMap<ClientId, Client>,
     asks: BTreeMap<AskId, ClientId>,
     sessions: BTreeMap<SessionId, Session>,
-    next_ask: u32,
+    ask_numbers: AskNumbers,
+    /// GameStream's side of all this.
+    face: Face,
+    visits: mpsc::Receiver<Visit>,
+    hub: Hub,
+    hub_events: mpsc::Receiver<HubEvent>,
+    discovery: Discovery,
 }
 
 impl Control {
@@ -81,6 +97,8 @@ impl Control {
     ) -> Result<Self, PlaneError> {
         let media_wake = Readable::new(from_media.wake().try_clone()?)?;
         let (to_events, events) = mpsc::channel(CLIENT_EVENTS);
+        let (to_visits, visits) = mpsc::channel(VISITS);
+        let (to_hub_events, hub_events) = mpsc::channel(HUB_EVENTS);
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -92,14 +110,19 @@ impl Control {
             to_events,
             tick,
             limits,
-            counters,
+            discovery: Discovery::new(counters.clone()),
+            counters: counters.clone(),
             reported: NetCounters::default(),
             listening: None,
             permitted: BTreeSet::new(),
             clients: BTreeMap::new(),
             asks: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            next_ask: 0,
+            ask_numbers: AskNumbers::default(),
+            face: Face::new(to_visits, counters.clone()),
+            visits,
+            hub: Hub::start(to_hub_events, counters),
+            hub_events,
         })
     }
 
@@ -113,6 +136,8 @@ impl Control {
                 Event::LinkEnded(error) => Err(error.into()),
                 Event::Media => self.on_media(),
                 Event::Client(event) => self.on_client(event),
+                Event::Visit(visit) => self.on_visit(*visit),
+                Event::Hub(event) => self.face(|face, acts| face.hub(event, acts)),
                 Event::Incoming(incoming) => {
                     if let Some(listening) = &mut self.listening {
                         listening.acceptor.admit(*incoming);
@@ -128,6 +153,7 @@ impl Control {
                 Err(error) => break Err(error),
             }
         };
+        self.discovery.stop().await;
         if let Some(listening) = &self.listening {
             listening.acceptor.shut_down().await;
         }
@@ -150,7 +176,9 @@ impl Control {
             event = self.link.find(from_link) => event,
             woken = self.media_wake.find(|wake| wake.drain().then_some(())) => woken.map(|()| Event::Media),
             _ = self.tick.tick() => Ok(Event::Tick),
+            Some(event) = self.hub_events.recv() => Ok(Event::Hub(event)),
             Some(event) = self.events.recv() => Ok(Event::Client(event)),
+            Some(visit) = self.visits.recv() => Ok(Event::Visit(Box::new(visit))),
             event = accept => Ok(event),
         }
     }
@@ -159,32 +187,39 @@ impl Control {
         match message {
             ToNet::Ping(number) => self.tell_lumend(FromNet::Pong(number)),
             ToNet::Listen(listen) => self.listen(listen),
-            ToNet::Permit { face: Face::Lumen, client, allowed } => self.permit(client, allowed),
-            ToNet::GameStream(_)
-            | ToNet::Announce(_)
-            | ToNet::App(_)
-            | ToNet::Permit { face: Face::GameStream, .. }
-            | ToNet::Accepted { .. }
-            | ToNet::Running { .. }
-            | ToNet::Pin { .. }
-            | ToNet::DropPairing { .. } => Ok(()),
+            ToNet::Permit { face: Protocol::Lumen, client, allowed } => self.permit(client, allowed),
+            ToNet::Permit { face: Protocol::GameStream, client, allowed } => {
+                self.face(|face, acts| face.permit(client, allowed, acts))
+            }
+            ToNet::GameStream(listen) => self.listen_for_guests(listen),
+            ToNet::App(app) => {
+                self.face.app(app);
+                Ok(())
+            }
+            ToNet::Accepted { ask, session, mode } => {
+                self.try_face(|face, acts| face.accepted(ask, session, mode, acts))
+            }
+            ToNet::Running { client, app } => {
+                self.face.running(client, app);
+                Ok(())
+            }
+            ToNet::Pin { pairing, pin } => self.face(|face, acts| face.pin(Instant::now(), pairing, &pin, acts)),
+            ToNet::DropPairing { pairing, reason } => {
+                self.face.drop_pairing(pairing, &reason);
+                Ok(())
+            }
+            ToNet::Announce(announce) => Ok(self.discovery.announce(announce)?),
             ToNet::Rebind { quic, media, media_port } => self.rebind(quic.into(), media.into(), media_port),
             ToNet::Wire(wiring) => self.wire(wiring),
             ToNet::Retire { session, generation } => {
                 self.tell_media(MediaCommand::Retire { session, generation: generation.0 })
             }
             ToNet::WireAudio { session, generation, ring } => self.wire_audio(session, generation, ring),
-            ToNet::RetireAudio { session, generation } => {
-                self.order(session, BranchOrder::RetireAudio(generation));
-                Ok(())
-            }
+            ToNet::RetireAudio { session, generation } => self.order(session, BranchOrder::RetireAudio(generation)),
             ToNet::WireInput { session, generation, events, haptics } => {
                 self.wire_input(session, generation, events, haptics)
             }
-            ToNet::RetireInput { session, generation } => {
-                self.order(session, BranchOrder::RetireInput(generation));
-                Ok(())
-            }
+            ToNet::RetireInput { session, generation } => self.order(session, BranchOrder::RetireInput(generation)),
             ToNet::Refuse { ask, code, reason } => {
                 self.refuse(ask, code, reason);
                 Ok(())
@@ -194,8 +229,8 @@ impl Control {
     }
 
     fn listen(&mut self, listen: Listen<OwnedFd>) -> Result<(), PlaneError> {
-        let signer = tls::signer_link(listen.signer)?;
-        let tls = tls::server_config(listen.certificate, signer).map_err(PlaneError::failed)?;
+        let signer = Signer::new(listen.signer)?;
+        let tls = tls::server_config(listen.certificate, signer.clone()).map_err(PlaneError::failed)?;
         let keys =
             EndpointKeys { reset: listen.reset_key, token: listen.token_key, connection_id: listen.connection_id_key };
         let events = self.to_events.clone();
@@ -203,6 +238,7 @@ impl Control {
             .map_err(PlaneError::Failed)?;
         self.listening = Some(Listening {
             acceptor,
+            signer,
             media_port: listen.media_port,
             host_name: listen.host_name,
             boot_id: listen.boot_id,
@@ -239,6 +275,7 @@ impl Control {
     }
 
     fn on_tick(&mut self) -> Result<(), PlaneError> {
+        self.face(|face, acts| face.tick(Instant::now(), acts))?;
         let now = self.counters.snapshot();
         if now == self.reported {
             return Ok(());

@@ -16,11 +16,14 @@ pub enum Counter {
     QueueFull,
     SendBlocked,
     SendErrors,
+    RequestsMalformed,
+    PairingsRefused,
+    DiscoveryIgnored,
 }
 
 /// All counters, from zero at start.
 #[derive(Default, Debug)]
-pub struct Counters([AtomicU64; 9]);
+pub struct Counters([AtomicU64; 12]);
 
 impl Counters {
     pub fn add(&self, counter: Counter) {
@@ -40,6 +43,9 @@ impl Counters {
             queue_full: read(Counter::QueueFull),
             send_blocked: read(Counter::SendBlocked),
             send_errors: read(Counter::SendErrors),
+            requests_malformed: read(Counter::RequestsMalformed),
+            pairings_refused: read(Counter::PairingsRefused),
+            discovery_ignored: read(Counter::DiscoveryIgnored),
         }
     }
 }

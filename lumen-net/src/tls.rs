@@ -1,5 +1,6 @@
 //! TLS 1.3 for lumen/1 with a key that lives in another process: the certificate is net's to show, the signature is
 //! lumend's to give. Clients must present a certificate; whether they may stay is decided by its fingerprint, later.
+//! GameStream's HTTPS has its signatures from the same [`Signer`].
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs as pro
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::sign::{self, CertifiedKey, SigningKey};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureAlgorithm,
     SignatureScheme,
@@ -36,11 +37,11 @@ pub fn crypto_provider() -> CryptoProvider {
     }
 }
 
-/// The server's half of the handshake: `certificate` is shown, `signer` is the link on which lumend signs.
-pub fn server_config(certificate: Vec<u8>, signer: Link) -> Result<ServerConfig, Error> {
+/// The server's half of the handshake: `certificate` is shown, `signer` asks lumend to sign.
+pub fn server_config(certificate: Vec<u8>, signer: Signer) -> Result<ServerConfig, Error> {
     let provider = Arc::new(crypto_provider());
     let verifier = Arc::new(AnyCertificate { algorithms: provider.signature_verification_algorithms });
-    let key = Arc::new(RemoteKey { signer: Arc::new(Mutex::new(RemoteSigner { link: signer, owed: 0 })) });
+    let key = Arc::new(RemoteKey { signer });
     let certified = Arc::new(CertifiedKey::new(vec![CertificateDer::from(certificate)], key));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -63,17 +64,35 @@ pub fn warm_up() -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens the signer link that came with `Listen`.
-pub fn signer_link(fd: OwnedFd) -> Result<Link, LinkError> {
-    Link::from_fd(fd)
-}
-
+/// Shows the same certificate to everybody.
 #[derive(Debug)]
-struct OneCertificate(Arc<CertifiedKey>);
+pub(crate) struct OneCertificate(pub(crate) Arc<CertifiedKey>);
 
 impl ResolvesServerCert for OneCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.clone())
+    }
+}
+
+/// Where signatures come from: the link to lumend, shared by all who may need one.
+#[derive(Clone)]
+pub struct Signer(Arc<Mutex<RemoteSigner>>);
+
+impl Signer {
+    /// Takes over the signer link that came with `Listen`.
+    pub fn new(fd: OwnedFd) -> Result<Self, LinkError> {
+        Ok(Self(Arc::new(Mutex::new(RemoteSigner { link: Link::from_fd(fd)?, owed: 0 }))))
+    }
+
+    /// Has lumend sign, and waits for it for a quarter of a second at most.
+    pub fn sign(&self, request: SignRequest) -> Result<Vec<u8>, Error> {
+        self.0.lock().map_err(|_| Error::General("the signer is gone".into()))?.sign(request)
+    }
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
     }
 }
 
@@ -84,9 +103,9 @@ struct RemoteSigner {
 }
 
 impl RemoteSigner {
-    fn sign(&mut self, transcript: [u8; 32]) -> Result<Vec<u8>, Error> {
+    fn sign(&mut self, request: SignRequest) -> Result<Vec<u8>, Error> {
         let failed = |text: &str| Error::General(text.into());
-        self.link.send(SignRequest::Tls13 { transcript }).map_err(|_| failed("the signer is gone"))?;
+        self.link.send(request).map_err(|_| failed("the signer is gone"))?;
         self.owed += 1;
         let deadline = Instant::now() + SIGN_TIMEOUT;
         loop {
@@ -113,20 +132,16 @@ impl RemoteSigner {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct RemoteKey {
-    signer: Arc<Mutex<RemoteSigner>>,
-}
-
-impl std::fmt::Debug for RemoteKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RemoteKey")
-    }
+    signer: Signer,
 }
 
 impl SigningKey for RemoteKey {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn sign::Signer>> {
+        offered
+            .contains(&SignatureScheme::ECDSA_NISTP256_SHA256)
+            .then(|| Box::new(self.clone()) as Box<dyn sign::Signer>)
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -134,12 +149,11 @@ impl SigningKey for RemoteKey {
     }
 }
 
-impl Signer for RemoteKey {
+impl sign::Signer for RemoteKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let transcript = transcript_of(message)
             .ok_or_else(|| Error::General("asked to sign something that is no server CertificateVerify".into()))?;
-        let mut signer = self.signer.lock().map_err(|_| Error::General("the signer is gone".into()))?;
-        signer.sign(transcript)
+        self.signer.sign(SignRequest::Tls13 { transcript })
     }
 
     fn scheme(&self) -> SignatureScheme {
@@ -148,7 +162,7 @@ impl Signer for RemoteKey {
 }
 
 /// The transcript hash inside the content of a server CertificateVerify, if `message` is exactly that.
-fn transcript_of(message: &[u8]) -> Option<[u8; 32]> {
+pub(crate) fn transcript_of(message: &[u8]) -> Option<[u8; 32]> {
     let (pad, rest) = message.split_at_checked(PAD)?;
     if pad.iter().any(|&byte| byte != b' ') {
         return None;
@@ -230,10 +244,10 @@ mod tests {
     fn a_late_signature_is_not_taken_for_the_next_one() {
         let (ours, theirs) = Link::pair().unwrap();
         let mut signer = RemoteSigner { link: ours, owed: 0 };
-        assert!(signer.sign([1; 32]).is_err(), "nobody answers");
+        assert!(signer.sign(SignRequest::Tls13 { transcript: [1; 32] }).is_err(), "nobody answers");
         theirs.send(SignReply::Signed(vec![1])).unwrap();
         theirs.send(SignReply::Signed(vec![2])).unwrap();
-        assert_eq!(signer.sign([2; 32]).unwrap(), vec![2]);
+        assert_eq!(signer.sign(SignRequest::Tls13 { transcript: [2; 32] }).unwrap(), vec![2]);
     }
 
     #[test]

@@ -11,8 +11,12 @@ mod guests;
 mod hands;
 #[path = "plane/host.rs"]
 mod host;
+#[path = "plane/https.rs"]
+mod https;
 #[path = "plane/media.rs"]
 mod media;
+#[path = "plane/moonlight.rs"]
+mod moonlight;
 #[path = "plane/refusals.rs"]
 mod refusals;
 #[path = "plane/rtp.rs"]
@@ -23,3 +27,5 @@ mod session;
 mod sound;
 #[path = "plane/thread.rs"]
 mod thread;
+#[path = "plane/visits.rs"]
+mod visits;

@@ -17,10 +17,7 @@ impl Control {
         ring: RingFds<OwnedFd>,
     ) -> Result<(), PlaneError> {
         match Inflow::attach(generation, ring) {
-            Ok(ring) => {
-                self.order(session, BranchOrder::WireAudio(ring));
-                Ok(())
-            }
+            Ok(ring) => self.order(session, BranchOrder::WireAudio(ring)),
             Err(error) => {
                 let reason = format!("the audio ring cannot be used: {error}");
                 self.branch_broken(session, Broken { kind: PlaneKind::Audio, generation, reason })
@@ -38,10 +35,7 @@ impl Control {
         let rings = Outflow::attach(generation, events)
             .and_then(|events| Inflow::attach(generation, haptics).map(|haptics| (events, haptics)));
         match rings {
-            Ok((events, haptics)) => {
-                self.order(session, BranchOrder::WireInput(events, haptics));
-                Ok(())
-            }
+            Ok((events, haptics)) => self.order(session, BranchOrder::WireInput(events, haptics)),
             Err(error) => {
                 let reason = format!("the input plane's rings cannot be used: {error}");
                 self.branch_broken(session, Broken { kind: PlaneKind::Input, generation, reason })
@@ -50,10 +44,14 @@ impl Control {
     }
 
     /// Passes rings on. A session that is not there has ended, and lumend is being told.
-    pub(super) fn order(&mut self, session: SessionId, order: BranchOrder) {
+    pub(super) fn order(&mut self, session: SessionId, order: BranchOrder) -> Result<(), PlaneError> {
+        if self.face.has(session) {
+            return self.face(|face, acts| face.branch(session, order, acts));
+        }
         if let Some(client) = self.client_of(session) {
             self.tell_client(client, ToClient::Branch(Box::new(order)));
         }
+        Ok(())
     }
 
     pub(super) fn branch_broken(&self, session: SessionId, broken: Broken) -> Result<(), PlaneError> {

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipc::plane::PlaneError;
-use ipc::{AskId, EndCode, Face, Fingerprint, FromNet, NetWiring, SessionId, Wish};
+use ipc::{AskId, EndCode, Face as Protocol, Fingerprint, FromNet, NetWiring, SessionId, Wish};
 use lumen_core::fec::Scheme;
 use lumen_core::hello::{CODEC_H264, ClientHello, Code, Codec, Welcome};
 
@@ -50,12 +50,11 @@ impl Control {
                     let _ = to.try_send(ToClient::Refused { code, reason });
                     return Ok(());
                 }
-                self.next_ask = self.next_ask.wrapping_add(1);
-                let ask = AskId(self.next_ask);
+                let ask = self.ask_numbers.next();
                 self.asks.insert(ask, client);
                 self.clients.insert(client, Client { fingerprint, to, tally, stage: Stage::Asking(ask) });
                 let wish = Wish {
-                    face: Face::Lumen,
+                    face: Protocol::Lumen,
                     app: None,
                     mode: hello.mode,
                     bitrate_kbps: hello.bitrate_kbps,
@@ -134,6 +133,9 @@ impl Control {
 
     pub(super) fn wire(&mut self, wiring: NetWiring<OwnedFd>) -> Result<(), PlaneError> {
         let (id, generation, mode) = (wiring.session, wiring.generation.0, wiring.mode);
+        if self.face.has(id) {
+            return self.try_face(|face, acts| face.wire(wiring, acts));
+        }
         match wiring.ask {
             Some(ask) => {
                 let Some(client) = self.asks.remove(&ask) else {
@@ -200,12 +202,18 @@ impl Control {
     }
 
     pub(super) fn refuse(&mut self, ask: AskId, code: EndCode, reason: String) {
+        if self.face.refuse(ask, code, &reason) {
+            return;
+        }
         if let Some(client) = self.asks.remove(&ask) {
             self.drop_client(client, ToClient::Refused { code: wire_code(code), reason });
         }
     }
 
     pub(super) fn end(&mut self, id: SessionId, code: EndCode, reason: String) -> Result<(), PlaneError> {
+        if self.face.has(id) {
+            return self.face(|face, acts| face.end(id, code, acts));
+        }
         let Some(session) = self.sessions.remove(&id) else { return Ok(()) };
         self.drop_client(session.client, ToClient::End { code: wire_code(code), reason });
         self.tell_media(MediaCommand::End { session: id })
@@ -213,6 +221,9 @@ impl Control {
 
     /// A session cannot go on, through no fault of the client.
     pub(super) fn broken(&mut self, id: SessionId, reason: String) -> Result<(), PlaneError> {
+        if self.face.has(id) {
+            return self.face(|face, acts| face.broken(id, reason, acts));
+        }
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let last = ToClient::End { code: Code::Unavailable, reason: "the host's session broke; connect again".into() };
         self.drop_client(session.client, last);
@@ -221,6 +232,9 @@ impl Control {
 
     /// A client has vanished, or its probes do not come through. It is told in case its connection still lives.
     pub(super) fn silent(&mut self, id: SessionId) -> Result<(), PlaneError> {
+        if self.face.has(id) {
+            return self.face(|face, acts| face.broken(id, "its pings have ceased".into(), acts));
+        }
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let port = self.listening.as_ref().map_or(0, |listening| listening.media_port);
         let reason = format!("no more probes reach the host's UDP port {port}; look at firewalls on the way");
@@ -240,7 +254,8 @@ impl Control {
     }
 
     pub(super) fn tally(&self, session: SessionId) -> Option<&Tally> {
-        self.clients.get(&self.client_of(session)?).map(|client| &*client.tally)
+        let native = || self.clients.get(&self.client_of(session)?).map(|client| &*client.tally);
+        self.face.tally(session).or_else(native)
     }
 
     /// Says the last word to a client and forgets it; its task closes the connection.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -34,8 +35,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A listener and its connections, which end with it.
 ///
 /// Where there is no more room for one address its oldest connection makes way: whoever means it speaks at once, and is
-/// served before others can push it out. Where there is none at all, the newcomer is turned away unless its own address
-/// has one to give up.
+/// served before others can push it out; one that has been heard and waits for its answer stays. Where there is no room
+/// at all, the oldest of any address that has not been heard makes way. A newcomer for whom nobody does is turned away.
 pub struct Door {
     listener: TcpListener,
     limits: DoorLimits,
@@ -47,7 +48,19 @@ pub struct Door {
 
 struct Held {
     network: IpAddr,
+    kept: Arc<AtomicBool>,
     task: AbortHandle,
+}
+
+/// A connection's place in its door.
+pub struct Place(Arc<AtomicBool>);
+
+impl Place {
+    /// The client has been heard: from here on nobody takes its place.
+    pub fn keep(&self) {
+        // Relaxed: nothing else is ordered by it.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Door {
@@ -59,7 +72,15 @@ impl Door {
     }
 
     /// Lets connections in for ever; `attend` makes the future that serves one.
-    pub async fn run<F>(mut self, attend: impl Fn(TcpStream, SocketAddr) -> F)
+    pub async fn run<F>(self, attend: impl Fn(TcpStream, SocketAddr) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.run_places(|stream, peer, _| attend(stream, peer)).await;
+    }
+
+    /// The same; `attend` may keep the connection's place.
+    pub async fn run_places<F>(mut self, attend: impl Fn(TcpStream, SocketAddr, Place) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -67,12 +88,14 @@ impl Door {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     if self.make_room(peer.ip()) {
-                        let (served, patience) = (attend(stream, peer), self.limits.patience);
+                        let kept = Arc::new(AtomicBool::new(false));
+                        let place = Place(kept.clone());
+                        let (served, patience) = (attend(stream, peer, place), self.limits.patience);
                         let task = self.tasks.spawn(async move {
                             // One that is too slow is dropped with its stream.
                             let _ = timeout(patience, served).await;
                         });
-                        self.held.push(Held { network: network(peer.ip()), task });
+                        self.held.push(Held { network: network(peer.ip()), kept, task });
                     }
                 }
                 // Whoever knocked has gone again, or there are no descriptors left: those that are held end soon.
@@ -95,7 +118,10 @@ impl Door {
             return true;
         }
         self.counters.add(Counter::ConnectionsRefused);
-        match self.held.iter().position(|held| held.network == network) {
+        let unheard = |held: &Held| !held.kept.load(Ordering::Relaxed);
+        let among_its = its >= self.limits.per_address;
+        let loser = |held: &Held| unheard(held) && (!among_its || held.network == network);
+        match self.held.iter().position(loser) {
             Some(oldest) => {
                 self.held.remove(oldest).task.abort();
                 true
@@ -106,7 +132,7 @@ impl Door {
 }
 
 /// What one machine can have many of counts as one.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,
@@ -147,6 +173,46 @@ mod tests {
         let mut newest = silent.pop().unwrap();
         newest.write_u8(8).await.unwrap();
         assert_eq!(newest.read_u8().await.unwrap(), 8);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn one_that_has_been_heard_stays() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, counters) = (listener.local_addr().unwrap(), Arc::new(Counters::default()));
+        let limits = DoorLimits { per_address: 2, ..DoorLimits::default() };
+        let door = Door::new(listener, limits, counters.clone()).unwrap();
+        let _door = tokio::spawn(door.run_places(|mut stream: TcpStream, _, place: Place| async move {
+            while let Ok(byte) = stream.read_u8().await {
+                place.keep();
+                let _ = stream.write_u8(byte).await;
+            }
+        }));
+        let heard = || async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_u8(1).await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), 1);
+            stream
+        };
+        let mut first = heard().await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut second = heard().await;
+        assert!(silent.read_u8().await.is_err(), "it made way for the second");
+        let mut third = TcpStream::connect(address).await.unwrap();
+        assert!(third.read_u8().await.is_err(), "for whom nobody makes way");
+        for stream in [&mut first, &mut second] {
+            stream.write_u8(2).await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), 2);
+        }
+        assert_eq!(counters.snapshot().connections_refused, 2);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_last_place_of_all_is_not_the_last_word() {
+        let (address, _, _door) = echo(DoorLimits { connections: 2, ..DoorLimits::default() });
+        let _silent = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let mut speaks = TcpStream::connect(address).await.unwrap();
+        speaks.write_u8(7).await.unwrap();
+        assert_eq!(speaks.read_u8().await.unwrap(), 7);
     }
 
     #[tokio::test(flavor = "current_thread")]

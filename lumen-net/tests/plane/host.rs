@@ -24,6 +24,8 @@ use lumen_core::{AudioLayout, Mode, Permissions};
 use lumen_net::native::Limits;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::https::RSA;
+
 /// Longer than anything here takes, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -289,14 +291,23 @@ fn consumer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> Rin
     RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
 }
 
-/// Signs as lumend does: it is told a hash, and puts the prefix of RFC 8446 §4.4.3 before it itself.
+/// Signs as lumend does: it is told a hash, and puts the prefix of RFC 8446 §4.4.3 before it itself; and so on.
 fn sign(link: &Link, key: &EcdsaKeyPair) {
+    let content =
+        |transcript: &[u8; 32]| [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", transcript].concat();
     while link.wait_readable(PATIENCE).is_ok_and(|ready| ready) {
         let Ok(Some(request)) = link.recv::<SignRequest>() else { return };
-        let SignRequest::Tls13 { transcript } = request.message else { panic!("{:?}", request.message) };
-        let content = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &transcript].concat();
-        let signature = key.sign(&SystemRandom::new(), &content).unwrap();
-        if link.send(SignReply::Signed(signature.as_ref().to_vec())).is_err() {
+        let signature = match request.message {
+            SignRequest::Tls13 { transcript } => {
+                key.sign(&SystemRandom::new(), &content(&transcript)).unwrap().as_ref().to_vec()
+            }
+            SignRequest::Tls13Rsa { transcript } => RSA.sign_pss(&content(&transcript)),
+            SignRequest::Tls12Rsa { client_random, server_random, x, y } => {
+                RSA.sign(&[&client_random[..], &server_random, &[3, 0, 23, 65, 4], &x, &y].concat())
+            }
+            SignRequest::Pairing { secret, .. } => RSA.sign(&secret),
+        };
+        if link.send(SignReply::Signed(signature)).is_err() {
             return;
         }
     }
