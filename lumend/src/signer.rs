@@ -111,7 +111,11 @@ mod tests {
         VerificationAlgorithm,
     };
 
+    use ipc::Fingerprint;
+
     use super::*;
+    use crate::door::VisitorId;
+    use crate::pairing::Pairings;
 
     const SECOND: u64 = 1_000_000_000;
     const TRANSCRIPT: [u8; 32] = [7; 32];
@@ -203,6 +207,26 @@ mod tests {
             signer.sign(0, &request, |asked| open.take_if(|open| *open == asked).is_some()) != SignReply::Refused
         };
         assert_eq!([sign(PairingId(4)), sign(PairingId(5)), sign(PairingId(5))], [false, true, false]);
+    }
+
+    /// That a failed PIN left the certificate trusted was another host's advisory. A client gets the signature before the
+    /// host can know that its PIN was wrong; that is all it gets.
+    #[test]
+    fn after_a_wrong_pin_nothing_more_is_signed_and_nobody_is_paired() {
+        let state = State::new("wrong");
+        let (mut signer, mut pairings) = (state.signer(), Pairings::default());
+        let (pairing, client) = (PairingId(5), Fingerprint([1; 32]));
+        pairings.begin(0, pairing, client, "127.0.0.1:9".parse().unwrap(), "roth".into()).unwrap();
+        let request = SignRequest::Pairing { pairing, secret: [9; 16] };
+        let mut sign = |pairings: &mut Pairings| signer.sign(0, &request, |asked| pairings.may_sign(0, asked));
+        assert_eq!(sign(&mut pairings), SignReply::Refused, "no PIN yet");
+        pairings.enter(0, pairing, VisitorId::of_test(1), None);
+        signed(sign(&mut pairings));
+        assert_eq!(pairings.failed(pairing), Some(VisitorId::of_test(1)));
+        assert_eq!((sign(&mut pairings), pairings.paired(0, pairing)), (SignReply::Refused, None));
+        // Nor does the same client's next attempt, before it has a PIN of its own.
+        pairings.begin(0, PairingId(6), client, "127.0.0.1:9".parse().unwrap(), "roth".into()).unwrap();
+        assert_eq!((pairings.may_sign(0, PairingId(6)), pairings.paired(0, PairingId(6))), (false, None));
     }
 
     #[test]
