@@ -8,10 +8,14 @@
 //! `unsafe` lives in `readable.rs`.
 #![deny(unsafe_code)]
 
-mod branches;
+pub mod branches;
 mod control;
 pub mod counters;
 mod deadlines;
+mod discovery;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+pub mod gamestream;
 mod keyframe;
 mod ledger;
 pub mod media;
