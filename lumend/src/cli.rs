@@ -149,6 +149,12 @@ pub enum Command {
         seats: u32,
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
         number: u32,
+        /// There are apps only, where lumend was started.
+        #[arg(long)]
+        bare: bool,
+        /// The list of apps, as JSON.
+        #[arg(long, default_value = "[]")]
+        apps: String,
     },
 }
 

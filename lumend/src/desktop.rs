@@ -2,8 +2,10 @@
 //!
 //! The daemon asks for outputs and connections here; what happens to the desktop comes back as the machine's events.
 
+mod bare;
 mod found;
 mod hands;
+mod launched;
 mod own;
 mod pool;
 mod screen;
@@ -12,23 +14,24 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use ipc::{Hands, SessionId, Source};
+use ipc::{Hands, RunId, SessionId, Source};
 use lumen_core::Mode;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::machine::{Attempt, Event};
 use crate::outputs::Terms;
+use bare::Bare;
 use found::Found;
 pub use found::{NoDesktop, environment};
 pub use hands::Means;
-pub use own::Program;
+pub use launched::Program;
 use pool::Pool;
 use screen::{Place, Screen};
 
 #[derive(Debug)]
 enum Kind {
-    Pattern,
-    Found(Box<Found>),
+    Pattern(Bare),
+    Found(Box<Found>, Bare),
     Own(Pool),
 }
 
@@ -40,13 +43,14 @@ pub struct Desktop {
 }
 
 impl Desktop {
-    pub fn pattern(means: Means) -> Self {
-        Self { kind: Kind::Pattern, means, news: vec![Event::DesktopUp] }
+    pub fn pattern(program: Program, means: Means) -> Self {
+        Self { kind: Kind::Pattern(Bare::new(program)), means, news: vec![Event::DesktopUp] }
     }
 
     /// The session lumend was started in.
-    pub fn found(now: u64, terms: Terms, means: Means) -> Result<Self, NoDesktop> {
-        Ok(Self { kind: Kind::Found(Box::new(Found::connect(now, terms)?)), means, news: vec![Event::DesktopUp] })
+    pub fn found(now: u64, program: Program, terms: Terms, means: Means) -> Result<Self, NoDesktop> {
+        let kind = Kind::Found(Box::new(Found::connect(now, terms)?), Bare::new(program));
+        Ok(Self { kind, means, news: vec![Event::DesktopUp] })
     }
 
     /// Headless sways of lumend's own, `most` at a time: the first is being started.
@@ -57,8 +61,8 @@ impl Desktop {
     /// For people.
     pub fn name(&self) -> String {
         match &self.kind {
-            Kind::Pattern => "pattern".into(),
-            Kind::Found(found) => {
+            Kind::Pattern(_) => "pattern".into(),
+            Kind::Found(found, _) => {
                 let gone = if found.screen.is_up() { "" } else { " (gone)" };
                 format!("sway at {}{gone}", found.screen.sway().control.display())
             }
@@ -69,7 +73,7 @@ impl Desktop {
     /// Which desktop a session is on, or waits for, where there is more than one. For people.
     pub fn name_of(&self, session: SessionId) -> Option<String> {
         match &self.kind {
-            Kind::Pattern | Kind::Found(_) => None,
+            Kind::Pattern(_) | Kind::Found(..) => None,
             Kind::Own(pool) => pool.number(session).map(|number| format!("own {number}")),
         }
     }
@@ -77,8 +81,8 @@ impl Desktop {
     /// True if sessions can be shown now.
     pub fn is_up(&self) -> bool {
         match &self.kind {
-            Kind::Pattern => true,
-            Kind::Found(found) => found.screen.is_up(),
+            Kind::Pattern(_) => true,
+            Kind::Found(found, _) => found.screen.is_up(),
             Kind::Own(pool) => pool.is_up(),
         }
     }
@@ -87,37 +91,56 @@ impl Desktop {
     pub fn hopeless(&mut self) -> Option<String> {
         match &mut self.kind {
             Kind::Own(pool) => pool.hopeless(),
-            Kind::Pattern | Kind::Found(_) => None,
+            Kind::Pattern(_) | Kind::Found(..) => None,
         }
     }
 
-    /// Ends the desktops of lumend's own; true once they have ended.
+    /// Ends the desktops of lumend's own and all apps; true once they have ended.
     pub fn stop(&mut self, now: u64) -> bool {
         match &mut self.kind {
             Kind::Own(pool) => pool.stop(now),
-            Kind::Found(found) => {
+            Kind::Found(found, bare) => {
                 drop(found.screen.disconnect());
-                true
+                bare.stop(now)
             }
-            Kind::Pattern => true,
+            Kind::Pattern(bare) => bare.stop(now),
         }
     }
 
-    /// Wants an output for a session; an [`Event::OutputReady`] or [`Event::OutputFailed`] will answer.
-    pub fn acquire(&mut self, now: u64, session: SessionId, attempt: Attempt, mode: Mode) {
+    /// Wants an output for a session, on the desktop where `run` runs if that is one of several; an
+    /// [`Event::OutputReady`] or [`Event::OutputFailed`] will answer.
+    pub fn acquire(&mut self, now: u64, session: SessionId, attempt: Attempt, mode: Mode, run: Option<RunId>) {
         match &mut self.kind {
-            Kind::Pattern => self.news.push(Event::OutputReady { session, attempt, mode }),
-            Kind::Found(found) if found.screen.is_up() => found.screen.acquire(now, session, attempt, mode),
+            Kind::Pattern(_) => self.news.push(Event::OutputReady { session, attempt, mode }),
+            Kind::Found(found, _) if found.screen.is_up() => found.screen.acquire(now, session, attempt, mode),
             // The machine has not heard yet that the desktop is gone; when it has, it will ask again.
-            Kind::Found(_) => {}
-            Kind::Own(pool) => self.news.extend(pool.acquire(now, session, attempt, mode)),
+            Kind::Found(..) => {}
+            Kind::Own(pool) => self.news.extend(pool.acquire(now, session, attempt, mode, run)),
+        }
+    }
+
+    /// Starts the app of this index in the list that [`Program::new`] was given, for a session that has been acquired an
+    /// output. When it has ended, or nothing came of it, there is an [`Event::AppEnded`].
+    pub fn start_app(&mut self, session: SessionId, run: RunId, index: u16) {
+        let started = match &mut self.kind {
+            Kind::Pattern(bare) | Kind::Found(_, bare) => bare.start_app(run, index),
+            Kind::Own(pool) => pool.start_app(session, run, index),
+        };
+        self.news.extend(started.err().map(|reason| Event::AppEnded { run, reason }));
+    }
+
+    /// Ends an app and undoes what was prepared for it; [`Event::AppEnded`] says when that is done.
+    pub fn stop_app(&mut self, run: RunId) {
+        match &mut self.kind {
+            Kind::Pattern(bare) | Kind::Found(_, bare) => bare.stop_app(run),
+            Kind::Own(pool) => pool.stop_app(run, &mut self.news),
         }
     }
 
     pub fn release(&mut self, now: u64, session: SessionId) {
         match &mut self.kind {
-            Kind::Pattern => {}
-            Kind::Found(found) => found.screen.release(now, session),
+            Kind::Pattern(_) => {}
+            Kind::Found(found, _) => found.screen.release(now, session),
             Kind::Own(pool) => pool.release(now, session),
         }
     }
@@ -125,8 +148,8 @@ impl Desktop {
     /// The sway that a session is on. None with the pattern.
     fn screen(&self, session: SessionId) -> Option<Result<&Screen, String>> {
         match &self.kind {
-            Kind::Pattern => None,
-            Kind::Found(found) => Some(Ok(&found.screen)),
+            Kind::Pattern(_) => None,
+            Kind::Found(found, _) => Some(Ok(&found.screen)),
             Kind::Own(pool) => Some(pool.screen(session).ok_or_else(|| "its desktop is gone".into())),
         }
     }
@@ -155,18 +178,19 @@ impl Desktop {
 
     /// What to poll, and whether for writing too.
     pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let (found, own) = match &self.kind {
-            Kind::Pattern => (None, None),
-            Kind::Found(found) => (found.screen.source_fd(), None),
-            Kind::Own(pool) => (None, Some(pool.sources())),
+        let (found, bare, own) = match &self.kind {
+            Kind::Pattern(bare) => (None, Some(bare), None),
+            Kind::Found(found, bare) => (found.screen.source_fd(), Some(bare), None),
+            Kind::Own(pool) => (None, None, Some(pool.sources())),
         };
-        found.into_iter().chain(own.into_iter().flatten())
+        let bare = bare.into_iter().flat_map(Bare::sources).map(|fd| (fd, false));
+        found.into_iter().chain(bare).chain(own.into_iter().flatten())
     }
 
     pub fn deadline(&self) -> Option<u64> {
         let kind = match &self.kind {
-            Kind::Pattern => None,
-            Kind::Found(found) => found.deadline(),
+            Kind::Pattern(bare) => bare.deadline(),
+            Kind::Found(found, bare) => found.deadline().into_iter().chain(bare.deadline()).min(),
             Kind::Own(pool) => pool.deadline(),
         };
         let news = (!self.news.is_empty()).then_some(0);
@@ -177,8 +201,11 @@ impl Desktop {
     pub fn dispatch(&mut self, now: u64) -> Vec<Event> {
         let mut news = std::mem::take(&mut self.news);
         match &mut self.kind {
-            Kind::Pattern => {}
-            Kind::Found(found) => found.dispatch(now, &mut news),
+            Kind::Pattern(bare) => bare.dispatch(now, &mut news),
+            Kind::Found(found, bare) => {
+                found.dispatch(now, &mut news);
+                bare.dispatch(now, &mut news);
+            }
             Kind::Own(pool) => pool.dispatch(now, &mut news),
         }
         news

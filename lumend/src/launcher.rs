@@ -1,25 +1,33 @@
 //! The launcher, a role of the lumend binary with a process of its own: it starts the desktop and what runs on it.
 //!
 //! It is the one process that is not locked down, because what it starts must be free to use sandboxes and JITs of its
-//! own. So it has no link to a plane, holds no key, and is told only *that* it should start a desktop, never what.
+//! own. So it has no link to a plane, holds no key, and is told only *that* it should start a desktop, or which entry
+//! of its own list of apps, never what.
 
+mod apps;
 mod compositor;
+mod family;
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::ExitCode;
-use std::time::Instant;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use ipc::link::{Link, LinkError};
-use ipc::{FromLauncher, ToLauncher};
+use ipc::{FromLauncher, RunId, ToLauncher};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use apps::Apps;
+pub use apps::Commands;
 use compositor::Compositor;
 pub use compositor::DesktopPaths;
+
+/// All apps have ended by then, or are killed, when the launcher is to end.
+pub const APPS_END_WITHIN: Duration = Duration::from_secs(8);
 
 /// What the launcher waits for.
 enum Event {
@@ -32,11 +40,23 @@ enum Event {
     Child(WaitStatus),
     /// The desktop took too long to come up.
     TooLate,
+    /// Something is due in the life of an app.
+    AppsDue,
+}
+
+/// Where the launcher starts things.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// On a desktop of its own.
+    Own,
+    /// Where lumend was started: there are apps only, and no desktop is ordered.
+    Bare,
 }
 
 /// What a desktop is to have.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
+    pub place: Place,
     /// A shell command, empty for none.
     pub exec: &'a str,
     /// Seats for sessions.
@@ -51,15 +71,22 @@ struct Launcher<'a> {
     paths: DesktopPaths,
     setup: Setup<'a>,
     desktop: Option<Compositor>,
+    apps: Apps,
 }
 
 /// Runs until the link on fd 3 closes; then everything that was started is ended.
-pub fn run(runtime: &Path, setup: Setup<'_>) -> ExitCode {
+///
+/// `apps` is its list, as JSON.
+pub fn run(runtime: &Path, setup: Setup<'_>, apps: &str) -> ExitCode {
+    let Ok(apps) = serde_json::from_str::<Vec<Commands>>(apps) else {
+        eprintln!("lumend launcher: its list of apps is none");
+        return ExitCode::from(2);
+    };
     let Some(fd) = ipc::plane::inherited_link() else {
         eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --desktop sway`");
         return ExitCode::from(2);
     };
-    match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup)).and_then(Launcher::serve) {
+    match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup, apps)).and_then(Launcher::serve) {
         Ok(()) | Err(LinkError::Closed) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lumend launcher: {error}");
@@ -69,14 +96,17 @@ pub fn run(runtime: &Path, setup: Setup<'_>) -> ExitCode {
 }
 
 impl<'a> Launcher<'a> {
-    fn new(link: Link, runtime: &Path, setup: Setup<'a>) -> Result<Self, LinkError> {
+    fn new(link: Link, runtime: &Path, setup: Setup<'a>, apps: Vec<Commands>) -> Result<Self, LinkError> {
         let io = |errno: nix::Error| LinkError::Io(errno.into());
         // Apps on the desktop detach from the compositor; as orphans they become children of this process.
         nix::sys::prctl::set_child_subreaper(true).map_err(io)?;
         let mask = SigSet::from(Signal::SIGCHLD);
         mask.thread_block().map_err(io)?;
         let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
-        Ok(Self { link, children, paths: DesktopPaths::new(runtime, setup.number), setup, desktop: None })
+        let paths = DesktopPaths::new(runtime, setup.number);
+        let (place, of_apps) = (setup.place, paths.clone());
+        let apps = Apps::new(apps, Box::new(move |run, line| spawn(place, &of_apps, run, line)));
+        Ok(Self { link, children, paths, setup, desktop: None, apps })
     }
 
     fn serve(mut self) -> Result<(), LinkError> {
@@ -87,6 +117,8 @@ impl<'a> Launcher<'a> {
                 Err(error) => break Err(error),
             }
         };
+        // While there is still a desktop for them to end on.
+        self.end_apps();
         self.stop();
         ended
     }
@@ -97,10 +129,8 @@ impl<'a> Launcher<'a> {
             match event {
                 Event::Order(ToLauncher::StartDesktop) => self.start()?,
                 Event::Order(ToLauncher::StopDesktop) => self.stop(),
-                Event::Order(ToLauncher::StartApp { run, .. }) => {
-                    self.link.send(FromLauncher::AppEnded { run, reason: "there are no apps".into() })?;
-                }
-                Event::Order(ToLauncher::StopApp { .. }) => {}
+                Event::Order(ToLauncher::StartApp { run, app }) => self.start_app(run, app)?,
+                Event::Order(ToLauncher::StopApp { run }) => self.apps.stop(Instant::now(), run, "it was stopped"),
                 Event::LinkClosed => return Ok(false),
                 Event::Spoke => self.check_ready()?,
                 Event::Child(status) => self.on_child(status)?,
@@ -110,18 +140,19 @@ impl<'a> Launcher<'a> {
                     let reason = format!("sway did not come up within {} s", compositor::START_WITHIN.as_secs());
                     self.gone(reason)?;
                 }
+                Event::AppsDue => self.apps.tick(Instant::now()),
             }
+        }
+        for (run, reason) in self.apps.ended() {
+            self.link.send(FromLauncher::AppEnded { run, reason })?;
         }
         Ok(true)
     }
 
     fn wait(&mut self) -> Result<Vec<Event>, LinkError> {
         let deadline = self.desktop.as_ref().and_then(Compositor::deadline);
-        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-            // Rounded up: a poll that ends a little early would only be repeated.
-            PollTimeout::try_from(left + 1).unwrap_or(PollTimeout::MAX)
-        });
+        let due = self.apps.deadline();
+        let timeout = until(deadline.into_iter().chain(due).min());
         let ready = self.desktop.as_ref().and_then(Compositor::ready_pipe);
         let mut sources = vec![
             PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
@@ -143,6 +174,9 @@ impl<'a> Launcher<'a> {
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             events.push(Event::TooLate);
+        }
+        if due.is_some_and(|due| Instant::now() >= due) {
+            events.push(Event::AppsDue);
         }
         if came[0] {
             match self.link.recv::<ToLauncher>() {
@@ -176,12 +210,29 @@ impl<'a> Launcher<'a> {
         let Some(desktop) = &mut self.desktop else { return Ok(()) };
         match desktop.check_ready(&self.paths) {
             Ok(false) => Ok(()),
-            Ok(true) => self.link.send(FromLauncher::DesktopReady),
+            Ok(true) => {
+                self.apps.desktop_is_ready(Instant::now());
+                self.link.send(FromLauncher::DesktopReady)
+            }
             Err(reason) => self.gone(reason),
         }
     }
 
+    /// An app for a desktop that is on its way waits for it; for one that nobody has ordered it would wait for ever.
+    fn start_app(&mut self, run: RunId, app: u16) -> Result<(), LinkError> {
+        let ready = match (self.setup.place, &self.desktop) {
+            (Place::Bare, _) => Ok(true),
+            (Place::Own, Some(desktop)) => Ok(desktop.is_ready()),
+            (Place::Own, None) => Err("the desktop is gone".to_owned()),
+        };
+        match ready.and_then(|ready| self.apps.start(Instant::now(), run, app, ready)) {
+            Ok(()) => Ok(()),
+            Err(reason) => self.link.send(FromLauncher::AppEnded { run, reason }),
+        }
+    }
+
     fn on_child(&mut self, status: WaitStatus) -> Result<(), LinkError> {
+        self.apps.child_ended(Instant::now(), status);
         if self.desktop.as_ref().is_none_or(|desktop| status.pid() != Some(desktop.pid())) {
             return Ok(());
         }
@@ -198,12 +249,59 @@ impl<'a> Launcher<'a> {
         self.link.send(FromLauncher::DesktopGone { reason })
     }
 
-    /// Ends the desktop and everything that was started on it.
+    /// Ends the desktop and everything that was started on it. What it leaves of apps is undone without it.
     fn stop(&mut self) {
         if let Some(desktop) = self.desktop.take() {
             desktop.stop();
+            self.apps.desktop_is_gone(Instant::now(), "its desktop ended");
         }
     }
+
+    /// Ends all apps and undoes their preparations, but does not take for ever over it. There is nobody to be told.
+    fn end_apps(&mut self) {
+        let deadline = Instant::now() + APPS_END_WITHIN;
+        self.apps.stop_all(Instant::now());
+        while !self.apps.is_idle() && Instant::now() < deadline {
+            let timeout = until(self.apps.deadline().into_iter().chain([deadline]).min());
+            let _ = poll(&mut [PollFd::new(self.children.as_fd(), PollFlags::POLLIN)], timeout);
+            self.drain_signals();
+            for status in reap() {
+                self.apps.child_ended(Instant::now(), status);
+            }
+            self.apps.tick(Instant::now());
+        }
+        for pid in family::children() {
+            // What still runs where lumend was started. A desktop's own end takes care of the rest.
+            if self.setup.place == Place::Bare {
+                let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Starts a shell command for a run. The error is for people.
+fn spawn(place: Place, paths: &DesktopPaths, run: RunId, line: &str) -> Result<Pid, String> {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(line).stdin(Stdio::null());
+    match place {
+        Place::Own => compositor::set_app_environment(&mut command, paths),
+        Place::Bare => compositor::set_bare_environment(&mut command, paths),
+    }
+    command.env(family::RUN, run.0.to_string());
+    compositor::dies_with_us(&mut command);
+    compositor::leads_a_session(&mut command);
+    let child = command.spawn().map_err(|error| format!("a shell cannot be started: {error}"))?;
+    // Its end is taken by the launcher's wait for any child, which dropping the handle leaves alone.
+    Ok(Pid::from_raw(child.id().cast_signed()))
+}
+
+/// How long to poll for; none is for ever.
+fn until(deadline: Option<Instant>) -> PollTimeout {
+    deadline.map_or(PollTimeout::NONE, |deadline| {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        // Rounded up: a poll that ends a little early would only be repeated.
+        PollTimeout::try_from(left + 1).unwrap_or(PollTimeout::MAX)
+    })
 }
 
 /// The children that have ended.

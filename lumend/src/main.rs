@@ -83,8 +83,9 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             run::run(config, desktop.map(Into::into), &runtime, &state)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
-        Command::Launcher { exec, seats, number } => {
-            return Ok(launcher::run(&runtime, launcher::Setup { exec: &exec, seats, number }));
+        Command::Launcher { exec, seats, number, bare, apps } => {
+            let place = if bare { launcher::Place::Bare } else { launcher::Place::Own };
+            return Ok(launcher::run(&runtime, launcher::Setup { place, exec: &exec, seats, number }, &apps));
         }
         command => commands::run(&command, &runtime, &state)?,
     }

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::gamestream::GameStream;
 use crate::host::Host;
 use crate::identity::{GameStreamIdentity, Identity};
+use crate::launcher::Commands;
 use crate::notify::Notify;
 use crate::outputs::Terms;
 use crate::places;
@@ -57,20 +58,31 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
         seats: if config.input.enabled && wlroots { most } else { 0 },
         own: own_desktop,
     };
+    let commands: Vec<_> = gamestream.apps().list().iter().map(Commands::from).collect();
+    let program = Program::new(own, runtime, &config.desktop.exec, terms.seats, &commands);
     let desktop = match config.desktop.kind {
-        DesktopKind::Pattern => Desktop::pattern(means),
-        DesktopKind::Auto => Desktop::found(now, terms, means)?,
-        DesktopKind::Sway => {
-            let program = Program::new(own, runtime, &config.desktop.exec, terms.seats);
-            Desktop::own(program, terms, means, config.sessions.max)?
-        }
+        DesktopKind::Pattern => Desktop::pattern(program, means),
+        DesktopKind::Auto => Desktop::found(now, program, terms, means)?,
+        DesktopKind::Sway => Desktop::own(program, terms, means, config.sessions.max)?,
     };
     let host = Host::new()?;
     let signer = Signer::new(identity, gamestream_identity, now);
     let notify = Notify::from_environment();
     let sound = Sound::new(state, config.audio.socket.clone());
-    let parts =
-        Parts { config, binaries, host, signer, clients, door, sockets, gamestream, desktop, supply, sound, notify };
+    let parts = Parts {
+        config,
+        binaries,
+        host,
+        signer,
+        clients,
+        door,
+        sockets,
+        gamestream,
+        desktop,
+        supply,
+        sound,
+        notify,
+    };
     Daemon::new(parts)?.run()
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ipc::link::Link;
 use ipc::plane::LINK_FD;
-use ipc::{FromLauncher, ToLauncher};
+use ipc::{FromLauncher, RunId, ToLauncher};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -39,6 +39,10 @@ impl Launcher {
     }
 
     fn start_number(name: &str, exec: &str, number: u32) -> Self {
+        Self::start_with(name, exec, &[&format!("--number={number}")])
+    }
+
+    fn start_with(name: &str, exec: &str, more: &[&str]) -> Self {
         let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = std::env::temp_dir().join(format!("lumen-launcher-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&runtime);
@@ -51,7 +55,7 @@ impl Launcher {
         let theirs = theirs.into_fd();
         let mut command = Command::new(&program);
         command.args(["--runtime".as_ref(), runtime.as_os_str(), "launcher".as_ref(), exec.as_ref()]);
-        command.arg(format!("--number={number}"));
+        command.args(more);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         if nix::unistd::geteuid().is_root() {
             chown(&runtime, Some(USER), Some(USER)).unwrap();
@@ -203,4 +207,113 @@ fn is_not_started_by_hand() {
     let output = Command::new(env!("CARGO_BIN_EXE_lumend")).args(["launcher", ""]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("lumend run"));
+}
+
+/// An app that says what becomes of it in files, and undoes that.
+fn list(launcher_runtime: &str, command: &str) -> String {
+    let directory = std::env::temp_dir().join(format!("lumen-launcher-{}-{launcher_runtime}", std::process::id()));
+    let touch = |name: &str| format!("echo $WAYLAND_DISPLAY > {}", directory.join(name).display());
+    let commands = serde_json::json!([
+        { "command": "exit 9", "prep": [], "undo": [] },
+        { "command": command, "prep": [touch("prepared")], "undo": [touch("undone")] },
+    ]);
+    format!("--apps={commands}")
+}
+
+impl Launcher {
+    fn has(&self, name: &str) -> bool {
+        self.runtime.join(name).exists()
+    }
+
+    /// Waits for a process whose command line is this; there is no other news of one.
+    fn await_process(&self, line: &str) -> u32 {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let is = |pid: &u32| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&command).replace('\0', " ").trim() == line
+            };
+            if let Some(pid) = self.descendants().into_iter().find(is) {
+                return pid;
+            }
+            assert!(std::time::Instant::now() < deadline, "no {line}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn ended_because(&self, expected: RunId) -> String {
+        match self.hear() {
+            FromLauncher::AppEnded { run, reason } if run == expected => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_app_runs_where_lumend_does_and_ends_by_itself_or_when_told() {
+    let launcher = Launcher::start_with("bare", "", &["--bare", &list("bare", "setsid sleep 1002 & sleep 1003")]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 0 });
+    assert_eq!(launcher.ended_because(RunId(1)), "it ended (exit status 9)");
+    assert!(!launcher.has("undone"));
+
+    launcher.order(ToLauncher::StartApp { run: RunId(2), app: 1 });
+    let app = [launcher.await_process("sleep 1002"), launcher.await_process("sleep 1003")];
+    assert!(launcher.has("prepared") && !launcher.has("undone"));
+    launcher.order(ToLauncher::StartApp { run: RunId(3), app: 2 });
+    assert_eq!(launcher.ended_because(RunId(3)), "the launcher knows no such app");
+    launcher.order(ToLauncher::StopApp { run: RunId(2) });
+    assert_eq!(launcher.ended_because(RunId(2)), "it was stopped");
+    assert!(launcher.has("undone") && app.into_iter().all(ended), "what left its session ended with it");
+
+    // One that does not mind SIGTERM.
+    drop(launcher);
+    let launcher = Launcher::start_with(
+        "stubborn",
+        "",
+        &["--bare", &list("stubborn", "trap '' TERM; sleep 1004 & wait; sleep 1005")],
+    );
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    launcher.await_process("sleep 1004");
+    launcher.order(ToLauncher::StopApp { run: RunId(1) });
+    assert_eq!(launcher.ended_because(RunId(1)), "it was stopped");
+    assert!(launcher.has("undone") && launcher.descendants().is_empty());
+}
+
+#[test]
+fn an_app_that_goes_into_the_background_still_runs() {
+    let launcher = Launcher::start_with("forked", "", &["--bare", &list("forked", "sleep 1006 & exit 0")]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    let app = launcher.await_process("sleep 1006");
+    assert!(!launcher.link.as_ref().unwrap().wait_readable(Duration::ZERO).unwrap());
+    kill(Pid::from_raw(app.cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(launcher.ended_because(RunId(1)), "it ended");
+    assert!(launcher.has("undone"));
+}
+
+#[test]
+fn an_app_waits_for_its_desktop_and_ends_with_it() {
+    let launcher = Launcher::start_with("on-desktop", "", &["--number=1", &list("on-desktop", "sleep 1007")]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    assert_eq!(launcher.ended_because(RunId(1)), "the desktop is gone");
+    launcher.order(ToLauncher::StartDesktop);
+    launcher.order(ToLauncher::StartApp { run: RunId(2), app: 1 });
+    assert_eq!(launcher.hear(), FromLauncher::DesktopReady);
+    let app = launcher.await_process("sleep 1007");
+    assert_eq!(fs::read_to_string(launcher.runtime.join("prepared")).unwrap(), "wayland-1\n");
+    kill(launcher.sway(), Signal::SIGKILL).unwrap();
+    let words = [launcher.hear(), launcher.hear()];
+    let gone = |word: &FromLauncher| matches!(word, FromLauncher::DesktopGone { .. });
+    let over = |word: &FromLauncher| matches!(word, FromLauncher::AppEnded { run: RunId(2), .. });
+    assert!(words.iter().any(gone) && words.iter().any(over), "{words:?}");
+    assert!(ended(app) && launcher.has("undone"));
+}
+
+#[test]
+fn the_launchers_end_undoes_what_was_prepared() {
+    let mut launcher = Launcher::start_with("end", "", &["--bare", &list("end", "sleep 1008")]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    let app = launcher.await_process("sleep 1008");
+    launcher.link = None;
+    assert!(launcher.child.wait().unwrap().success());
+    assert!(launcher.has("undone") && ended(app));
 }

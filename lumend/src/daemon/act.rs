@@ -67,13 +67,15 @@ impl Daemon {
             }
             Action::StartApp { session, run, index } => {
                 info!("session {session}: app {:?} is started", self.app_title(index));
-                self.queue.push_back(Event::AppEnded { run, reason: "there is nothing to start it with yet".into() });
+                self.parts.desktop.start_app(session, run, index);
+                self.queue.extend(self.parts.desktop.dispatch(now));
             }
             Action::StopApp(run) => {
-                self.queue.push_back(Event::AppEnded { run, reason: "it was never started".into() });
+                self.parts.desktop.stop_app(run);
+                self.queue.extend(self.parts.desktop.dispatch(now));
             }
-            Action::AcquireOutput { session, attempt, mode, run: _ } => {
-                self.parts.desktop.acquire(now, session, attempt, mode);
+            Action::AcquireOutput { session, attempt, mode, run } => {
+                self.parts.desktop.acquire(now, session, attempt, mode, run);
                 self.queue.extend(self.parts.desktop.dispatch(now));
             }
             Action::ReleaseOutput(session) => {

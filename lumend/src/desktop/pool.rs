@@ -1,23 +1,28 @@
 //! The desktops of lumend's own: a compositor for each session that runs at a time, so that people do not meet on it.
 //!
 //! The first is there from the start. A session gets the free one with the lowest number, and where none is free one
-//! more is started for it. What runs on a desktop stays when its session leaves, for whoever gets it next.
+//! more is started for it. What runs on a desktop stays when its session leaves, for whoever gets it next; but while an
+//! app runs there that was started for a client, it is kept for that app's next session.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
-use ipc::SessionId;
+use ipc::{RunId, SessionId};
 use lumen_core::Mode;
 use tracing::{info, warn};
 
-use super::own::{News, Own, Program};
+use super::launched::Program;
+use super::own::{News, Own};
 use super::screen::{Screen, Sway};
 use crate::machine::{Attempt, Event};
 use crate::outputs::Terms;
 
 /// The desktop that lumend starts with; its end as a hopeless one is lumend's.
 const FIRST: u32 = 1;
+/// Desktops at a time, those that nobody looks at among them.
+const MOST: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -35,6 +40,8 @@ struct OwnDesktop {
     number: u32,
     own: Own,
     screen: Screen,
+    /// Apps that were started for clients and have not ended.
+    runs: BTreeSet<RunId>,
 }
 
 impl Pool {
@@ -52,7 +59,7 @@ impl Pool {
         let sway = Sway { control: paths.control, wayland: paths.wayland, terms: self.terms.clone() };
         let own = Own::new(Rc::clone(&self.program), number);
         let index = self.desktops.len();
-        self.desktops.push(OwnDesktop { number, own, screen: Screen::new(sway) });
+        self.desktops.push(OwnDesktop { number, own, screen: Screen::new(sway), runs: BTreeSet::new() });
         &mut self.desktops[index]
     }
 
@@ -84,19 +91,34 @@ impl Pool {
         ended
     }
 
-    /// An answer, if there is one at once.
-    pub fn acquire(&mut self, now: u64, session: SessionId, attempt: Attempt, mode: Mode) -> Option<Event> {
-        let has = self.desktops.iter().position(|desktop| desktop.screen.shows(session));
-        let index = has.or_else(|| self.desktops.iter().position(|desktop| desktop.screen.is_free()));
+    /// An answer, if there is one at once. What `run` names is where the session goes, if that runs.
+    pub fn acquire(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        attempt: Attempt,
+        mode: Mode,
+        run: Option<RunId>,
+    ) -> Option<Event> {
+        let find = |fits: &dyn Fn(&OwnDesktop) -> bool| self.desktops.iter().position(fits);
+        let runs_on = |desktop: &OwnDesktop| run.is_some_and(|run| desktop.runs.contains(&run));
+        let index = find(&|desktop| desktop.screen.shows(session))
+            .or_else(|| find(&|desktop| runs_on(desktop) && desktop.screen.is_free()))
+            .or_else(|| find(&|desktop| desktop.screen.is_free() && desktop.runs.is_empty()));
+        // Those that are kept do not count as anybody's.
+        let (all, kept) = (self.desktops.len(), self.desktops.iter().filter(|desktop| desktop.is_kept()).count());
         let desktop = match index {
             Some(index) => &mut self.desktops[index],
-            None if (self.desktops.len() as u64) < u64::from(self.most) => {
+            None if ((all - kept) as u64) < u64::from(self.most) && all < MOST => {
                 let desktop = self.add();
                 info!("session {session}: desktop {} is started for it", desktop.number);
                 desktop
             }
             None => {
-                let reason = format!("all {} desktops are taken; see [sessions] max", self.desktops.len());
+                let reason = match kept {
+                    0 => format!("all {all} desktops are taken; see [sessions] max"),
+                    _ => format!("all {all} desktops are taken, {kept} of them by apps that clients have left running"),
+                };
                 return Some(Event::OutputFailed { session, attempt, reason });
             }
         };
@@ -113,6 +135,23 @@ impl Pool {
 
     fn of(&self, session: SessionId) -> Option<&OwnDesktop> {
         self.desktops.iter().find(|desktop| desktop.screen.shows(session))
+    }
+
+    /// On the session's desktop, as soon as that is up.
+    pub fn start_app(&mut self, session: SessionId, run: RunId, app: u16) -> Result<(), String> {
+        let its = self.desktops.iter_mut().find(|desktop| desktop.screen.shows(session));
+        let desktop = its.ok_or("its desktop is gone")?;
+        desktop.own.start_app(run, app)?;
+        desktop.runs.insert(run);
+        Ok(())
+    }
+
+    pub fn stop_app(&mut self, run: RunId, news: &mut Vec<Event>) {
+        let its = self.desktops.iter_mut().find(|desktop| desktop.runs.contains(&run));
+        let Some(desktop) = its else { return };
+        let mut words = Vec::new();
+        desktop.own.stop_app(run, &mut words);
+        words.into_iter().for_each(|word| desktop.app_news(word, news));
     }
 
     pub fn screen(&self, session: SessionId) -> Option<&Screen> {
@@ -143,6 +182,7 @@ impl Pool {
                     News::Down { reason } => desktop.lost(now, &reason, news),
                     News::Hopeless { reason } if desktop.number == FIRST => self.hopeless = Some(reason),
                     News::Hopeless { reason } => desktop.gave_up(&reason, news),
+                    word @ News::AppEnded { .. } => desktop.app_news(word, news),
                 }
             }
             if let Some(reason) = desktop.screen.dispatch(now, news) {
@@ -153,6 +193,19 @@ impl Pool {
 }
 
 impl OwnDesktop {
+    /// Nobody looks at it, but an app runs on it that a client may come back to.
+    fn is_kept(&self) -> bool {
+        self.screen.is_free() && !self.runs.is_empty()
+    }
+
+    fn app_news(&mut self, word: News, news: &mut Vec<Event>) {
+        if let News::AppEnded { run, reason } = word
+            && self.runs.remove(&run)
+        {
+            news.push(Event::AppEnded { run, reason });
+        }
+    }
+
     fn up(&mut self, now: u64, news: &mut Vec<Event>) {
         if self.screen.is_up() {
             return;

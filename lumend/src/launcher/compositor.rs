@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access, mkfifo};
 
-use super::Setup;
+use super::{Setup, family};
 use crate::outputs::seat_command;
 
 /// A compositor that has no sockets by then never will.
@@ -31,6 +31,9 @@ const KILL_ROUNDS: usize = 64;
 
 /// The longest path that fits into a Unix socket address, without its final zero.
 const SOCKET_PATH: usize = 107;
+
+/// The name that sway gives its socket in a directory where there is no other.
+const WAYLAND: &str = "wayland-1";
 
 /// Where a desktop of lumend's own is found.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ impl DesktopPaths {
             number => runtime.join(format!("desktop-{number}")),
         };
         Self {
-            wayland: directory.join("wayland-1"),
+            wayland: directory.join(WAYLAND),
             control: directory.join("sway.sock"),
             home: runtime.join("home"),
             directory,
@@ -80,20 +83,11 @@ impl Compositor {
         let mut command = Command::new("sway");
         command.arg("-c").arg(paths.directory.join("config")).stdin(Stdio::null()).process_group(0);
         set_environment(&mut command, paths);
-        let parent = nix::unistd::getpid();
-        // SAFETY: between fork and exec only prctl, getppid and sigprocmask are called, which are async-signal-safe.
-        unsafe {
-            command.pre_exec(move || {
-                // A launcher that is killed takes its compositor with it: nobody else would know of it. Not by SIGTERM,
-                // which sway forgets if it comes before its loop has begun.
-                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-                if nix::unistd::getppid() != parent {
-                    return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-                }
-                SigSet::empty().thread_set_mask()?;
-                Ok(())
-            });
-        }
+        command.env("WLR_BACKENDS", "headless");
+        command.env("WLR_RENDERER", "pixman");
+        command.env("WLR_LIBINPUT_NO_DEVICES", "1");
+        command.env("WLR_HEADLESS_OUTPUTS", "1");
+        dies_with_us(&mut command);
         let child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "sway is not installed; install it, or use --desktop pattern".to_owned(),
             _ => format!("sway cannot be started: {error}"),
@@ -131,7 +125,7 @@ impl Compositor {
                 self.ready = None;
                 let name = String::from_utf8_lossy(&said[..length]);
                 if paths.directory.join(name.trim()) != paths.wayland || !paths.control.exists() {
-                    return Err(format!("sway listens on {:?} instead of wayland-1", name.trim()));
+                    return Err(format!("sway listens on {:?} instead of {WAYLAND}", name.trim()));
                 }
                 Ok(true)
             }
@@ -148,7 +142,7 @@ impl Compositor {
         self.wait_for_end();
         let _ = killpg(self.pid, Signal::SIGKILL);
         for _ in 0..KILL_ROUNDS {
-            let left = children();
+            let left = family::children();
             if left.is_empty() {
                 break;
             }
@@ -218,34 +212,79 @@ const START: &str = "\
 echo \"$WAYLAND_DISPLAY\" > \"$XDG_RUNTIME_DIR/ready\"
 ";
 
+/// A launcher that is killed takes the child along: nobody else would know of it. Not by SIGTERM, which sway forgets if
+/// it comes before its loop has begun.
+pub fn dies_with_us(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only prctl, getppid and sigprocmask are called, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            if nix::unistd::getppid() != parent {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+            }
+            SigSet::empty().thread_set_mask()?;
+            Ok(())
+        });
+    }
+}
+
+/// A session of the child's own: no terminal, and a process group of its number.
+pub fn leads_a_session(command: &mut Command) {
+    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Ok(())
+        });
+    }
+}
+
+/// What every process of a desktop is to have in its environment, the compositor among them.
 fn set_environment(command: &mut Command, paths: &DesktopPaths) {
     // Another desktop's, or a service manager's: none of it is meant for this one.
-    for name in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY", "I3SOCK", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"]
-    {
+    for name in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY", "I3SOCK"] {
         command.env_remove(name);
     }
-    command
-        .env("XDG_RUNTIME_DIR", &paths.directory)
-        .env("SWAYSOCK", &paths.control)
-        .env("WLR_BACKENDS", "headless")
-        .env("WLR_RENDERER", "pixman")
-        .env("WLR_LIBINPUT_NO_DEVICES", "1")
-        .env("WLR_HEADLESS_OUTPUTS", "1");
+    command.env("XDG_RUNTIME_DIR", &paths.directory).env("SWAYSOCK", &paths.control);
+    // The sound servers stay where they are.
+    if let Some(outside) = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from) {
+        for (name, value) in [("PULSE_RUNTIME_PATH", outside.join("pulse")), ("PIPEWIRE_RUNTIME_DIR", outside)] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
+        }
+    }
+    set_common_environment(command, &paths.home);
+}
+
+/// For an app on a desktop that is up.
+pub fn set_app_environment(command: &mut Command, paths: &DesktopPaths) {
+    set_environment(command, paths);
+    command.env("WAYLAND_DISPLAY", WAYLAND).env("XDG_SESSION_TYPE", "wayland").env("XDG_CURRENT_DESKTOP", "sway");
+}
+
+/// For an app where lumend runs: it is to find what lumend found.
+pub fn set_bare_environment(command: &mut Command, paths: &DesktopPaths) {
+    set_common_environment(command, &paths.home);
+}
+
+fn set_common_environment(command: &mut Command, home: &Path) {
+    for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"] {
+        command.env_remove(name);
+    }
     // A numeric user without a passwd entry has neither of these, and terminals want both.
     if std::env::var_os("SHELL").is_none() {
         command.env("SHELL", "/bin/sh");
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let usable = home.is_some_and(|home| access(&home, AccessFlags::W_OK | AccessFlags::X_OK).is_ok());
-    let home = &paths.home;
-    if !usable && (home.is_dir() || fs::DirBuilder::new().mode(0o700).create(home).is_ok()) {
-        command.env("HOME", home).current_dir(home);
+    let usable = |home: &Path| access(home, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+    match std::env::var_os("HOME").map(PathBuf::from) {
+        Some(own) if usable(&own) => {
+            command.current_dir(own);
+        }
+        _ if home.is_dir() || fs::DirBuilder::new().mode(0o700).create(home).is_ok() => {
+            command.env("HOME", home).current_dir(home);
+        }
+        _ => {}
     }
-}
-
-/// The children of this process, orphans that it adopted among them.
-fn children() -> Vec<Pid> {
-    let list = format!("/proc/self/task/{}/children", nix::unistd::gettid());
-    let list = fs::read_to_string(list).unwrap_or_default();
-    list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }

@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
 use crate::config::Display;
+use crate::launcher::Commands;
 use crate::reach::above_link;
 
 const ATTEMPT: Attempt = Attempt(1);
@@ -16,15 +17,19 @@ fn pool(most: u32) -> Pool {
     let program = above_link(File::open("/bin/true").unwrap().as_fd()).unwrap();
     let runtime = std::env::temp_dir().join(format!("lumen-pool-{}", std::process::id()));
     let terms = Terms { display: Display::default(), seats: 1, own: true };
-    let program = Rc::new(Program::new(program, &runtime, "", 1));
+    let program = Rc::new(Program::new(program, &runtime, "", 1, &[Commands::default()]));
     let mut pool = Pool { program, terms, most, desktops: Vec::new(), hopeless: None };
     pool.add();
     pool
 }
 
 fn acquire(pool: &mut Pool, session: u32) -> Option<u32> {
+    acquire_for(pool, session, None)
+}
+
+fn acquire_for(pool: &mut Pool, session: u32, run: Option<RunId>) -> Option<u32> {
     let mode = Mode::new(640, 360, 60_000).unwrap();
-    let answer = pool.acquire(0, SessionId(session), ATTEMPT, mode);
+    let answer = pool.acquire(0, SessionId(session), ATTEMPT, mode, run);
     assert_eq!(answer.is_some(), pool.number(SessionId(session)).is_none(), "{answer:?}");
     pool.number(SessionId(session))
 }
@@ -71,6 +76,41 @@ fn a_desktop_that_never_comes_up_fails_its_session_alone_and_is_tried_again() {
     pool.desktops[0].own.start_again(0);
     assert!(news(&mut pool).is_empty());
     assert!(pool.hopeless().is_some(), "the first one's end is lumend's");
+}
+
+#[test]
+fn a_desktop_is_kept_while_an_app_runs_on_it() {
+    let mut pool = pool(2);
+    assert_eq!(acquire(&mut pool, 1), Some(1));
+    assert!(pool.start_app(SessionId(1), RunId(9), 1).is_err(), "there is no such app");
+    assert!(pool.start_app(SessionId(8), RunId(9), 0).is_err(), "there is no such session");
+    pool.start_app(SessionId(1), RunId(9), 0).unwrap();
+    pool.release(0, SessionId(1));
+    assert_eq!([2, 3].map(|session| acquire(&mut pool, session)), [Some(2), Some(3)], "as many as there may be");
+    assert_eq!(acquire(&mut pool, 4), None);
+    assert_eq!(acquire_for(&mut pool, 5, Some(RunId(9))), Some(1), "who comes back");
+    // Only one can look at it.
+    pool.release(0, SessionId(2));
+    assert_eq!(acquire_for(&mut pool, 6, Some(RunId(9))), Some(2));
+
+    let mut news = Vec::new();
+    pool.stop_app(RunId(9), &mut news);
+    pool.stop_app(RunId(9), &mut news);
+    assert!(matches!(news[..], [Event::AppEnded { run: RunId(9), .. }]), "it waited for its desktop: {news:?}");
+    pool.release(0, SessionId(5));
+    assert_eq!(acquire(&mut pool, 7), Some(1));
+}
+
+#[test]
+fn an_app_on_a_desktop_that_never_comes_up_has_ended() {
+    let mut pool = pool(2);
+    assert_eq!([1, 2].map(|session| acquire(&mut pool, session)), [Some(1), Some(2)]);
+    pool.start_app(SessionId(2), RunId(9), 0).unwrap();
+    let mut all = Vec::new();
+    while !all.iter().any(|event| matches!(event, Event::AppEnded { run: RunId(9), .. })) {
+        all.extend(news(&mut pool));
+    }
+    assert!(pool.desktops[1].runs.is_empty());
 }
 
 #[test]

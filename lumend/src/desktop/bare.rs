@@ -1,0 +1,73 @@
+//! Apps where there is no desktop of lumend's own: the launcher that starts them, from the first one on.
+
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use ipc::{RunId, ToLauncher};
+
+use super::launched::{Launched, Program, Role, Word};
+use crate::machine::Event;
+
+#[derive(Debug)]
+pub(super) struct Bare {
+    program: Rc<Program>,
+    running: Option<Launched>,
+}
+
+impl Bare {
+    pub fn new(program: Program) -> Self {
+        Self { program: Rc::new(program), running: None }
+    }
+
+    pub fn start_app(&mut self, run: RunId, app: u16) -> Result<(), String> {
+        self.program.check(app)?;
+        let running = match &mut self.running {
+            Some(running) => running,
+            none => {
+                let started = Launched::start(&self.program, Role::Apps);
+                none.insert(started.map_err(|error| format!("cannot start the launcher: {error}"))?)
+            }
+        };
+        running.tell(ToLauncher::StartApp { run, app });
+        Ok(())
+    }
+
+    pub fn stop_app(&mut self, run: RunId) {
+        if let Some(running) = &mut self.running {
+            running.tell(ToLauncher::StopApp { run });
+        }
+    }
+
+    /// Ends all apps; true once they have ended.
+    pub fn stop(&mut self, now: u64) -> bool {
+        if let Some(running) = &mut self.running {
+            running.close(now);
+            if running.reap(now).is_some() {
+                self.running = None;
+            }
+        }
+        self.running.is_none()
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().flat_map(Launched::sources)
+    }
+
+    pub fn deadline(&self) -> Option<u64> {
+        self.running.as_ref().and_then(Launched::deadline)
+    }
+
+    pub fn dispatch(&mut self, now: u64, news: &mut Vec<Event>) {
+        let Some(running) = &mut self.running else { return };
+        while let Some(word) = running.hear(now) {
+            if let Word::AppEnded { run, reason } = word {
+                news.push(Event::AppEnded { run, reason });
+            }
+        }
+        if let Some(runs) = running.reap(now) {
+            // The next app starts another one.
+            self.running = None;
+            news.extend(runs.into_iter().map(|run| Event::AppEnded { run, reason: "the launcher ended".into() }));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A launcher as lumend holds it: how one is started, the link to it, and the apps that it was told to start.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use ipc::link::{Link, LinkError};
+use ipc::{FromLauncher, RunId, ToLauncher};
+use tracing::{debug, warn};
+
+use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths};
+use crate::reach::{Linked, command};
+
+/// From closing the launcher's link to SIGKILL: it gives the compositor a second of its own, and has more to end.
+const STOP_WITHIN: u64 = 3_000_000_000;
+
+/// How to start a launcher.
+#[derive(Debug)]
+pub struct Program {
+    lumend: OwnedFd,
+    runtime: PathBuf,
+    exec: String,
+    seats: u32,
+    /// JSON.
+    apps: String,
+    app_count: usize,
+}
+
+/// What a launcher is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// The desktop of this number, from 1 on, and apps on it.
+    Desktop(u32),
+    /// Apps where lumend was started.
+    Apps,
+}
+
+impl Program {
+    /// `lumend` is this program, opened; `exec` the shell command of `[desktop] exec`; `seats` those for sessions; `apps`
+    /// the list whose indices [`super::Desktop::start_app`] takes.
+    pub fn new(lumend: OwnedFd, runtime: &Path, exec: &str, seats: u32, apps: &[Commands]) -> Self {
+        // The launcher does not run where lumend was started.
+        let runtime = std::path::absolute(runtime).unwrap_or_else(|_| runtime.to_owned());
+        let app_count = apps.len();
+        // Strings in vectors: there is nothing that JSON could not express.
+        let apps = serde_json::to_string(apps).unwrap_or_else(|_| "[]".into());
+        Self { lumend, runtime, exec: exec.to_owned(), seats, apps, app_count }
+    }
+
+    /// Of the desktop of this number, from 1 on.
+    pub fn paths(&self, number: u32) -> DesktopPaths {
+        DesktopPaths::new(&self.runtime, number)
+    }
+
+    /// Whether the list has such an app. The error is for people.
+    pub(super) fn check(&self, app: u16) -> Result<(), String> {
+        if usize::from(app) < self.app_count { Ok(()) } else { Err("there is no such app".into()) }
+    }
+}
+
+/// What a launcher has said, or what its end means.
+#[derive(Debug)]
+pub(super) enum Word {
+    Ready,
+    Gone { reason: String },
+    AppEnded { run: RunId, reason: String },
+}
+
+#[derive(Debug)]
+pub(super) struct Launched {
+    link: Option<Link>,
+    child: Child,
+    pidfd: OwnedFd,
+    kill_at: Option<u64>,
+    /// Ordered, and not been said to have ended.
+    runs: BTreeSet<RunId>,
+}
+
+impl Launched {
+    pub fn start(program: &Program, role: Role) -> io::Result<Self> {
+        let mut runtime = OsString::from("--runtime=");
+        runtime.push(&program.runtime);
+        let mut command = command(program.lumend.as_fd());
+        command.arg0("lumend").arg("launcher").arg(runtime).arg(format!("--apps={}", program.apps));
+        match role {
+            Role::Desktop(number) => command
+                .arg(format!("--seats={}", program.seats))
+                .arg(format!("--number={number}"))
+                .arg("--")
+                .arg(&program.exec),
+            Role::Apps => command.args(["--bare", "--", ""]),
+        };
+        command.stdin(Stdio::null());
+        let Linked { link, child, pidfd } = Linked::spawn(command)?;
+        debug!("launcher (pid {}) started", child.id());
+        Ok(Self { link: Some(link), child, pidfd, kill_at: None, runs: BTreeSet::new() })
+    }
+
+    pub fn tell(&mut self, order: ToLauncher) {
+        if let ToLauncher::StartApp { run, .. } = order {
+            self.runs.insert(run);
+        }
+        if self.link.as_ref().is_some_and(|link| link.send(order).is_err()) {
+            // Its end is on its way, or brought about at the deadline.
+            self.link = None;
+        }
+    }
+
+    /// The order to end, and everything that it has started with it.
+    pub fn close(&mut self, now: u64) {
+        self.link = None;
+        let apps = if self.runs.is_empty() { 0 } else { APPS_END_WITHIN.as_nanos() as u64 };
+        self.kill_at.get_or_insert(now + STOP_WITHIN + apps);
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd).into_iter().chain([self.pidfd.as_fd()])
+    }
+
+    pub const fn deadline(&self) -> Option<u64> {
+        self.kill_at
+    }
+
+    pub fn hear(&mut self, now: u64) -> Option<Word> {
+        loop {
+            match self.link.as_ref()?.recv::<FromLauncher>() {
+                Ok(None) => return None,
+                Ok(Some(received)) => match received.message {
+                    FromLauncher::DesktopReady => return Some(Word::Ready),
+                    FromLauncher::DesktopGone { reason } => return Some(Word::Gone { reason }),
+                    FromLauncher::AppEnded { run, reason } if self.runs.remove(&run) => {
+                        return Some(Word::AppEnded { run, reason });
+                    }
+                    FromLauncher::AppEnded { .. } => {}
+                },
+                Err(error) => {
+                    if !matches!(error, LinkError::Closed) {
+                        warn!("the launcher's link: {error}");
+                    }
+                    self.close(now);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The runs that ended with the launcher, if it has ended. What prepared them is not undone.
+    pub fn reap(&mut self, now: u64) -> Option<BTreeSet<RunId>> {
+        if self.kill_at.is_some_and(|at| now >= at) {
+            // An error would mean that it has ended, which is what is wanted.
+            let _ = self.child.kill();
+            self.kill_at = None;
+        }
+        match self.child.try_wait() {
+            Ok(None) => return None,
+            Ok(Some(status)) => debug!("launcher ended: {status}"),
+            Err(error) => warn!("the launcher's status is lost: {error}"),
+        }
+        Some(std::mem::take(&mut self.runs))
+    }
+}
