@@ -6,6 +6,7 @@ mod apps;
 mod ctl;
 mod hands;
 mod hear;
+mod links;
 mod pairing;
 mod sound;
 
@@ -27,6 +28,7 @@ use crate::book::Book;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::desktop::Desktop;
+use crate::discovery::{Discovery, Offer};
 use crate::door::{Door, VisitorId};
 use crate::failure::Failure;
 use crate::gamestream::GameStream;
@@ -63,6 +65,8 @@ enum Wake {
     Sign,
     /// The compositor's control socket, or the launcher.
     Desktop,
+    /// The kernel tells of links and addresses.
+    Links,
 }
 
 /// What the daemon is started with.
@@ -75,6 +79,7 @@ pub struct Parts {
     pub door: Door,
     pub sockets: Sockets,
     pub gamestream: GameStream,
+    pub discovery: Discovery,
     pub desktop: Desktop,
     pub supply: Supply,
     pub sound: Sound,
@@ -96,6 +101,8 @@ pub struct Daemon {
     pairings: Pairings,
     /// The network plane that they are with.
     pairings_with: Option<PlaneId>,
+    /// The network plane that was told last where clients are to find what.
+    announced: Option<(PlaneId, Vec<Offer>)>,
     /// Of log lines that clients can cause.
     news: Rate,
     /// What was said last of putting a default sink back: why it cannot be done, or nothing if it is being tried.
@@ -138,6 +145,7 @@ impl Daemon {
             counters: NetCounters::default(),
             pairings: Pairings::default(),
             pairings_with: None,
+            announced: None,
             news: Rate::new(now_ns(), 50, 2),
             undo_obstacle: None,
             told_of_failure: false,
@@ -172,6 +180,7 @@ impl Daemon {
             if self.machine.deadline().is_some_and(|at| now >= at) {
                 self.queue.push_back(Event::Tick);
             }
+            self.tend_discovery(now);
             self.pump();
             self.announce();
         }
@@ -201,6 +210,7 @@ impl Daemon {
         );
         fds.extend(self.sign_link.iter().map(|link| (link.as_fd(), false, Wake::Sign)));
         fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, write, Wake::Desktop)));
+        fds.extend(self.parts.discovery.source().map(|fd| (fd, false, Wake::Links)));
         let now = now_ns();
         fds.extend(
             self.planes
@@ -221,6 +231,7 @@ impl Daemon {
             self.parts.desktop.deadline(),
             self.pairings.deadline(),
             self.parts.gamestream.deadline(),
+            self.parts.discovery.deadline(),
         ];
         let timeout = due
             .into_iter()
@@ -258,6 +269,7 @@ impl Daemon {
             Wake::Word(id) => self.hear(id),
             Wake::Sign => self.sign(now),
             Wake::Desktop => self.queue.extend(self.parts.desktop.dispatch(now)),
+            Wake::Links => self.parts.discovery.woken(now),
             Wake::Grumble(id) => self.retell(id),
             Wake::Death(id) => {
                 self.hear(id);

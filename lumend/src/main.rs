@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod daemon;
 mod desktop;
+mod discovery;
 mod door;
 mod durable;
 mod failure;

@@ -11,6 +11,7 @@ use crate::clients::Clients;
 use crate::config::{Config, DesktopKind, HandsChoice};
 use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
+use crate::discovery::Discovery;
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::gamestream::GameStream;
@@ -66,6 +67,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
         DesktopKind::Sway => Desktop::own(program, terms, means, config.sessions.max)?,
     };
     let host = Host::new()?;
+    let discovery = Discovery::new(config.discovery.enabled, &host.name);
     let signer = Signer::new(identity, gamestream_identity, now);
     let notify = Notify::from_environment();
     let sound = Sound::new(state, config.audio.socket.clone());
@@ -78,6 +80,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
         door,
         sockets,
         gamestream,
+        discovery,
         desktop,
         supply,
         sound,
