@@ -62,7 +62,7 @@ fn streams_are_where_lumend_has_bound_them_and_under_names_of_the_sessions_own()
 fn the_order_is_kept() {
     let (desk, guest) = (desk(Encryption::Auto), guest(true));
     let play = request(Method::Play, Target::Session, "");
-    let status = |phase, request| answered(desk, &guest, phase, request).0;
+    let status = |phase, request: &Request| answered(desk, &guest, phase, request).0;
     assert_eq!(status(GuestPhase::Launched, &play), 455);
     let (first, _, taken) = answered(desk, &guest, GuestPhase::Launched, &announce(""));
     assert_eq!((first, taken, status(GuestPhase::Tuned, &play)), (200, true, 200));
