@@ -38,7 +38,7 @@ impl Inflow {
     }
 
     /// Takes the oldest chunk.
-    pub fn next(&mut self) -> Result<Option<(ChunkHeader, &[u8])>, Violation> {
+    pub fn take(&mut self) -> Result<Option<(ChunkHeader, &[u8])>, Violation> {
         let Some(chunk) = self.ring.peek()? else { return Ok(None) };
         let header = *chunk.header();
         self.chunk.clear();

@@ -42,7 +42,7 @@ impl Haptics {
     pub fn take(&mut self) -> Result<(), Violation> {
         let Some(ring) = &mut self.ring else { return Ok(()) };
         for _ in 0..TURN {
-            let Some((_, payload)) = ring.next()? else { return Ok(()) };
+            let Some((_, payload)) = ring.take()? else { return Ok(()) };
             let rumble = Rumble::decode(payload).ok_or(Violation("what it says is no rumble"))?;
             self.waiting[usize::from(rumble.pad.get())] = Some(rumble);
         }

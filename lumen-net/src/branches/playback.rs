@@ -50,9 +50,9 @@ impl Playback {
     }
 
     /// Takes the oldest packet.
-    pub fn next(&mut self) -> Result<Option<Played<'_>>, Violation> {
+    pub fn take(&mut self) -> Result<Option<Played<'_>>, Violation> {
         let Some(ring) = &mut self.ring else { return Ok(None) };
-        let Some((header, opus)) = ring.next()? else { return Ok(None) };
+        let Some((header, opus)) = ring.take()? else { return Ok(None) };
         let skipped = header.frame.wrapping_sub(self.next);
         if skipped > GAP {
             return Err(Violation("packets are not in order"));

@@ -25,7 +25,7 @@ impl Sound {
     /// Sends what the ring holds; what comes before the client is `live` is forgotten.
     pub fn pump(&mut self, connection: &Connection, live: bool, now_ns: u64, tally: &Tally) -> Result<(), Violation> {
         for _ in 0..TURN {
-            let Some(Played { skipped, captured_ns, opus }) = self.playback.next()? else { return Ok(()) };
+            let Some(Played { skipped, captured_ns, opus }) = self.playback.take()? else { return Ok(()) };
             if !live {
                 continue;
             }

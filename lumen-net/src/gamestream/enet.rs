@@ -14,9 +14,9 @@ use crate::counters::{Counter, Counters};
 use crate::media::socket::{MediaSocket, Outlet, Peer};
 use crate::readable::Readable;
 
-mod gate;
+pub(crate) mod gate;
 mod window;
-mod wire;
+pub(crate) mod wire;
 
 use gate::{Gate, PEERS, Verdict};
 pub use rusty_enet::PeerID;

@@ -34,7 +34,7 @@ impl Sound {
     pub fn pump(&mut self, outlet: Outlet<'_>, live: bool, now_ns: u64, tally: &Tally) -> Result<(), Violation> {
         for _ in 0..TURN {
             // What the plane had to drop is no gap to the client: it has its own clock, and parity wants whole blocks.
-            let Some(Played { captured_ns, opus, .. }) = self.playback.next()? else { return Ok(()) };
+            let Some(Played { captured_ns, opus, .. }) = self.playback.take()? else { return Ok(()) };
             let (Some(packetizer), Some(to), true) = (&mut self.packetizer, self.to, live) else { continue };
             if now_ns.saturating_sub(captured_ns) > STALE_NS {
                 tally.add(Count::AudioDropped);

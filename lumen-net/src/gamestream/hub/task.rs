@@ -110,7 +110,13 @@ impl Task {
             match self.next().await {
                 Turn::Order(Some(order)) => self.obey(order),
                 Turn::Order(None) => return,
-                Turn::Visit(visit) => self.receive(visit),
+                Turn::Visit(visit) => {
+                    // Among the orders may be the launch whose client this is.
+                    while let Ok(order) = self.orders.try_recv() {
+                        self.obey(order);
+                    }
+                    self.receive(visit);
+                }
                 Turn::Control(count) => self.on_control(count),
                 Turn::Audio(count) => self.on_pings(count),
                 Turn::More => self.on_enet(),
@@ -271,10 +277,11 @@ impl Task {
         if let Some((announcement, size)) = answer.announced {
             self.told.push(seat.tune(&announcement, size, now_ns()));
             if let Some(net) = &mut self.net {
-                // Clients that tell no connect data say 0, as anybody could: at least it has to be from there.
-                let only = (!announcement.tells_session).then_some(seat.guest.launch.peer);
-                let data = if only.is_some() { 0 } else { seat.guest.connect_data };
-                net.enet.expect(data, session, only);
+                net.enet.expect(seat.guest.connect_data, session, None);
+                if !announcement.tells_session {
+                    // Clients that know no connect data say 0, as anybody could: at least it has to be from there.
+                    net.enet.expect(0, session, Some(seat.guest.launch.peer));
+                }
             }
         }
         answer.response.as_bytes().to_vec()
