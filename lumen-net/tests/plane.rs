@@ -3,6 +3,8 @@
 
 #[path = "plane/client.rs"]
 mod client;
+#[path = "plane/discovery.rs"]
+mod discovery;
 #[path = "plane/flood.rs"]
 mod flood;
 #[path = "plane/guests.rs"]
