@@ -50,7 +50,7 @@ impl Control {
                     let _ = to.try_send(ToClient::Refused { code, reason });
                     return Ok(());
                 }
-                let ask = self.ask_numbers.next();
+                let ask = self.ask_numbers.take();
                 self.asks.insert(ask, client);
                 self.clients.insert(client, Client { fingerprint, to, tally, stage: Stage::Asking(ask) });
                 let wish = Wish {

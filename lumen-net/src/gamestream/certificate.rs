@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn moonlights_certificates_are_read_as_they_are() {
-        let (one, other, old) = (Identity::new(), Identity::new(), Identity::new().as_version_1());
+        let (one, other, old) = (Identity::new(), Identity::new(), Identity::new().in_version_1());
         for identity in [&one, &other, &old] {
             let certificate = Certificate::from_der(&identity.certificate).unwrap();
             assert_eq!(certificate.fingerprint, identity.fingerprint());

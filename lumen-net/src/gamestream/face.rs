@@ -53,7 +53,7 @@ pub type Acts = Vec<Act>;
 pub struct AskNumbers(u32);
 
 impl AskNumbers {
-    pub fn next(&mut self) -> AskId {
+    pub fn take(&mut self) -> AskId {
         self.0 = self.0.wrapping_add(1);
         AskId(self.0)
     }

@@ -24,7 +24,7 @@ use lumen_core::{AudioLayout, Mode, Permissions};
 use lumen_net::native::Limits;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::https::RSA;
+use super::moonlight::RSA;
 
 /// Longer than anything here takes, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);

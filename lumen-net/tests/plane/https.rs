@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use ipc::{App, AppId, AskId, Fingerprint, FromNet, GameStreamListen, PairingId, Pin, SessionId, ToNet};
 use lumen_core::Encryption;
@@ -20,12 +20,9 @@ use rustls::{
 use socket2::{Domain, Socket, Type};
 
 use super::host::{Host, PATIENCE, mode};
-use super::moonlight::{Attempt, Identity, text_of, unhex};
+use super::moonlight::{Attempt, Identity, RSA, text_of, unhex};
 
 pub use rustls::version::{TLS12, TLS13};
-
-/// Who the host is to Moonlight clients.
-pub static RSA: LazyLock<Identity> = LazyLock::new(Identity::new);
 
 /// What every client of these tests is called: moonlight-embedded has one name for all.
 const NAME: &str = "0123456789ABCDEF";

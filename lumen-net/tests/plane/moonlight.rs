@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each of the tests that share this needs a part of it")]
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, EncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -12,6 +13,9 @@ use aws_lc_rs::signature::{
 };
 use ipc::Fingerprint;
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_RSA_SHA256, RsaKeySize, SerialNumber};
+
+/// Who the host is to Moonlight clients.
+pub static RSA: LazyLock<Identity> = LazyLock::new(Identity::new);
 
 /// An RSA key of 2048 bits signs with this many bytes, and a certificate ends with its signature.
 const SIGNATURE: usize = 256;
@@ -42,7 +46,7 @@ impl Identity {
     }
 
     /// The certificate as old tools make it: version 1, which has no field for the version.
-    pub fn as_version_1(mut self) -> Self {
+    pub fn in_version_1(mut self) -> Self {
         let (outer, rest) = element(&self.certificate);
         assert_eq!((outer[0], rest.len()), (0x30, 0));
         let (to_be_signed, algorithm_and_signature) = element(content(outer));

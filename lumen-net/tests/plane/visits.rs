@@ -8,8 +8,8 @@ use ipc::{AppId, EndCode, Face, FromNet, SessionId, ToNet};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::host::{Host, PATIENCE};
-use super::https::{Guesthouse, LAUNCH, RSA, TLS12, TLS13, ask, connect_from, pair};
-use super::moonlight::{Attempt, Identity};
+use super::https::{Guesthouse, LAUNCH, TLS12, TLS13, ask, connect_from, pair};
+use super::moonlight::{Attempt, Identity, RSA};
 
 #[test]
 fn a_client_pairs_in_five_phases() {
@@ -84,7 +84,7 @@ fn pairings_end_with_their_client_and_with_lumends_word() {
 fn handshakes_of_both_versions_tell_clients_apart() {
     let host = Host::program();
     let house = Guesthouse::open(&host);
-    let (known, other, old) = (Identity::new(), Identity::new(), Identity::new().as_version_1());
+    let (known, other, old) = (Identity::new(), Identity::new(), Identity::new().in_version_1());
     house.permit(&host, &known);
     house.permit(&host, &old);
     for version in [&TLS12, &TLS13] {

@@ -24,6 +24,13 @@ const LAUNCHES: usize = 8;
 /// How long one waits: an app may take its time, and clients have two minutes.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(60);
 
+/// What a client wants.
+pub(super) struct Wanted {
+    pub verb: Verb,
+    pub app: AppId,
+    pub launch: LaunchRequest,
+}
+
 /// A client that waits for lumend.
 pub(super) struct Launching {
     caller: Caller,
@@ -53,14 +60,11 @@ enum Picture {
 
 impl Face {
     /// Asks lumend for a session. What the client had before makes way.
-    #[allow(clippy::too_many_arguments, reason = "one request and where its consequences go")]
     pub(super) fn ask(
         &mut self,
         now: Instant,
         caller: Caller,
-        verb: Verb,
-        app: AppId,
-        launch: LaunchRequest,
+        Wanted { verb, app, launch }: Wanted,
         asks: &mut AskNumbers,
         acts: &mut Acts,
     ) {
@@ -84,16 +88,17 @@ impl Face {
             own_sink: !launch.local_audio,
             input: true,
         };
-        let (ask, peer, client) = (asks.next(), caller.peer, caller.client);
+        let (ask, peer, client) = (asks.take(), caller.peer, caller.client);
         self.launches.insert(ask, Launching { caller, verb, launch, until: now + FOR_THE_ANSWER });
         acts.push(Act::Lumend(FromNet::Ask { ask, peer, client, wish }));
     }
 
-    /// lumend grants a request. False if it is none of this face's.
+    /// lumend grants a request.
     pub fn accepted(&mut self, ask: AskId, session: SessionId, mode: Mode, acts: &mut Acts) -> Result<(), PlaneError> {
         let launching = self.launches.remove(&ask).filter(|launching| !launching.caller.answer.is_gone());
         let Some(Launching { caller, verb, launch, .. }) = launching else {
-            return Ok(acts.push(gone(session, "the client went away while its session was being made")));
+            acts.push(gone(session, "the client went away while its session was being made"));
+            return Ok(());
         };
         let Some(listening) = &self.listening else { return Err(PlaneError::peer("Accepted before GameStream")) };
         let LaunchRequest { audio, key, key_id, sealed, .. } = launch;
@@ -142,7 +147,10 @@ impl Face {
         }
         let wiring = match Wiring::attach(wiring) {
             Ok(wiring) => Box::new(wiring),
-            Err(reason) => return Ok(self.broken(id, reason, acts)),
+            Err(reason) => {
+                self.broken(id, reason, acts);
+                return Ok(());
+            }
         };
         match std::mem::replace(&mut session.picture, Picture::Wired(generation)) {
             Picture::Untuned => return Err(PlaneError::peer("a session was wired that its client has not tuned")),

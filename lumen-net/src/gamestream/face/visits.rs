@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ipc::{AppId, Fingerprint, FromNet};
 
+use super::sessions::Wanted;
 use super::{Act, Acts, AskNumbers, FOR_THE_QUIT, Face, Quit};
 use crate::counters::Counter;
 use crate::gamestream::http::{Answer, Entrance, Reply, Visit};
@@ -70,12 +71,12 @@ impl Face {
             Page::AppList => guest.answer.send(pages::app_list(self.apps.list())),
             Page::AppAsset(app) => guest.answer.send(self.picture(app)),
             Page::Launch(launch) => match launch.app.filter(|app| self.apps.has(*app)) {
-                Some(app) => self.ask(now, guest, Verb::Launch, app, *launch, asks, acts),
+                Some(app) => self.ask(now, guest, Wanted { verb: Verb::Launch, app, launch: *launch }, asks, acts),
                 None => guest.answer.send(pages::no_session(Verb::Launch, 404, "there is no such app")),
             },
             // What is resumed is what runs, whatever the client remembers.
             Page::Resume(launch) => match self.running.get(&guest.client).copied() {
-                Some(app) => self.ask(now, guest, Verb::Resume, app, *launch, asks, acts),
+                Some(app) => self.ask(now, guest, Wanted { verb: Verb::Resume, app, launch: *launch }, asks, acts),
                 None => {
                     let reason = "nothing is running any more: start it anew";
                     guest.answer.send(pages::no_session(Verb::Resume, 503, reason));
