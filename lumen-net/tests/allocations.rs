@@ -15,6 +15,8 @@ mod client;
 #[path = "plane/host.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the harness")]
 mod host;
+#[path = "plane/moonlight.rs"]
+mod moonlight;
 #[path = "plane/rtp.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the harness")]
 mod rtp;

@@ -12,7 +12,7 @@ pub const PONGS_A_REPORT: u32 = 250;
 
 /// How a client shows its address.
 pub enum Contact {
-    Native(Native),
+    Native(Box<Native>),
     Guest(Guest),
 }
 
@@ -34,7 +34,8 @@ impl Contact {
     pub fn native(secret: MediaSecret, generation: u32) -> Self {
         let mut inbound = Inbound::default();
         inbound.add(&secret, generation);
-        Self::Native(Native { secret, inbound, loss: LossEstimator::default(), pongs_left: PONGS_A_REPORT })
+        let loss = LossEstimator::default();
+        Self::Native(Box::new(Native { secret, inbound, loss, pongs_left: PONGS_A_REPORT }))
     }
 
     pub fn guest(pinged: Pinged) -> Self {
