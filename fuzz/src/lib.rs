@@ -7,6 +7,7 @@
 
 mod control;
 mod native;
+mod net;
 mod text;
 
 /// One entry for libFuzzer.
@@ -23,6 +24,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: control::message },
     Target { name: "control_sealed", run: control::sealed },
     Target { name: "input", run: control::input },
+    Target { name: "enet", run: net::enet },
+    Target { name: "http", run: net::http },
+    Target { name: "certificate", run: net::certificate },
+    Target { name: "mdns", run: net::mdns },
     Target { name: "hello", run: native::hello },
     Target { name: "input_datagram", run: native::input_datagram },
     Target { name: "media_packet", run: native::media_packet },
