@@ -18,6 +18,7 @@ mod request;
 mod rtsp;
 mod sound;
 mod tls;
+mod turns;
 mod xml;
 
 #[cfg(test)]

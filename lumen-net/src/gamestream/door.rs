@@ -61,6 +61,11 @@ impl Place {
         // Relaxed: nothing else is ordered by it.
         self.0.store(true, Ordering::Relaxed);
     }
+
+    /// The client has its answer: its place is as good as any other's.
+    pub fn give(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Door {
@@ -204,6 +209,28 @@ mod tests {
             assert_eq!(stream.read_u8().await.unwrap(), 2);
         }
         assert_eq!(counters.snapshot().connections_refused, 2);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn one_that_has_its_answer_makes_way_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = DoorLimits { per_address: 1, ..DoorLimits::default() };
+        let door = Door::new(listener, limits, Arc::default()).unwrap();
+        let _door = tokio::spawn(door.run_places(|mut stream: TcpStream, _, place: Place| async move {
+            place.keep();
+            let _ = stream.read_u8().await;
+            place.give();
+            let _ = stream.write_u8(1).await;
+            let _ = stream.read_u8().await;
+        }));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_u8(1).await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), 1);
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_u8(1).await.unwrap();
+        assert_eq!(second.read_u8().await.unwrap(), 1);
+        assert!(first.read_u8().await.is_err());
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -13,7 +13,6 @@ use ipc::{App, AppId, AskId, Fingerprint, FromNet, GameStreamListen, PairingId, 
 use lumen_core::Encryption;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::apps::Apps;
 use super::door::Door;
@@ -22,6 +21,7 @@ use super::hub::{HubOrder, HubPorts, HubSockets};
 use super::pages::{self, HostNames};
 use super::pairing::{HostCertificate, Pairings, SignSecret};
 use super::tls;
+use super::turns::Turns;
 use crate::counters::Counters;
 use crate::media::MediaCommand;
 use crate::tls::Signer;
@@ -124,10 +124,11 @@ impl Face {
             .ok_or_else(|| PlaneError::peer("the host's GameStream certificate is none"))?;
         let tls = tls::server_config(listen.certificate, signer.clone()).map_err(PlaneError::failed)?;
         let mut doors = JoinSet::new();
-        for (socket, tls) in [(listen.http, None), (listen.https, Some(TlsAcceptor::from(Arc::new(tls))))] {
+        for (socket, tls) in [(listen.http, None), (listen.https, Some(Arc::new(tls)))] {
             let door = Door::new(TcpListener::from(socket), door_limits(), self.counters.clone())?;
             let (visits, counters) = (self.visits.clone(), self.counters.clone());
-            let desk = Arc::new(Desk { tls, visits, counters, patience: Patience::default() });
+            let desk = Desk { tls, turns: Turns::default(), visits, counters, patience: Patience::default() };
+            let desk = Arc::new(desk);
             doors.spawn(door.run_places(move |stream, peer, place| desk.clone().attend(stream, peer, place)));
         }
         let port = |offset| listen.base_port.wrapping_add(offset);

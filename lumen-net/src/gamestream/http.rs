@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc::Fingerprint;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::door::{DoorLimits, Place};
 use super::request::Page;
 use super::tls;
+use super::turns::Turns;
 use super::xml::Xml;
 use crate::counters::{Counter, Counters};
 
@@ -92,7 +96,8 @@ impl Answer {
 /// What the connections of a listener share.
 pub struct Desk {
     /// None for plain HTTP.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<ServerConfig>>,
+    pub turns: Turns,
     pub visits: mpsc::Sender<Visit>,
     pub counters: Arc<Counters>,
     pub patience: Patience,
@@ -109,16 +114,30 @@ impl Desk {
     /// Serves one connection to its end.
     pub async fn attend(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         let Ok(local) = stream.local_addr() else { return };
-        let Some(acceptor) = &self.tls else {
+        let Some(tls) = &self.tls else {
             return self.converse(stream, Entrance::Http, (peer, local), place).await;
         };
-        match timeout(self.patience.request, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
+        match timeout(self.patience.request, self.shake_hands(stream, peer, tls)).await {
+            Ok(Some(stream)) => {
                 let identity = tls::identity(stream.get_ref().1);
                 self.converse(stream, Entrance::Https(identity), (peer, local), place).await;
             }
             _ => self.counters.add(Counter::HandshakesFailed),
         }
+    }
+
+    /// TLS. A client that says nothing costs no signature, nor does it take a turn.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: &Arc<ServerConfig>,
+    ) -> Option<TlsStream<TcpStream>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        if !self.turns.wait(peer.ip(), self.patience.request).await {
+            return None;
+        }
+        begun.into_stream(tls.clone()).await.ok()
     }
 
     async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
@@ -148,6 +167,8 @@ impl Desk {
             reply = reply => reply,
             () = hung_up(&mut stream) => return,
         };
+        // Nor does it keep others out while it dawdles over its answer.
+        place.give();
         if let Ok(reply) = reply {
             self.say(&mut stream, &reply).await;
         }

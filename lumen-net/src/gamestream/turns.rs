@@ -1,0 +1,144 @@
+//! Whose handshake is next. Each one costs a signature, of which lumend gives sixteen a second, whoever asks; and clients
+//! shake hands for every picture of an app list at once. So handshakes take turns here, rather than fail there, and one
+//! machine's leave room for others'.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use super::door::network;
+
+/// Of all machines together: a little less than lumend gives.
+const ALL: Pace = Pace { interval: Duration::from_millis(72), burst: 12 };
+/// Of one machine.
+const ONE: Pace = Pace { interval: Duration::from_millis(125), burst: 10 };
+/// Machines that are remembered; those that have been quiet are forgotten before there are more.
+const KEPT: usize = 64;
+
+/// No turn is given out that is farther away: nobody waits that long.
+const FARTHEST: Duration = Duration::from_secs(10);
+
+/// So many at once, and then one each interval.
+#[derive(Clone, Copy)]
+struct Pace {
+    interval: Duration,
+    burst: u32,
+}
+
+/// The turns of all.
+#[derive(Default)]
+pub struct Turns(Mutex<Book>);
+
+/// For all together and for each machine: when there would be no more bursts owed.
+#[derive(Default)]
+struct Book {
+    all: Option<Instant>,
+    each: BTreeMap<IpAddr, Instant>,
+}
+
+impl Turns {
+    /// Waits for the turn of a machine's next handshake, first among its own, then among all. False if that would take
+    /// longer than this.
+    pub async fn wait(&self, address: IpAddr, patience: Duration) -> bool {
+        let now = Instant::now();
+        let latest = now + patience;
+        let Some(turn) = self.book().one(now, network(address)).filter(|turn| *turn <= latest) else { return false };
+        sleep_until(turn.into()).await;
+        let turn = self.book().all(Instant::now());
+        sleep_until(turn.into()).await;
+        turn <= latest
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// A machine's next turn; none if it has more to come than it will live to see.
+    fn one(&mut self, now: Instant, network: IpAddr) -> Option<Instant> {
+        if self.each.len() >= KEPT {
+            self.each.retain(|_, due| *due > now);
+        }
+        let (turn, due) = ONE.next(self.each.get(&network).copied(), now);
+        if turn > now + FARTHEST {
+            return None;
+        }
+        // Where there are too many to remember, what all may have together is all that counts.
+        if self.each.len() < KEPT || self.each.contains_key(&network) {
+            self.each.insert(network, due);
+        }
+        Some(turn)
+    }
+
+    fn all(&mut self, now: Instant) -> Instant {
+        let (turn, due) = ALL.next(self.all, now);
+        self.all = Some(due);
+        turn
+    }
+}
+
+impl Pace {
+    /// The next turn, and what is due after it.
+    fn next(self, due: Option<Instant>, now: Instant) -> (Instant, Instant) {
+        let due = due.map_or(now, |due| due.max(now));
+        let turn = due.checked_sub(self.interval * (self.burst - 1)).map_or(now, |turn| turn.max(now));
+        (turn, due + self.interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(number: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, number])
+    }
+
+    /// Seconds from `begun` to each of a machine's next turns.
+    fn turns(book: &mut Book, begun: Instant, number: u8, count: usize) -> Vec<f64> {
+        let turn = |_| book.one(begun, machine(number)).map(|turn| (turn - begun).as_secs_f64());
+        (0..count).map_while(turn).collect()
+    }
+
+    #[test]
+    fn a_burst_goes_through_and_then_it_is_one_at_a_time() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        let first = turns(&mut book, begun, 1, 13);
+        assert_eq!(first[..10], [0.0; 10]);
+        assert_eq!(first[10..], [0.125, 0.25, 0.375]);
+        assert_eq!(turns(&mut book, begun, 2, 10), [0.0; 10], "another's is its own");
+        assert_eq!(turns(&mut book, begun + Duration::from_secs(60), 1, 10), [0.0; 10]);
+    }
+
+    #[test]
+    fn nobody_queues_for_ever() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        let taken = turns(&mut book, begun, 1, 1_000).len();
+        assert_eq!(taken, 10 + 80, "ten at once, and eight a second");
+        // What was not given is not waited for either.
+        assert_eq!(turns(&mut book, begun + FARTHEST, 1, 1), [0.125]);
+    }
+
+    #[test]
+    fn all_together_have_less_than_lumend_gives() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        let within = |book: &mut Book, now: Instant| {
+            (0..1_000).map(|_| book.all(now)).filter(|turn| *turn <= begun + Duration::from_secs(10)).count()
+        };
+        let given = within(&mut book, begun);
+        assert!((150..=16 + 160).contains(&given), "{given}");
+    }
+
+    #[test]
+    fn machines_that_are_quiet_are_forgotten() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        for number in 0..=u8::MAX {
+            assert_eq!(turns(&mut book, begun + Duration::from_secs(u64::from(number)), number, 1).len(), 1);
+        }
+        assert!(book.each.len() <= KEPT);
+    }
+}
