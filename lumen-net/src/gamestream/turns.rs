@@ -1,4 +1,4 @@
-//! Whose handshake is next. Each one costs a signature, of which lumend gives sixteen a second, whoever asks; and clients
+//! Whose handshake is next. Each one costs a signature, of which lumend gives a few a second, whoever asks; and clients
 //! shake hands for every picture of an app list at once. So handshakes take turns here, rather than fail there, and one
 //! machine's leave room for others'.
 
@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::door::network;
 
-/// Of all machines together: a little less than lumend gives.
+/// Of all machines together: a little less than lumend gives (`lumend/src/signer.rs`).
 const ALL: Pace = Pace { interval: Duration::from_millis(72), burst: 12 };
 /// Of one machine.
 const ONE: Pace = Pace { interval: Duration::from_millis(125), burst: 10 };
