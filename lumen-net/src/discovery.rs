@@ -32,6 +32,8 @@ const PER_SECOND: u64 = 100;
 const BURST: u64 = 200;
 /// Without a look at the socket after more than that, or after an error of the link's.
 const PAUSE: u64 = 100_000_000;
+/// That may wait for a task.
+const ORDERS: usize = 4;
 /// For the last words of all tasks.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -39,7 +41,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 struct Link {
     zone: Zone,
     group: IpAddr,
-    sockets: mpsc::Sender<UdpSocket>,
+    orders: mpsc::Sender<(UdpSocket, Zone)>,
 }
 
 /// All links.
@@ -55,8 +57,8 @@ impl Discovery {
         Self { links: Vec::new(), tasks: JoinSet::new(), counters }
     }
 
-    /// Tells this from now on, and nothing else. What is on a link as it was stays known there. Must be called inside the
-    /// control thread's runtime.
+    /// Tells this from now on, and nothing else. A link that has kept an address, or all of them, keeps its name. Must be
+    /// called inside the control thread's runtime.
     pub fn announce(&mut self, announce: Announce<OwnedFd>) -> io::Result<()> {
         while self.tasks.try_join_next().is_some() {}
         let Announce { host, services, interfaces } = announce;
@@ -75,13 +77,14 @@ impl Discovery {
             for (group, fd) in [(GROUP_V4, interface.v4), (GROUP_V6, interface.v6)] {
                 let Some(fd) = fd else { continue };
                 let socket = UdpSocket::from_std(StdSocket::from(fd))?;
-                let same = before.iter().position(|link| link.group == group && link.zone == zone);
-                let link = match same {
+                let same = before.iter().position(|link| link.group == group && link.zone.became(&zone));
+                let mut link = match same {
                     Some(at) => before.swap_remove(at),
                     None => self.begin(zone.clone(), group)?,
                 };
-                // The queue is full only if the task has not even begun to use the last one.
-                let _ = link.sockets.try_send(socket);
+                link.zone.clone_from(&zone);
+                // A task takes its orders at once; should one be full of them, lumend's next word is soon enough.
+                let _ = link.orders.try_send((socket, zone.clone()));
                 self.links.push(link);
             }
         }
@@ -92,9 +95,9 @@ impl Discovery {
         let mut seed = [0; 8];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no random numbers"))?;
         let responder = Responder::new(now_ns(), zone.clone(), u64::from_ne_bytes(seed));
-        let (sockets, fresh) = mpsc::channel(2);
-        self.tasks.spawn(serve(responder, SocketAddr::new(group, PORT), fresh, self.counters.clone()));
-        Ok(Link { zone, group, sockets })
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        self.tasks.spawn(serve(responder, SocketAddr::new(group, PORT), ordered, self.counters.clone()));
+        Ok(Link { zone, group, orders })
     }
 
     /// Says goodbye on all links.
@@ -106,7 +109,7 @@ impl Discovery {
 
 /// What a task waits for.
 enum Event {
-    Socket(Option<UdpSocket>),
+    Order(Option<(UdpSocket, Zone)>),
     Due,
     Datagram(io::Result<(usize, SocketAddr)>),
 }
@@ -115,10 +118,11 @@ enum Event {
 async fn serve(
     mut responder: Responder,
     group: SocketAddr,
-    mut sockets: mpsc::Receiver<UdpSocket>,
+    mut orders: mpsc::Receiver<(UdpSocket, Zone)>,
     counters: Arc<Counters>,
 ) {
-    let Some(mut socket) = sockets.recv().await else { return };
+    // The first order is what it was begun for.
+    let Some((mut socket, _)) = orders.recv().await else { return };
     let mut rate = Rate::new(PER_SECOND, BURST);
     let mut deaf_until = 0;
     // One more than is looked at, so that what is cut off is known to be.
@@ -130,17 +134,17 @@ async fn serve(
         let due = due.map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let event = tokio::select! {
             biased;
-            fresh = sockets.recv() => Event::Socket(fresh),
+            order = orders.recv() => Event::Order(order),
             () = sleep(due.unwrap_or_default()), if due.is_some() => Event::Due,
             received = socket.recv_from(&mut bytes), if !deaf => Event::Datagram(received),
         };
         let now = now_ns();
         match event {
-            Event::Socket(Some(fresh)) => {
+            Event::Order(Some((fresh, zone))) => {
                 socket = fresh;
-                responder.again(now);
+                responder.again(now, zone);
             }
-            Event::Socket(None) => break,
+            Event::Order(None) => break,
             Event::Due => {}
             Event::Datagram(Ok((length, from))) if rate.take(now) => {
                 if !responder.receive(now, from, &bytes[..length]) {

@@ -63,12 +63,11 @@ pub struct Responder {
 impl Responder {
     /// `seed` is any number that other hosts do not choose too.
     pub fn new(now: u64, zone: Zone, seed: u64) -> Self {
-        let records = limited(zone.records(1));
         let mut responder = Self {
-            told_at: vec![None; records.list.len()],
+            records: zone.records(1),
+            told_at: Vec::new(),
             zone,
             number: 1,
-            records,
             phase: Phase::Settled,
             waiting: Vec::new(),
             conflicts: (0, now),
@@ -76,17 +75,28 @@ impl Responder {
             // The generator stands still at zero.
             random: seed | 1,
         };
+        responder.name_it();
         responder.phase = Phase::Probing { sent: 0, at: now + responder.random(PROBE_INTERVAL) };
         responder
     }
 
-    /// Tells everybody again: the link may be another one.
-    pub fn again(&mut self, now: u64) {
-        self.told_at.fill(None);
+    /// Tells everybody again, under the same name: addresses have changed, or the link is another one (§8.4).
+    pub fn again(&mut self, now: u64, zone: Zone) {
+        self.zone = zone;
+        self.name_it();
         self.phase = match self.phase {
             Phase::Probing { .. } => Phase::Probing { sent: 0, at: now },
             Phase::Announcing { .. } | Phase::Settled => Phase::Announcing { sent: 0, at: now },
         };
+    }
+
+    /// Makes the records anew.
+    fn name_it(&mut self) {
+        self.records = self.zone.records(self.number);
+        self.records.list.truncate(MOST_RECORDS);
+        self.told_at = vec![None; self.records.list.len()];
+        // They name records by their places.
+        self.waiting.clear();
     }
 
     /// When [`Self::poll`] has something to say.
@@ -181,11 +191,6 @@ impl Responder {
         self.random ^= self.random << 17;
         self.random % bound
     }
-}
-
-fn limited(mut records: Records) -> Records {
-    records.list.truncate(MOST_RECORDS);
-    records
 }
 
 fn to_all(bytes: Option<Vec<u8>>) -> Option<Outgoing> {

@@ -50,6 +50,12 @@ fn name(labels: &[&str]) -> Name<'static> {
 }
 
 impl Zone {
+    /// Whether another zone is the same host's on the same link, with no service taken away.
+    pub fn became(&self, other: &Self) -> bool {
+        let stays = |address: &IpAddr| other.addresses.contains(address);
+        self.host == other.host && self.services == other.services && self.addresses.iter().any(stays)
+    }
+
     /// Under its own name, or that with this number if others have it.
     pub fn records(&self, number: u32) -> Records {
         let host = label(&self.host, number);

@@ -2,7 +2,7 @@
 
 use simple_dns::{Packet, ResourceRecord, TYPE};
 
-use super::{PROBE_INTERVAL, Phase, Responder, SECOND, limited, message};
+use super::{PROBE_INTERVAL, Phase, Responder, SECOND, message};
 
 /// After a probe of somebody else's that goes first (§8.2).
 pub const LOSER_WAITS: u64 = SECOND;
@@ -39,10 +39,8 @@ impl Responder {
         }
         if probing {
             self.number = self.number.saturating_add(1);
-            self.records = limited(self.zone.records(self.number));
-            self.told_at = vec![None; self.records.list.len()];
         }
-        self.waiting.clear();
+        self.name_it();
         let (count, last) = self.conflicts;
         self.conflicts = (if now > last + CONFLICTS_AGAIN { 1 } else { count.saturating_add(1) }, now);
         let wait = if self.conflicts.0 > CONFLICTS { CONFLICT_WAITS } else { self.random(PROBE_INTERVAL) };

@@ -305,6 +305,20 @@ fn a_name_that_is_ours_is_defended_and_lost_only_to_who_has_it_too() {
 }
 
 #[test]
+fn other_addresses_are_told_under_the_same_name() {
+    let mut link = Link::settled();
+    link.responder.number = 3;
+    let addresses = vec![address("192.0.2.2")];
+    link.responder
+        .again(link.now, Zone { addresses: addresses.clone(), own: addresses.into_iter().collect(), ..zone() });
+    let told = link.next();
+    let packet = message::parse(&told.bytes).unwrap();
+    let hosts: Vec<_> = packet.answers.iter().filter(|record| record.rdata.type_code() == TYPE::A).collect();
+    assert!(hosts.len() == 1 && hosts[0].cache_flush && hosts[0].name.to_string() == "desk-lumen-3.local", "{hosts:?}");
+    assert!(packet.has_flags(PacketFlag::RESPONSE));
+}
+
+#[test]
 fn our_own_voice_is_not_somebody_elses() {
     let mut link = Link::new();
     let me: SocketAddr = "192.0.2.1:5353".parse().unwrap();
@@ -401,7 +415,7 @@ proptest! {
                 4 => packet.set_flags(PacketFlag::TRUNCATION),
                 5 => packet.questions[0].unicast_response = true,
                 6 => drop(link.responder.goodbye()),
-                _ => link.responder.again(link.now),
+                _ => link.responder.again(link.now, zone()),
             }
             let mut message = packet.build_bytes_vec_compressed().unwrap();
             if let Some(byte) = message.get_mut(usize::from(number)) {
