@@ -2,11 +2,13 @@
 //!
 //! [`trial`] is what the tests begin with; [`relay`] is a bad network, [`inject`] puts system calls into running
 //! planes, [`tone`] plays known sound and [`heard`] judges a recording of it, [`hands`] reads what a window saw,
-//! [`attacker`] is a client that means harm, [`wayland`] holds the instruments that draw and read a real desktop.
+//! [`attacker`] is a client that means harm, [`guest`] one that speaks GameStream, [`wayland`] holds the instruments that
+//! draw and read a real desktop.
 
 #![forbid(unsafe_code)]
 
 pub mod attacker;
+pub mod guest;
 pub mod hands;
 pub mod heard;
 pub mod inject;
