@@ -7,6 +7,10 @@ mod client;
 mod discovery;
 #[path = "plane/flood.rs"]
 mod flood;
+#[path = "guest/client.rs"]
+mod guest_client;
+#[path = "plane/guest_sealed.rs"]
+mod guest_sealed;
 #[path = "plane/guests.rs"]
 mod guests;
 #[path = "plane/hands.rs"]

@@ -4,12 +4,14 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc::plane::PlaneError;
 use ipc::{EndCode, SessionId, Tuning};
 use lumen_core::gamestream::Encryption;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::guest::Guest;
 use crate::branches::{BranchOrder, Broken};
@@ -72,6 +74,9 @@ pub enum HubEvent {
 /// Orders that may wait. The hub takes them at once, so a full queue means that it hangs, and the plane gives up.
 const ORDERS: usize = 256;
 
+/// The hub has this long to take its leave.
+const PARTING: Duration = Duration::from_millis(200);
+
 /// The control loop's end of the hub, which ends with it.
 pub struct Hub {
     orders: mpsc::Sender<HubOrder>,
@@ -89,6 +94,13 @@ impl Hub {
     /// Gives an order.
     pub fn tell(&self, order: HubOrder) -> Result<(), PlaneError> {
         self.orders.try_send(order).map_err(|_| PlaneError::failed("the GameStream hub takes no orders"))
+    }
+
+    /// Tells every client that it is over, and waits a moment for that to leave.
+    pub async fn shut_down(&mut self) {
+        // The end of the orders is the order to stop.
+        self.orders = mpsc::channel(1).0;
+        let _ = timeout(PARTING, &mut self.task).await;
     }
 }
 

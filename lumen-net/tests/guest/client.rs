@@ -1,5 +1,6 @@
 //! The test's GameStream client: RTSP, a control stream over the ENet library, and a socket for sound. It says what
 //! Moonlight clients say, in their order.
+#![allow(dead_code, reason = "each of the tests that share this needs a part of it")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -11,7 +12,8 @@ use lumen_core::gamestream::input::Packet;
 use lumen_core::gamestream::rtsp::{Frame, RtspCipher};
 use rusty_enet::{EventNoRef, Host, HostSettings, PeerID};
 
-use super::hub::PATIENCE;
+/// Longer than anything here takes, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Channels that clients ask for.
 const CHANNELS: usize = 0x30;
@@ -257,6 +259,7 @@ impl Control {
 
     /// Says goodbye, and waits for the host's.
     pub fn leave(mut self) {
+        self.connected = false;
         self.host.peer_mut(self.peer).disconnect(0);
         self.until("the host lets it go", |control| control.disconnected);
     }

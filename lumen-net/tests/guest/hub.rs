@@ -23,10 +23,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::client::{Audio, Control, Rtsp, Streams};
-
-/// Longer than anything here takes, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use super::client::{Audio, Control, PATIENCE, Rtsp, Streams};
 
 /// A hub in a thread of its own.
 pub struct TestHub {

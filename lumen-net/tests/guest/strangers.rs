@@ -11,8 +11,8 @@ use lumen_core::gamestream::control::ControlVersion;
 use lumen_core::gamestream::input::Packet;
 use lumen_core::input::{Held, KeyCode};
 
-use super::client::{Control, Rtsp};
-use super::hub::{Client, PATIENCE, Plane, TestHub};
+use super::client::{Control, PATIENCE, Rtsp};
+use super::hub::{Client, Plane, TestHub};
 
 const MOMENT: Duration = Duration::from_millis(200);
 
@@ -172,7 +172,7 @@ fn garbage_from_the_clients_own_address_does_not_end_its_session() {
         let mut datagram: Vec<u8> = (0..length).map(|_| random() as u8).collect();
         // Most as datagrams to the client's own peer, with a command that exists; not one that ends the connection.
         if round % 4 != 0 && datagram.len() > 8 {
-            datagram[..2].copy_from_slice(&[0x80 | 0x10 * (random() % 4) as u8, 0]);
+            datagram[..2].copy_from_slice(&[0x80 | (0x10 * (random() % 4) as u8), 0]);
             datagram[4] &= 0x8F;
             if datagram[4] & 0x0F == 4 {
                 datagram[4] ^= 1;

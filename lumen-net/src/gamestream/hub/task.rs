@@ -109,7 +109,7 @@ impl Task {
         loop {
             match self.next().await {
                 Turn::Order(Some(order)) => self.obey(order),
-                Turn::Order(None) => return,
+                Turn::Order(None) => return self.part(),
                 Turn::Visit(visit) => {
                     // Among the orders may be the launch whose client this is.
                     while let Ok(order) = self.orders.try_recv() {
@@ -222,6 +222,15 @@ impl Task {
                 net.enet.flush();
             }
             _ => self.forget(session),
+        }
+    }
+
+    /// Tells all clients that the host goes.
+    fn part(&mut self) {
+        let sessions: Vec<SessionId> = self.seats.keys().copied().collect();
+        let now = now_ns();
+        for session in sessions {
+            self.end(session, EndCode::Shutdown, now);
         }
     }
 
