@@ -12,9 +12,9 @@ use tokio::time::sleep_until;
 use super::door::network;
 
 /// Of all machines together: a little less than lumend gives (`lumend/src/signer.rs`).
-const ALL: Pace = Pace { interval: Duration::from_millis(72), burst: 12 };
+const ALL: Pace = Pace { interval: Duration::from_millis(60), burst: 48 };
 /// Of one machine.
-const ONE: Pace = Pace { interval: Duration::from_millis(125), burst: 10 };
+const ONE: Pace = Pace { interval: Duration::from_millis(125), burst: 32 };
 /// Machines that are remembered; those that have been quiet are forgotten before there are more.
 const KEPT: usize = 64;
 
@@ -107,18 +107,18 @@ mod tests {
     #[test]
     fn a_burst_goes_through_and_then_it_is_one_at_a_time() {
         let (mut book, begun) = (Book::default(), Instant::now());
-        let first = turns(&mut book, begun, 1, 13);
-        assert_eq!(first[..10], [0.0; 10]);
-        assert_eq!(first[10..], [0.125, 0.25, 0.375]);
-        assert_eq!(turns(&mut book, begun, 2, 10), [0.0; 10], "another's is its own");
-        assert_eq!(turns(&mut book, begun + Duration::from_secs(60), 1, 10), [0.0; 10]);
+        let first = turns(&mut book, begun, 1, 35);
+        assert_eq!(first[..32], [0.0; 32]);
+        assert_eq!(first[32..], [0.125, 0.25, 0.375]);
+        assert_eq!(turns(&mut book, begun, 2, 32), [0.0; 32], "another's is its own");
+        assert_eq!(turns(&mut book, begun + Duration::from_secs(60), 1, 32), [0.0; 32]);
     }
 
     #[test]
     fn nobody_queues_for_ever() {
         let (mut book, begun) = (Book::default(), Instant::now());
         let taken = turns(&mut book, begun, 1, 1_000).len();
-        assert_eq!(taken, 10 + 80, "ten at once, and eight a second");
+        assert_eq!(taken, 32 + 80, "so many at once, and eight a second");
         // What was not given is not waited for either.
         assert_eq!(turns(&mut book, begun + FARTHEST, 1, 1), [0.125]);
     }
@@ -130,7 +130,8 @@ mod tests {
             (0..1_000).map(|_| book.all(now)).filter(|turn| *turn <= begun + Duration::from_secs(10)).count()
         };
         let given = within(&mut book, begun);
-        assert!((150..=16 + 160).contains(&given), "{given}");
+        // lumend: 64, and 20 a second.
+        assert!((200..=64 + 200).contains(&given), "{given}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{BUFFER, open};
 use crate::config::{Address, GameStream};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 /// Type of service: DSCP CS5 for pictures and CS6 for sound, what WLANs send ahead of the rest.
 const VIDEO_TOS: i32 = 0xa0;
 const AUDIO_TOS: i32 = 0xc0;
