@@ -18,7 +18,9 @@ use crate::branches::{BranchOrder, Broken};
 use crate::counters::Counters;
 use crate::media::GuestMedia;
 
+mod greet;
 mod loss;
+mod net;
 mod seat;
 mod task;
 

@@ -2,29 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn, ready};
-use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use ipc::event::now_ns;
 use ipc::{EndCode, SessionId};
-use lumen_core::gamestream::rtsp::{Frame, Named, Request, Response, Status};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use super::greet::pinged;
+use super::net::{Net, arrived};
 use super::seat::Seat;
 use super::{HubEvent, HubOrder, HubSockets};
 use crate::branches::Woken;
 use crate::counters::{Counter, Counters};
-use crate::gamestream::door::{Door, DoorLimits};
 use crate::gamestream::enet::{Enet, Heard, SERVICE};
 use crate::gamestream::guest::{Guest, GuestPhase};
-use crate::gamestream::rtsp::{self, Asked, Desk, Visit};
-use crate::media::socket::{MediaSocket, Outlet, Peer, ReceiveBuffers};
-use crate::readable::Readable;
+use crate::gamestream::rtsp::Visit;
+use crate::media::socket::{Outlet, ReceiveBuffers};
 
 /// Requests that may wait; a connection waits when it is full.
 const VISITS: usize = 16;
@@ -47,30 +44,15 @@ enum Turn {
     Due,
 }
 
-/// What only sockets bring.
-struct Net {
-    desk: Desk,
-    /// With the control socket.
-    enet: Enet,
-    audio: Readable<MediaSocket>,
-    rtsp: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        self.rtsp.abort();
-    }
-}
-
 /// The hub's state.
 pub struct Task {
     orders: mpsc::Receiver<HubOrder>,
     events: mpsc::Sender<HubEvent>,
     visits: mpsc::Receiver<Visit>,
     to_visits: mpsc::Sender<Visit>,
-    counters: Arc<Counters>,
-    net: Option<Net>,
-    seats: BTreeMap<SessionId, Seat>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) net: Option<Net>,
+    pub(super) seats: BTreeMap<SessionId, Seat>,
     launches: u64,
     control_in: ReceiveBuffers,
     audio_in: ReceiveBuffers,
@@ -80,7 +62,7 @@ pub struct Task {
     /// Which session's rings are looked at first.
     first: SessionId,
     /// What the control loop is to be told at the end of this turn.
-    told: Vec<HubEvent>,
+    pub(super) told: Vec<HubEvent>,
 }
 
 impl Task {
@@ -241,77 +223,6 @@ impl Task {
         }
     }
 
-    /// Answers a request, if it is that of a session's client.
-    fn receive(&mut self, visit: Visit) {
-        let Some(desk) = self.net.as_ref().map(|net| net.desk) else { return };
-        let answer = match visit.asked {
-            Asked::Plain(request) => Some(match self.who(visit.peer, &request) {
-                Ok(session) => self.answer(desk, session, &request),
-                Err(status) => {
-                    self.counters.add(Counter::HellosRefused);
-                    Response::plain(status, request.cseq).as_bytes().to_vec()
-                }
-            }),
-            Asked::Sealed(frame) => self.answer_sealed(desk, &frame),
-        };
-        if let Some(answer) = answer {
-            // Whoever asked may have hung up.
-            let _ = visit.reply.send(answer);
-        }
-    }
-
-    /// The session that a plain request belongs to: the one it names, or else the newest of its address that has not
-    /// announced its stream.
-    fn who(&self, peer: IpAddr, request: &Request) -> Result<SessionId, Status> {
-        let plain = self.seats.values().filter(|seat| !seat.guest.launch.sealed && seat.phase != GuestPhase::Ending);
-        match request.session {
-            Named::Session(name) => {
-                let named = plain.into_iter().find(|seat| seat.guest.rtsp_session == name);
-                named.map(Seat::session).ok_or(Status::SessionNotFound)
-            }
-            Named::Stranger => Err(Status::SessionNotFound),
-            Named::None => {
-                let its = plain
-                    .filter(|seat| seat.phase == GuestPhase::Launched && seat.guest.launch.peer.to_canonical() == peer);
-                its.max_by_key(|seat| seat.order).map(Seat::session).ok_or(Status::Forbidden)
-            }
-        }
-    }
-
-    fn answer(&mut self, desk: Desk, session: SessionId, request: &Request) -> Vec<u8> {
-        let Some(seat) = self.seats.get_mut(&session) else {
-            return Response::plain(Status::SessionNotFound, request.cseq).as_bytes().to_vec();
-        };
-        let answer = desk.answer(request, &seat.guest, seat.phase);
-        if let Some((announcement, size)) = answer.announced {
-            self.told.push(seat.tune(&announcement, size, now_ns()));
-            if let Some(net) = &mut self.net {
-                net.enet.expect(seat.guest.connect_data, session, None);
-                if !announcement.tells_session {
-                    // Clients that know no connect data say 0, as anybody could: at least it has to be from there.
-                    net.enet.expect(0, session, Some(seat.guest.launch.peer));
-                }
-            }
-        }
-        answer.response.as_bytes().to_vec()
-    }
-
-    /// Finds the session whose key opens the frame; strangers are not even told that there is none.
-    fn answer_sealed(&mut self, desk: Desk, bytes: &[u8]) -> Option<Vec<u8>> {
-        let Ok(Some((frame, _))) = Frame::parse(bytes) else { return None };
-        let sealed = self.seats.values().filter(|seat| seat.guest.launch.sealed);
-        let found = sealed.into_iter().find_map(|seat| Some((seat.session(), seat.rtsp.open(&frame).ok()?)));
-        let Some((session, opened)) = found else {
-            self.counters.add(Counter::HellosRefused);
-            return None;
-        };
-        let answer = match Request::parse(&opened) {
-            Ok(Some((request, _))) => self.answer(desk, session, &request),
-            Ok(None) | Err(_) => Response::plain(Status::BadRequest, 0).as_bytes().to_vec(),
-        };
-        self.seats.get_mut(&session)?.rtsp.seal(&answer)
-    }
-
     fn on_control(&mut self, count: usize) {
         let now = now_ns();
         if let Some(net) = &mut self.net {
@@ -415,18 +326,6 @@ impl Task {
     }
 }
 
-impl Net {
-    fn new(sockets: HubSockets, visits: mpsc::Sender<Visit>, counters: Arc<Counters>) -> Result<Self, String> {
-        let text = |error: io::Error| error.to_string();
-        let control = Readable::new(MediaSocket::new(sockets.control).map_err(text)?).map_err(text)?;
-        let audio = Readable::new(MediaSocket::new(sockets.audio).map_err(text)?).map_err(text)?;
-        let enet = Enet::new(control, counters.clone())?;
-        let door = Door::new(sockets.rtsp, DoorLimits::default(), counters).map_err(text)?;
-        let rtsp = tokio::spawn(rtsp::serve(door, visits));
-        Ok(Self { desk: Desk { ports: sockets.ports, encryption: sockets.encryption }, enet, audio, rtsp })
-    }
-}
-
 /// Sends what a session's pads are to feel.
 fn rumble(seat: &mut Seat, enet: &mut Enet, now_ns: u64) {
     let Some(peer) = seat.peer else { return };
@@ -440,39 +339,8 @@ fn rumble(seat: &mut Seat, enet: &mut Enet, now_ns: u64) {
     }
 }
 
-/// The session whose client pings: by the payload that it was given, or, from clients that know none, by its address
-/// (moonlight-common-c, AudioStream.c).
-fn pinged<'a>(seats: &'a mut BTreeMap<SessionId, Seat>, from: Peer, datagram: &[u8]) -> Option<&'a mut Seat> {
-    const LEGACY: &[u8] = b"PING";
-    if datagram == LEGACY {
-        let ip = from.address.ip().to_canonical();
-        let its =
-            seats.values_mut().filter(|seat| seat.guest.launch.peer.to_canonical() == ip && !seat.pings_by_name());
-        return its.max_by_key(|seat| seat.order);
-    }
-    let (payload, counter) = datagram.split_first_chunk()?;
-    let whole = counter.len() == 4;
-    seats.values_mut().find(|seat| whole && seat.guest.audio_ping == *payload)
-}
-
 fn gone(session: SessionId, reason: &str) -> HubEvent {
     HubEvent::Gone { session, reason: reason.to_owned() }
-}
-
-/// Waits for datagrams on a socket that may not be there.
-async fn arrived(socket: Option<&mut Readable<MediaSocket>>, buffers: &mut ReceiveBuffers) -> usize {
-    let Some(socket) = socket else { return pending().await };
-    let arrived = poll_fn(|cx| {
-        // Borrowed to itself: other threads must not look at it, which a shared reference would let them.
-        let socket = &mut *socket;
-        // An error of the socket is as good as nothing: there will be more to read, or there will not.
-        socket.poll_find(cx, |socket| socket.receive(buffers).ok().filter(|&count| count > 0))
-    });
-    match arrived.await {
-        Ok(count) => count,
-        // The runtime is ending.
-        Err(_) => pending().await,
-    }
 }
 
 /// Waits for a time that may not be set.
