@@ -19,6 +19,7 @@ pub mod rtsp;
 pub mod seal;
 pub mod shared;
 pub mod stream;
+pub mod trial;
 pub mod video;
 pub mod wish;
 pub mod xml;
