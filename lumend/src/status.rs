@@ -78,6 +78,9 @@ impl View<'_> {
                 "queue_full": counters.queue_full,
                 "send_blocked": counters.send_blocked,
                 "send_errors": counters.send_errors,
+                "requests_malformed": counters.requests_malformed,
+                "pairings_refused": counters.pairings_refused,
+                "discovery_ignored": counters.discovery_ignored,
             },
             "control": { "turned_away": self.turned_away },
         })

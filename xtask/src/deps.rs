@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fonts-dejavu-core", "letters for the terminal"),
     ("pipewire", "the sound server that demo and tests start"),
     ("pipewire-bin", "looks into that sound server"),
+    ("iproute2", "makes the links of discovery's tests, in namespaces of their own"),
     ("strace", "shows in a test that a sealed plane is denied nothing"),
     ("wireplumber", "decides there who plays where"),
 ];
