@@ -11,9 +11,12 @@ use e2e::guest::wish::{Secrecy, Wish};
 use e2e::trial::{scene, stage, wait_for_nothing, watch};
 use xtask::host::Desktop;
 
+/// Of the synthetic desktop.
+const JUDGED: Reception = Reception { loss: 0, seed: 1, decode: true, judge: true };
+
 /// Streams the desktop for a while, leaves, and asserts that nothing was lost or wrong.
-fn whole(site: &Site<'_>, client: &Moonlight, wish: &Wish, seconds: u64) -> Stream {
-    let mut stream = site.watch_as(client, wish, Reception::default()).unwrap();
+fn whole(site: &Site<'_>, client: &Moonlight, wish: &Wish, reception: Reception, seconds: u64) -> Stream {
+    let mut stream = site.watch_as(client, wish, reception).unwrap();
     stream.last(Duration::from_secs(seconds)).unwrap();
     let ended = stream.leave();
     let report = report(&stream, Some(&ended));
@@ -34,7 +37,7 @@ fn the_pattern_arrives_whole_and_in_order() {
     let site = site(&stage, Desktop::Pattern, "").unwrap();
     let client = site.enrol().unwrap();
     let wish = site.wish(&client).unwrap();
-    let mut stream = site.watch_as(&client, &wish, Reception::default()).unwrap();
+    let mut stream = site.watch_as(&client, &wish, JUDGED).unwrap();
     stream.last(Duration::from_secs(10)).unwrap();
     let status = site.session(&client).unwrap();
     assert_eq!(stream.leave(), Ended::Left);
@@ -69,7 +72,7 @@ fn a_sway_desktop_of_the_clients_own_size_arrives() {
     let site = site(&stage, Desktop::Sway, &scene(&stage, "")).unwrap();
     let client = site.enrol().unwrap();
     let wish = Wish { width: 848, height: 480, ..site.wish(&client).unwrap() };
-    let stream = whole(&site, &client, &wish, 6);
+    let stream = whole(&site, &client, &wish, Reception::default(), 6);
     let read = stream.video().pictures.iter().filter(|picture| picture.stamp.is_some()).count();
     assert!(read > 150, "{:#}", report(&stream, None));
 }
@@ -90,7 +93,7 @@ fn every_choice_of_encryption_and_packets_and_colour_works() {
         Wish { packet_size: 288, kbps: 60_000, width: 1280, height: 720, ..all.clone() },
     ];
     for wish in wishes {
-        let stream = whole(&site, &client, &wish, 2);
+        let stream = whole(&site, &client, &wish, JUDGED, 2);
         let agreed = stream.agreed;
         let wanted = wish.secrecy;
         assert_eq!((agreed.control_v2, agreed.video, agreed.audio), (wanted.modern, wanted.video, wanted.audio));
@@ -107,7 +110,7 @@ fn a_host_that_requires_encryption_gets_it_or_turns_away() {
     let client = site.enrol().unwrap();
     let wish = site.wish(&client).unwrap();
     let reluctant = Wish { secrecy: Secrecy { modern: true, video: false, audio: false }, ..wish.clone() };
-    let stream = whole(&site, &client, &reluctant, 1);
+    let stream = whole(&site, &client, &reluctant, JUDGED, 1);
     assert!(stream.agreed.video && stream.agreed.audio, "{:?}", stream.agreed);
     site.wait_gone(&client).unwrap();
     let old = Wish { secrecy: Secrecy::NONE, ..wish };
@@ -116,19 +119,19 @@ fn a_host_that_requires_encryption_gets_it_or_turns_away() {
     assert!(site.session(&client).unwrap().is_null());
 }
 
-/// What is lost of 5 % of all packets, video and sound.
+/// 5 % of all packets are lost, of video and of sound.
 ///
-/// Of a second at first the host knows nothing of the loss, and then it defends each frame so that a loss of it is less
-/// likely than 1 in 100 000. In that first second a frame of this mode has about 4 + 2 packets: lost with a probability of
-/// 0.002. A client that has lost a frame shows nothing until the next IDR, which is one round trip and one or two frames
-/// later. So of 30 s hardly any frame is lost, and of what follows the first second not one in a thousand.
+/// What a frame may lose before it is lost itself: at first, while the host knows of nothing, two of about 13 packets, which
+/// happens to one frame in 40; once it knows (a second), so much that a frame is lost with a probability of 1 in 100 000. A
+/// client that has lost a frame shows nothing until the next IDR, which is a round trip and one or two frames later. So of
+/// the 29 s after the first at most one loss and the way to its IDR are excused, of the first second three.
 #[test]
 fn at_five_percent_loss_nearly_all_is_shown_and_nothing_that_is_damaged() {
     let stage = stage().unwrap();
     let site = site(&stage, Desktop::Pattern, "").unwrap();
     let client = site.enrol().unwrap();
     let wish = site.wish(&client).unwrap();
-    let reception = Reception { loss: 50, seed: 7, decode: true };
+    let reception = Reception { loss: 50, seed: 7, ..JUDGED };
     let mut stream = site.watch_as(&client, &wish, reception).unwrap();
     stream.last(Duration::from_secs(30)).unwrap();
     let told = site.session(&client).unwrap()["loss_permille"].as_u64().unwrap();
@@ -151,7 +154,7 @@ fn at_five_percent_loss_nearly_all_is_shown_and_nothing_that_is_damaged() {
     );
     assert!(last - settled > 1300, "{seen:#}");
     assert!(missed <= 3, "one loss and the way to its IDR: {seen:#}");
-    assert!(video.counts.lost <= 3 && video.idr_requests >= u64::from(video.counts.lost > 0), "{seen:#}");
+    assert!(video.counts.lost <= 4 && video.idr_requests >= u64::from(video.counts.lost > 0), "{seen:#}");
 }
 
 #[test]

@@ -58,6 +58,9 @@ enum Task {
         /// Receive and put together, but do not decode
         #[arg(long)]
         no_decode: bool,
+        /// The desktop is the synthetic one: hold each picture against what it should show
+        #[arg(long)]
+        judge: bool,
         /// End what runs afterwards
         #[arg(long)]
         quit: bool,
@@ -97,12 +100,12 @@ fn run(arguments: Arguments) -> Result<()> {
                 println!("{:>10} {}", app.id, app.name);
             }
         }
-        Task::Stream { app, mode, seconds, kbps, loss, seed, clear, no_decode, quit } => {
+        Task::Stream { app, mode, seconds, kbps, loss, seed, clear, no_decode, judge, quit } => {
             let secrecy = if clear { Secrecy::NONE } else { Secrecy::ALL };
             let wish = Wish { kbps, secrecy, ..Wish::new(client.app(&app)?, mode) };
             let runs = client.info()?.must("currentgame")? == wish.app.to_string();
             let launched = if runs { client.resume(&wish)? } else { client.launch(&wish)? };
-            let reception = Reception { loss, seed, decode: !no_decode };
+            let reception = Reception { loss, seed, decode: !no_decode, judge };
             let mut stream = Stream::start(&client, &launched, &wish, reception)?;
             let ended = stream.ended(Duration::from_secs(seconds)).unwrap_or_else(|| stream.leave());
             println!("{}", serde_json::to_string_pretty(&report(&stream, Some(&ended)))?);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 use rustls::{StreamOwned, SupportedProtocolVersion};
 
@@ -99,6 +100,26 @@ pub fn tls(
         }
         None => builder.with_no_client_auth(),
     }))
+}
+
+/// TLS of a thief: the certificate of one client and the key of another.
+pub fn tls_as(
+    shown: &CertificateDer<'static>,
+    thief: &Identity,
+    host: CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(thief.private_key())?;
+    // Unlike the usual way, this does not look whether the two belong together.
+    let stolen = Arc::new(CertifiedKey::new(vec![shown.clone()], key));
+    let algorithms = provider.signature_verification_algorithms;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { host, algorithms }))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
+    Ok(Arc::new(config))
 }
 
 /// Accepts one certificate, whatever it says of itself; the host must hold its key.

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::audio::RATE;
-use super::shared::{Arrival, Ended};
+use super::shared::{Arrival, Ended, Video};
 use super::stream::Stream;
+use super::video::judge::Errors;
 use crate::heard::frequency;
 
 /// Below this root mean square it is silence.
@@ -59,6 +60,7 @@ pub fn report(stream: &Stream, ended: Option<&Ended>) -> Value {
             "missing": read.windows(2).map(|pair| u64::from(pair[1].saturating_sub(pair[0]).saturating_sub(1))).sum::<u64>(),
             "backwards": read.windows(2).filter(|pair| pair[1] < pair[0]).count(),
         },
+        "errors": errors(&video),
         "host_latency_ms": latency(&video.arrivals),
         "audio": {
             "packets": audio.counts.packets, "parity": audio.counts.parity_packets,
@@ -71,6 +73,16 @@ pub fn report(stream: &Stream, ended: Option<&Ended>) -> Value {
         "faults": { "count": faults, "told": told },
         "ended": ended.map(reason),
     })
+}
+
+/// The worst of all pictures that were judged, in steps of 255.
+fn errors(video: &Video) -> Value {
+    let judged: Vec<Errors> = video.pictures.iter().filter_map(|picture| picture.errors).collect();
+    let worst = judged.iter().fold(Errors::default(), |worst, errors| Errors {
+        luma: worst.luma.max(errors.luma),
+        chroma: worst.chroma.max(errors.chroma),
+    });
+    json!({ "judged": judged.len(), "luma": worst.luma, "chroma": worst.chroma })
 }
 
 fn latency(arrivals: &[Arrival]) -> Value {

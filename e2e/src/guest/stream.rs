@@ -14,6 +14,7 @@ use super::moonlight::{Launched, Moonlight};
 use super::rtsp::{Offer, Rtsp};
 use super::seal::Control as Cipher;
 use super::shared::{Audio, Control, Ended, Shared, Video};
+use super::video::judge::Judge;
 use super::wish::Wish;
 use super::{audio, video};
 
@@ -27,11 +28,13 @@ pub struct Reception {
     pub loss: u32,
     pub seed: u64,
     pub decode: bool,
+    /// The desktop is the synthetic one: hold each picture against what it should show.
+    pub judge: bool,
 }
 
 impl Default for Reception {
     fn default() -> Self {
-        Self { loss: 0, seed: 1, decode: true }
+        Self { loss: 0, seed: 1, decode: true, judge: false }
     }
 }
 
@@ -83,6 +86,7 @@ impl Stream {
             key: agreed.video.then_some(keys.rikey),
             loss: loss(0),
             decode: reception.decode,
+            judge: reception.judge.then(|| Judge::new(wish.width as u16, wish.height as u16, wish.csc)),
         };
         let receivers = video::start(setup, orders.clone(), &shared)?;
         let mut threads = begun.disarm();

@@ -20,6 +20,10 @@ pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The mode of most tests: small enough for a loaded machine with unoptimised builds.
 pub const MODE: (u32, u32, u32) = (640, 360, 60);
 
+/// By how much a block of a judged picture may be off: about twice what is seen at 2 Mbit/s, and less than a wrong colour
+/// or another picture makes.
+const DAMAGE: f32 = 8.0;
+
 /// How long a host may take for anything that a person waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -138,6 +142,9 @@ pub fn sound(stream: &Stream) -> Result<()> {
     ensure!(audio.counts.faults == 0, "{:?}", audio.counts.told);
     ensure!(video.not_authentic == 0 && stream.control().not_authentic == 0, "{video:?}");
     ensure!(video.decode_errors == 0 && audio.decode_errors == 0, "{:?}", video.told);
+    let worst = video.pictures.iter().filter_map(|picture| picture.errors.map(|errors| errors.luma.max(errors.chroma)));
+    let worst = worst.fold(0.0, f32::max);
+    ensure!(worst <= DAMAGE, "a picture is off by {worst} from what it should show");
     let numbers: Vec<u32> = video.pictures.iter().filter_map(|picture| picture.stamp).collect();
     ensure!(numbers.is_sorted(), "the numbers in the pixels step back: {numbers:?}");
     let frames: Vec<u32> = video.pictures.iter().map(|picture| picture.frame).collect();

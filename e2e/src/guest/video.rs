@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod frame;
+pub mod judge;
 pub mod packet;
 pub mod queue;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use ipc::event::now_ns;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use self::frame::Frame;
+use self::judge::Judge;
 use self::queue::{Event, Queue};
 use self::show::Show;
 use super::chance::Chance;
@@ -43,13 +45,15 @@ pub struct Setup {
     pub key: Option<[u8; 16]>,
     pub loss: Chance,
     pub decode: bool,
+    pub judge: Option<Judge>,
 }
 
 /// Receives until the session ends; two threads, the second of which decodes.
 pub fn start(setup: Setup, orders: Orders, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
     let (frames, waiting) = sync_channel(WAITING);
     let shown = Arc::clone(shared);
-    let decode = setup.decode.then(|| thread::spawn(move || decode(&waiting, &shown)));
+    let judge = setup.judge;
+    let decode = setup.decode.then(|| thread::spawn(move || decode(&waiting, judge, &shown)));
     let any = if setup.host.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
     // Only root may have more than the system's limit; then that has to do.
@@ -184,8 +188,8 @@ impl Viewer {
 }
 
 /// The thread that decodes.
-fn decode(waiting: &Receiver<(u64, Frame)>, shared: &Shared) {
-    let Ok(mut show) = Show::new() else {
+fn decode(waiting: &Receiver<(u64, Frame)>, judge: Option<Judge>, shared: &Shared) {
+    let Ok(mut show) = Show::new(judge) else {
         shared.video(|video| video.decode_errors += 1);
         return;
     };

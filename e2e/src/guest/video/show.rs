@@ -7,6 +7,7 @@ use openh264::decoder::{Decoder, DecoderConfig};
 use openh264::formats::YUVSource;
 
 use super::frame::Frame;
+use super::judge::{Errors, Judge, Planes};
 
 /// A picture that a person would have seen.
 #[derive(Clone, Copy, Debug)]
@@ -24,20 +25,29 @@ pub struct Shown {
     pub height: u32,
     /// Mean of the luma: a black picture is none.
     pub luma: u8,
+    /// How far it is from what it should show, where somebody knows that.
+    pub errors: Option<Errors>,
 }
 
 /// A decoder that refuses what is damaged rather than hiding it.
-pub struct Show(Decoder);
+pub struct Show {
+    decoder: Decoder,
+    judge: Option<Judge>,
+}
 
 impl Show {
-    pub fn new() -> Result<Self> {
-        Ok(Self(Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new())?))
+    pub fn new(judge: Option<Judge>) -> Result<Self> {
+        Ok(Self { decoder: Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new())?, judge })
     }
 
     pub fn decode(&mut self, frame: &Frame, whole_ns: u64) -> Result<Shown> {
-        let picture = self.0.decode(&frame.bytes)?.ok_or_else(|| anyhow!("no picture of frame {}", frame.number))?;
+        let picture = self.decoder.decode(&frame.bytes)?;
+        let picture = picture.ok_or_else(|| anyhow!("no picture of frame {}", frame.number))?;
         let (width, height) = picture.dimensions();
         let stamp = stamp::read(picture.y(), picture.strides().0, width, height);
+        let (y, u, v) = picture.strides();
+        let planes = Planes { y: (picture.y(), y), u: (picture.u(), u), v: (picture.v(), v) };
+        let errors = self.judge.as_mut().zip(stamp).map(|(judge, stamp)| judge.errors(stamp, &planes));
         let sampled = picture.y().iter().step_by(61);
         let (sum, count) = sampled.fold((0_u64, 0_u64), |(sum, count), &value| (sum + u64::from(value), count + 1));
         Ok(Shown {
@@ -50,6 +60,7 @@ impl Show {
             width: width as u32,
             height: height as u32,
             luma: (sum / count.max(1)) as u8,
+            errors,
         })
     }
 }
