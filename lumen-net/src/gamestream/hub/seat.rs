@@ -235,11 +235,13 @@ impl Seat {
         }
     }
 
-    /// Seals the states of the motors that are due, one after the other.
+    /// Seals the states of the motors that are due, one after the other. Those of a client that is not there are
+    /// forgotten, or they would be due for ever.
     pub fn rumble(&mut self, now_ns: u64, mut send: impl FnMut(&[u8]) -> bool) {
-        let (Some(control), live) = (&mut self.control, self.phase == GuestPhase::Live) else { return };
+        let (live, control) = (self.is_live(), &mut self.control);
         self.rumbles.send(live, now_ns, &self.guest.tally, |rumble| {
-            sealed(control, &ToGuest::Rumble(*rumble)).is_some_and(|bytes| send(&bytes))
+            let bytes = control.as_mut().and_then(|control| sealed(control, &ToGuest::Rumble(*rumble)));
+            bytes.is_some_and(|bytes| send(&bytes))
         });
     }
 
@@ -325,3 +327,6 @@ fn sealed(control: &mut ControlCipher, message: &ToGuest) -> Option<Vec<u8>> {
 fn signalled(wake: &Readable<Event>, cx: &mut Context<'_>) -> bool {
     matches!(wake.poll_find(cx, |wake| wake.drain().then_some(())), Poll::Ready(Ok(())))
 }
+
+#[cfg(test)]
+mod tests;

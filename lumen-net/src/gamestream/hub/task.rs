@@ -141,7 +141,8 @@ impl Task {
         tokio::select! {
             order = orders.recv() => Turn::Order(order),
             Some(visit) = visits.recv() => Turn::Visit(visit),
-            count = arrived(control, control_in) => Turn::Control(count),
+            // Not before what came last is done with: it would pile up inside ENet.
+            count = arrived(control, control_in), if !*more => Turn::Control(count),
             count = arrived(audio, audio_in) => Turn::Audio(count),
             () = ready(()), if *more => Turn::More,
             (session, woken) = branches => Turn::Branch(session, woken),
@@ -328,11 +329,10 @@ impl Task {
 
 /// Sends what a session's pads are to feel.
 fn rumble(seat: &mut Seat, enet: &mut Enet, now_ns: u64) {
-    let Some(peer) = seat.peer else { return };
-    let mut sent = false;
+    let (peer, mut sent) = (seat.peer, false);
     seat.rumble(now_ns, |bytes| {
         sent = true;
-        enet.send(peer, GENERIC, bytes)
+        peer.is_some_and(|peer| enet.send(peer, GENERIC, bytes))
     });
     if sent {
         enet.flush();
