@@ -31,7 +31,8 @@ pub struct RtpFrame {
 pub struct RtpClient {
     pub socket: UdpSocket,
     host: SocketAddr,
-    payload: [u8; 16],
+    /// None for a client that knows none.
+    payload: Option<[u8; 16]>,
     /// Pings sent.
     pub pings: u32,
     packet_size: usize,
@@ -57,7 +58,17 @@ struct Fields {
 }
 
 impl RtpClient {
+    /// A client that was told this payload for its pings.
     pub fn new(host: SocketAddr, payload: [u8; 16], config: VideoConfig) -> Self {
+        Self::with(host, Some(payload), config)
+    }
+
+    /// A client that knows no payloads.
+    pub fn plain(host: SocketAddr, config: VideoConfig) -> Self {
+        Self::with(host, None, config)
+    }
+
+    fn with(host: SocketAddr, payload: Option<[u8; 16]>, config: VideoConfig) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let key = config.key.map(|key| LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).unwrap()));
@@ -68,7 +79,10 @@ impl RtpClient {
 
     pub fn ping(&mut self) {
         self.pings += 1;
-        self.send(&[&self.payload[..], &self.pings.to_be_bytes()].concat());
+        match self.payload {
+            Some(payload) => self.send(&[&payload[..], &self.pings.to_be_bytes()].concat()),
+            None => self.send(b"PING"),
+        }
     }
 
     pub fn send(&self, datagram: &[u8]) {
@@ -107,7 +121,11 @@ impl RtpClient {
         // Where the current block is, and how long the frame's last packet says it is.
         let (mut block, mut expected, mut last_bytes) = (0, 0, 0);
         while Instant::now() < deadline {
-            let Some(packet) = self.packet() else { continue };
+            let Some(packet) = self.packet() else {
+                // As clients do: a ping can come before its session is known.
+                self.ping();
+                continue;
+            };
             let fields = self.header(&packet)?;
             let parity = (fields.data * fields.percent).div_ceil(100);
             assert!(parity >= 2 && fields.data + parity <= 255, "{} and {parity}", fields.data);

@@ -72,7 +72,11 @@ impl MediaThread {
         let id = SessionId(session);
         let guest = GuestMedia { ping: payload, address: plain_from, config };
         self.tell(MediaCommand::OpenGuest { session: id, guest, wiring });
-        GuestSession { id, rtp: RtpClient::new(self.gamestream, payload, config), encoder }
+        let rtp = match plain_from {
+            Some(_) => RtpClient::plain(self.gamestream, config),
+            None => RtpClient::new(self.gamestream, payload, config),
+        };
+        GuestSession { id, rtp, encoder }
     }
 
     /// The same with a usual configuration.
