@@ -3,6 +3,7 @@
 mod audio;
 mod desktop;
 mod figure;
+mod gamestream;
 mod input;
 mod micro;
 mod sample;
@@ -52,6 +53,8 @@ pub enum Part {
     Sway,
     /// The same with its output refreshed twice as often as it is streamed
     Refresh,
+    /// The same to a Moonlight client: what it would show as host latency
+    Gamestream,
     /// From the client's hands to a window
     Input,
     /// From a program's sound to the client's decoder
@@ -72,7 +75,7 @@ pub fn run(files: Files<'_>, runs: usize, seconds: u32, only: &[Part]) -> Result
     }
     for encoder in [Encoder::OpenH264, Encoder::X264] {
         let default = encoder == Encoder::OpenH264;
-        let both = wanted(Part::Pattern) || wanted(Part::Sway);
+        let both = [Part::Pattern, Part::Sway, Part::Gamestream].into_iter().any(wanted);
         let once = [Part::Refresh, Part::Input, Part::Audio].into_iter().any(wanted);
         if !(both || default && once) {
             continue;
@@ -84,6 +87,9 @@ pub fn run(files: Files<'_>, runs: usize, seconds: u32, only: &[Part]) -> Result
         }
         if wanted(Part::Sway) {
             desktop::measure(&stage, encoder, effort, &mut figures)?;
+        }
+        if wanted(Part::Gamestream) {
+            gamestream::measure(&stage, encoder, effort, &mut figures)?;
         }
         // What does not depend on the encoder is measured with the one that users get.
         if default && wanted(Part::Refresh) {
