@@ -55,6 +55,9 @@ pub fn enet<'a>(datagrams: impl Iterator<Item = &'a [u8]>) {
         }
         while let Ok(Some(_)) = host.service() {}
         assert!(host.socket().arrived.is_empty());
+        while let Some((address, said)) = host.socket_mut().said.pop_front() {
+            gate.said(address, &said);
+        }
     }
     // Whoever is there is given up when nothing more comes: in the end, since a client may claim to be a minute away.
     for _ in 0..16 {
@@ -85,17 +88,19 @@ pub fn mdns<'a>(datagrams: impl Iterator<Item = &'a [u8]>) {
     }
 }
 
-/// A socket that is not one: what has arrived, and nowhere to send to.
+/// A socket that is not one: what has arrived, and what was sent.
 #[derive(Default)]
 struct Tape {
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
+    said: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
 impl Socket for Tape {
     type Address = SocketAddr;
     type Error = Infallible;
 
-    fn send(&mut self, _address: SocketAddr, buffer: &[u8]) -> Result<usize, Infallible> {
+    fn send(&mut self, address: SocketAddr, buffer: &[u8]) -> Result<usize, Infallible> {
+        self.said.push_back((address, buffer.to_vec()));
         Ok(buffer.len())
     }
 

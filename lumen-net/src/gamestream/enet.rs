@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipc::SessionId;
 use ipc::event::now_ns;
+use lumen_core::gamestream::control::MAX_SEALED;
 use rusty_enet::{EventNoRef, Host, HostSettings, MTU_MAX, Packet, PacketReceived, PeerState, Socket};
 
 use crate::counters::{Counter, Counters};
@@ -27,6 +28,10 @@ use wire::CHANNELS;
 const SILENCE_MS: u32 = 10_000;
 /// The limit of retransmissions that goes with it there.
 const ATTEMPTS: u32 = 2;
+
+/// Bytes of a packet, and of all packets of one peer that wait: a client's own window is 64 KiB.
+const MOST_BYTES: usize = 2 * MAX_SEALED;
+const MOST_WAITING: usize = 256 << 10;
 
 /// How often the library wants to be called while it has peers, for what nobody sends it: retransmissions and timeouts.
 pub const SERVICE: Duration = Duration::from_millis(25);
@@ -78,7 +83,12 @@ impl Enet {
             ..HostSettings::default()
         };
         let port = Port { socket, counters, gate: Gate::default(), arrived: VecDeque::new() };
-        let host = Host::new(port, settings).map_err(|error| format!("ENet cannot be set up: {error}"))?;
+        let set_up = |host: &mut Host<Port>| {
+            host.set_maximum_packet_size(MOST_BYTES)?;
+            host.set_maximum_waiting_data(MOST_WAITING)
+        };
+        let mut host = Host::new(port, settings).map_err(|error| format!("ENet cannot be set up: {error}"))?;
+        set_up(&mut host).map_err(|error| format!("ENet cannot be set up: {error}"))?;
         Ok(Self { host, sessions: BTreeMap::new() })
     }
 
@@ -100,8 +110,9 @@ impl Enet {
 
     /// Nobody speaks for the session any more.
     pub fn forget(&mut self, session: SessionId) {
-        self.reset(session, None);
         self.host.socket_mut().gate.forget(session);
+        self.reset(session, None);
+        self.evict();
     }
 
     /// This one has come in vain.
@@ -121,6 +132,20 @@ impl Enet {
             }
         }
         self.sweep();
+    }
+
+    /// Forgets peers that nobody may be any more: those that have not got as far as being connected with their session.
+    /// Each would keep a place from somebody else until the library gives it up.
+    fn evict(&mut self) {
+        let living = |peer: &rusty_enet::Peer<Port>| Some((peer.id(), peer.address()?));
+        let all: Vec<_> = self.host.peers().filter(|peer| is_living(peer)).filter_map(living).collect();
+        for (peer, address) in all {
+            if self.host.socket().gate.session(address).is_none()
+                && let Some(peer) = self.host.get_peer_mut(peer)
+            {
+                peer.reset();
+            }
+        }
     }
 
     /// Takes in a datagram if its sender may speak; the library sees it at the next [`Self::next`].
@@ -177,11 +202,8 @@ impl Enet {
 
     /// Forgets addresses whose peer is gone; the library does not tell of those that never came as far as being one.
     pub fn sweep(&mut self) {
-        let living = |peer: &rusty_enet::Peer<Port>| match peer.state() {
-            PeerState::Disconnected => None,
-            _ => peer.address(),
-        };
-        let mut addresses: Vec<SocketAddr> = self.host.peers().filter_map(living).collect();
+        let living = self.host.peers().filter(|peer| is_living(peer));
+        let mut addresses: Vec<SocketAddr> = living.filter_map(rusty_enet::Peer::address).collect();
         let port = self.host.socket_mut();
         // Those whose CONNECT the library has not seen yet.
         addresses.extend(port.arrived.iter().map(|(address, _)| *address));
@@ -206,11 +228,16 @@ impl Enet {
     }
 }
 
+fn is_living(peer: &rusty_enet::Peer<Port>) -> bool {
+    peer.state() != PeerState::Disconnected
+}
+
 impl Socket for Port {
     type Address = SocketAddr;
     type Error = Infallible;
 
     fn send(&mut self, address: SocketAddr, buffer: &[u8]) -> Result<usize, Infallible> {
+        self.gate.said(address, buffer);
         // An address that has just been forgotten may still be told so, from whichever of ours the kernel picks.
         let to = self.gate.peer(address).unwrap_or(Peer { address, local: None });
         let outlet = Outlet { socket: self.socket.get(), counters: &self.counters };

@@ -1,40 +1,59 @@
-//! Which reliable packets of a channel have come, so that nobody can have many kept that wait for an earlier one.
+//! Which reliable packets of a channel the library has, so that nobody can have many kept that wait for an earlier one.
+//!
+//! What counts is what the library has acknowledged, not what it was given: it passes over a packet for more reasons than
+//! are known here, and an idea of the window that runs ahead of its own would bound nothing.
 
 /// How far ahead of the first missing packet another may be. An honest sender's own window of 64 KiB holds at most twice
 /// this many of the smallest packets; what is refused it sends again.
 const AHEAD: u16 = 1024;
 const WORDS: usize = AHEAD as usize / 64;
+/// Unreliable packets that may wait for a reliable one: those that follow it in its datagram, and in those that come
+/// with it.
+const WAITING: u16 = 64;
 
 /// One channel's window.
 #[derive(Clone, Debug)]
 pub struct Window {
     /// The first that is missing.
     next: u16,
-    /// Bit `n`, counted over the words as a ring: `n` modulo [`AHEAD`] of those from `next` on has come.
-    come: [u64; WORDS],
+    /// Bit `n`, counted over the words as a ring: `n` modulo [`AHEAD`] of those from `next` on is there.
+    there: [u64; WORDS],
+    /// Unreliable packets that may be waiting, and the last reliable one that any of them waits for.
+    waiting: u16,
+    until: u16,
 }
 
 impl Default for Window {
-    /// Nothing has come; the first packet of a channel is number 1.
+    /// Nothing is there; the first packet of a channel is number 1.
     fn default() -> Self {
-        Self { next: 1, come: [0; WORDS] }
+        Self { next: 1, there: [0; WORDS], waiting: 0, until: 0 }
     }
 }
 
 impl Window {
-    /// Whether the packet may be passed on: it is in the window, or has come before, which the library knows too.
+    /// Whether a reliable packet may be passed on: it is in the window, or the library has it already.
     pub fn allows(&self, sequence: u16) -> bool {
-        sequence.wrapping_sub(self.next) < AHEAD || self.is_behind(sequence)
+        self.is_ahead(sequence) || self.is_behind(sequence)
     }
 
-    /// Whether everything up to this packet has come.
-    pub fn is_behind(&self, sequence: u16) -> bool {
-        (1..=0x8000).contains(&self.next.wrapping_sub(sequence))
+    /// Whether an unreliable packet that comes after this reliable one may be passed on, and if so, counted.
+    pub fn follows(&mut self, after: u16) -> bool {
+        if self.is_behind(after) {
+            return true;
+        }
+        if !self.is_ahead(after) || self.waiting >= WAITING {
+            return false;
+        }
+        if self.waiting == 0 || after.wrapping_sub(self.next) > self.until.wrapping_sub(self.next) {
+            self.until = after;
+        }
+        self.waiting += 1;
+        true
     }
 
-    /// Notes a packet that was allowed and passed on.
+    /// The library has this packet.
     pub fn note(&mut self, sequence: u16) {
-        if sequence.wrapping_sub(self.next) >= AHEAD {
+        if !self.is_ahead(sequence) {
             return;
         }
         *self.word(sequence) |= bit(sequence);
@@ -43,10 +62,22 @@ impl Window {
             *self.word(next) &= !bit(next);
             self.next = next.wrapping_add(1);
         }
+        if self.is_behind(self.until) {
+            self.waiting = 0;
+        }
+    }
+
+    fn is_ahead(&self, sequence: u16) -> bool {
+        sequence.wrapping_sub(self.next) < AHEAD
+    }
+
+    /// Whether everything up to this packet is there.
+    fn is_behind(&self, sequence: u16) -> bool {
+        (1..=0x8000).contains(&self.next.wrapping_sub(sequence))
     }
 
     fn word(&mut self, sequence: u16) -> &mut u64 {
-        &mut self.come[usize::from(sequence % AHEAD) / 64]
+        &mut self.there[usize::from(sequence % AHEAD) / 64]
     }
 }
 
@@ -80,6 +111,18 @@ mod tests {
         assert!(!window.allows(2 + AHEAD) && !window.is_behind(3));
         window.note(2);
         assert!(window.allows(2 + AHEAD) && window.is_behind(1 + AHEAD));
+    }
+
+    #[test]
+    fn few_wait_for_what_is_missing() {
+        let mut window = Window::default();
+        assert!((0..1_000).all(|_| window.follows(0)), "what waits for nothing is not counted");
+        let passed = (0..1_000).filter(|at| window.follows(1 + at % 5)).count();
+        assert_eq!(passed, usize::from(WAITING));
+        (1..5).for_each(|sequence| window.note(sequence));
+        assert!(window.follows(4) && !window.follows(5), "some may still wait for number 5");
+        window.note(5);
+        assert!(window.follows(6) && !window.follows(6 + AHEAD));
     }
 
     proptest::proptest! {

@@ -72,6 +72,23 @@ pub fn parse(datagram: &[u8], commands: &mut Vec<Command>) -> Result<(), Strange
     if commands.is_empty() || connects != nobody || connects && !alone { Err(Strange) } else { Ok(()) }
 }
 
+/// The reliable packets, by channel and number, that a datagram of the library acknowledges. It puts those first
+/// (rusty_enet, c/protocol.rs).
+pub fn acknowledged(datagram: &[u8]) -> impl Iterator<Item = (u8, u16)> {
+    const ACKNOWLEDGE: u8 = 1;
+    let mut bytes = Bytes(datagram);
+    let head = bytes.u16().unwrap_or_default();
+    if head & SENT_TIME != 0 {
+        // Without it there is nothing after it either.
+        let _ = bytes.u16();
+    }
+    std::iter::from_fn(move || {
+        let [kind, channel] = bytes.take().ok()?;
+        let (_, sequence, _) = (bytes.u16().ok()?, bytes.u16().ok()?, bytes.u16().ok()?);
+        (kind & KIND == ACKNOWLEDGE).then_some((channel, sequence))
+    })
+}
+
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
@@ -214,6 +231,18 @@ pub mod tests {
         wrong.push(reliable(0, 1, &[0; MOST_BYTES]));
         for datagram in wrong {
             assert_eq!(parsed(&datagram), Err(Strange), "{datagram:02x?}");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_found_in_front() {
+        let acknowledgement = |channel, [high, low]: [u8; 2]| [1, channel, high, low, high, low, 0x12, 0x34];
+        let acknowledgements = [acknowledgement(3, [1, 2]), acknowledgement(0xFF, [0, 9])].concat();
+        let rest = [0x85, 0xFF, 0, 1];
+        for head in [&[0, 7][..], &[0x80, 7, 0xAB, 0xCD]] {
+            let found: Vec<_> = acknowledged(&[head, &acknowledgements, &rest].concat()).collect();
+            assert_eq!(found, [(3, 0x102), (0xFF, 9)]);
+            assert_eq!(acknowledged(&[head, &rest].concat()).count(), 0);
         }
     }
 
