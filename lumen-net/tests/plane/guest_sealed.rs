@@ -79,7 +79,7 @@ fn start(host: &mut Host, house: &House, who: &Identity, session: u32) -> (Contr
     let mut control = Control::connect(house.control, streams.connect_data, &KEY, ControlVersion::V2);
     control.start();
     let ping: [u8; 16] = streams.video.ping.as_bytes().try_into().unwrap();
-    let rtp = RtpClient::new(house.video, ping.into(), video(1024, Some(KEY)));
+    let rtp = RtpClient::new(house.video, ping, video(1024, Some(KEY)));
     (control, audio, rtp, tuning)
 }
 
