@@ -222,14 +222,9 @@ impl Stream {
             if allowed < enough {
                 return Some(Pumped::Until(path.pacer.ready_at((enough * segment) as u64)));
             }
-            let packets = waiting.min(allowed).min(out.max_segments(segment));
-            let bytes = rest.len().min(packets * segment);
-            match out.send(to, &rest[..bytes], segment) {
-                // The device has no offload after all: again, one by one.
-                Ok(0) => continue,
-                Ok(_) => {}
-                Err(_) => return Some(Pumped::Blocked),
-            }
+            let most = waiting.min(allowed).min(out.max_segments(segment)) * segment;
+            // Fewer than asked for, if the device has no offload after all.
+            let Ok(bytes) = out.send(to, &rest[..rest.len().min(most)], segment) else { return Some(Pumped::Blocked) };
             self.bytes_left += bytes;
             if self.bytes_left == run.len() {
                 (self.runs_left, self.bytes_left) = (self.runs_left + 1, 0);
@@ -237,7 +232,7 @@ impl Stream {
             path.pacer.spend(now, bytes as u64);
             path.last_sent_ns = now_ns();
             self.frame.sent(path.last_sent_ns);
-            stats.packets += packets as u64;
+            stats.packets += bytes.div_ceil(segment) as u64;
             stats.bytes += bytes as u64;
         }
         None
