@@ -114,31 +114,40 @@ impl MediaSocket {
     /// Returns how many bytes were disposed of: sent, or refused by the kernel and counted.
     pub fn send(&self, to: Peer, bytes: &[u8], segment: usize, counters: &Counters) -> Result<usize, Blocked> {
         let offload = bytes.len() > segment;
+        let error = match self.send_once(to, bytes, offload.then_some(segment as u16)) {
+            Ok(()) => return Ok(bytes.len()),
+            Err(error) => error,
+        };
+        // A device without offload, perhaps, or one that cannot send there at all: a client's ping decides where. If the
+        // first datagram goes by itself, all that follow have to.
+        let doubt = offload && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
+        let error = match doubt.then(|| self.send_once(to, &bytes[..segment], None)) {
+            Some(Ok(())) => {
+                self.segments.store(1, Ordering::Relaxed);
+                return Ok(segment);
+            }
+            Some(Err(error)) => error,
+            None => error,
+        };
+        if error.kind() == io::ErrorKind::WouldBlock {
+            counters.add(Counter::SendBlocked);
+            return Err(Blocked);
+        }
+        counters.add(Counter::SendErrors);
+        Ok(bytes.len())
+    }
+
+    /// One `sendmsg`, of a buffer that is cut into datagrams of `segment` bytes, if it is to be cut.
+    fn send_once(&self, to: Peer, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
         // Not by quinn-udp, which would tell the kernel a traffic class of 0 whatever the socket's is.
-        let ancillary = Ancillary::new(offload.then_some(segment as u16), to.local);
+        let ancillary = Ancillary::new(segment, to.local);
         let address = SockAddr::from(to.address);
         let buffers = [IoSlice::new(bytes)];
         let message = MsgHdr::new().with_addr(&address).with_buffers(&buffers).with_control(ancillary.bytes());
-        let error = loop {
+        loop {
             match SockRef::from(&self.socket).sendmsg(&message, 0) {
-                Ok(_) => return Ok(bytes.len()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break error,
-            }
-        };
-        match error.raw_os_error() {
-            _ if error.kind() == io::ErrorKind::WouldBlock => {
-                counters.add(Counter::SendBlocked);
-                Err(Blocked)
-            }
-            // A device without offload: from now on datagrams go one by one.
-            Some(libc::EIO | libc::EINVAL) if offload => {
-                self.segments.store(1, Ordering::Relaxed);
-                Ok(0)
-            }
-            _ => {
-                counters.add(Counter::SendErrors);
-                Ok(bytes.len())
+                done => return done.map(drop),
             }
         }
     }
@@ -225,6 +234,21 @@ mod tests {
         let nowhere = Peer { address: "127.0.0.1:0".parse().unwrap(), local: None };
         assert_eq!(ours.send(nowhere, &[0; 100], 100, &counters), Ok(100));
         assert_eq!(counters.snapshot().send_errors, 1);
+    }
+
+    #[test]
+    fn a_client_that_is_nowhere_does_not_end_offload_for_the_others() {
+        let (ours, theirs) = pair();
+        let counters = Counters::default();
+        let before = ours.max_segments(100);
+        let port = theirs.local_addr().unwrap();
+        let somewhere = [("127.0.0.1:0", None), (&*port.to_string(), Some("192.0.2.1".parse().unwrap()))];
+        for (address, local) in somewhere {
+            let nowhere = Peer { address: address.parse().unwrap(), local };
+            assert_eq!(ours.send(nowhere, &[0; 250], 100, &counters), Ok(250));
+            assert_eq!(ours.max_segments(100), before);
+        }
+        assert_eq!(counters.snapshot().send_errors, 2);
     }
 
     #[test]
