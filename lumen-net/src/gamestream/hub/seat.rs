@@ -51,7 +51,8 @@ pub struct Seat {
     rumbles: Rumbles,
     loss: Loss,
     started: bool,
-    /// Its pings carry the payload that they were given, and nothing else is taken for them.
+    /// Its pings carry the payload that they were given, and nothing else is taken for them; so it is taken to be until
+    /// its ANNOUNCE says otherwise.
     by_name: bool,
     /// The phase's deadline.
     deadline_ns: u64,
@@ -74,7 +75,7 @@ impl Seat {
             rumbles: Rumbles::default(),
             loss: Loss::default(),
             started: false,
-            by_name: false,
+            by_name: true,
             deadline_ns: now_ns + LAUNCHED_NS,
             loss_due_ns: now_ns + LOSS_NS,
             keyframe: false,
@@ -87,7 +88,7 @@ impl Seat {
         self.guest.launch.session
     }
 
-    /// The client has said that its pings carry the payload they were given.
+    /// Its pings carry the payload they were given, as far as it has said.
     pub fn pings_by_name(&self) -> bool {
         self.by_name
     }
