@@ -26,11 +26,13 @@ use crate::counters::Counters;
 use crate::media::MediaCommand;
 use crate::tls::Signer;
 
+mod keys;
 mod sessions;
 #[cfg(test)]
 mod tests;
 mod visits;
 
+use keys::Keys;
 use sessions::{Launching, Session};
 
 /// Requests that may wait for the control loop; connections wait when it is full.
@@ -70,6 +72,7 @@ pub struct Face {
     pairings: Pairings,
     launches: BTreeMap<AskId, Launching>,
     sessions: BTreeMap<SessionId, Session>,
+    keys: Keys,
     quits: Vec<Quit>,
 }
 
@@ -109,6 +112,7 @@ impl Face {
             pairings: Pairings::default(),
             launches: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            keys: Keys::default(),
             quits: Vec::new(),
         }
     }

@@ -14,13 +14,10 @@ use lumen_core::{Encryption, InputEvent};
 
 use super::guest_client::{Audio, Control, Rtsp};
 use super::host::{Host, InputPlane, PATIENCE};
-use super::https::Guesthouse;
+use super::https::{Guesthouse, key};
 use super::moonlight::{Identity, RSA};
 use super::rtp::{RtpClient, RtpFrame};
 use super::thread::video;
-
-/// `rikey` of the launches of [`Guesthouse`].
-const KEY: [u8; 16] = [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
 
 /// The plane's sockets for GameStream.
 struct House {
@@ -65,7 +62,7 @@ impl House {
 fn start(host: &mut Host, house: &House, who: &Identity, session: u32) -> (Control, Audio, RtpClient, Tuning) {
     let url = house.http.launch(host, who, session);
     assert_eq!(url, "rtspenc://127.0.0.1:40021");
-    let mut rtsp = Rtsp::new(house.http.rtsp, Some(KEY));
+    let mut rtsp = Rtsp::new(house.http.rtsp, Some(key(session)));
     let streams = rtsp.set_up();
     assert_eq!((streams.video.port, streams.control, streams.audio.port), (40_009, 40_010, 40_011));
     let mut audio = Audio::new(house.audio, &streams.audio.ping);
@@ -76,10 +73,10 @@ fn start(host: &mut Host, house: &House, who: &Identity, session: u32) -> (Contr
         FromNet::Tune { session: tuned, tuning } if tuned == SessionId(session) => Some(tuning),
         _ => None,
     });
-    let mut control = Control::connect(house.control, streams.connect_data, &KEY, ControlVersion::V2);
+    let mut control = Control::connect(house.control, streams.connect_data, &key(session), ControlVersion::V2);
     control.start();
     let ping: [u8; 16] = streams.video.ping.as_bytes().try_into().unwrap();
-    let rtp = RtpClient::new(house.video, ping, video(1024, Some(KEY)));
+    let rtp = RtpClient::new(house.video, ping, video(1024, Some(key(session))));
     (control, audio, rtp, tuning)
 }
 

@@ -157,9 +157,10 @@ impl Guesthouse {
         host.tell(ToNet::Permit { face: ipc::Face::GameStream, client: who.fingerprint(), allowed: true });
     }
 
-    /// Launches an app; the granted session's URL.
+    /// Launches an app with [`key`]; the granted session's URL.
     pub fn launch(&self, host: &mut Host, who: &Identity, session: u32) -> String {
-        let pending = self.ask_as(Some(who), &TLS13, &format!("/launch?appid=5&{LAUNCH}")).unwrap();
+        let launch = format!("/launch?appid=5&{}", with_key(LAUNCH, session));
+        let pending = self.ask_as(Some(who), &TLS13, &launch).unwrap();
         let (ask, client, wish) = host.expect_ask();
         assert_eq!((client, wish.app), (who.fingerprint(), AppId::new(5)));
         self.grant(host, who, ask, session);
@@ -175,6 +176,16 @@ impl Guesthouse {
 /// What a launch says of its session.
 pub const LAUNCH: &str = "mode=1280x720x60&additionalStates=1&sops=0&rikey=00112233445566778899aabbccddeeff&rikeyid=-7\
     &localAudioPlayMode=0&surroundAudioInfo=196610&remoteControllersBitmap=0&gcmap=0&corever=1";
+
+/// `rikey` of a session's launch: no two may have the same.
+pub fn key(session: u32) -> [u8; 16] {
+    std::array::from_fn(|at| if at == 0 { session as u8 } else { 0x11 * at as u8 })
+}
+
+/// A launch with that session's key.
+pub fn with_key(launch: &str, session: u32) -> String {
+    launch.replace("rikey=00", &format!("rikey={session:02x}"))
+}
 
 pub fn pair(query: &str) -> String {
     format!("/pair?uniqueid={NAME}&uuid=00112233445566778899aabbccddeeff&{query}")

@@ -8,7 +8,7 @@ use ipc::{AppId, EndCode, Face, FromNet, SessionId, ToNet};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::host::{Host, PATIENCE};
-use super::https::{Guesthouse, LAUNCH, TLS12, TLS13, ask, connect_from, pair};
+use super::https::{Guesthouse, LAUNCH, TLS12, TLS13, ask, connect_from, pair, with_key};
 use super::moonlight::{Attempt, Identity, RSA};
 
 #[test]
@@ -171,7 +171,9 @@ fn a_paired_client_launches_resumes_and_quits() {
     assert_eq!(house.get_as(&other, "/serverinfo").element("currentgame"), Some("0"));
 
     // A new session of the same client takes the place of the old one.
-    let pending = house.ask_as(Some(&client), &TLS13, &format!("/resume?appid=5&{LAUNCH}")).unwrap();
+    let had = house.get_as(&client, &format!("/resume?{}", with_key(LAUNCH, 1)));
+    assert_eq!(had.status(), 400, "its key has had its session");
+    let pending = house.ask_as(Some(&client), &TLS13, &format!("/resume?appid=5&{}", with_key(LAUNCH, 2))).unwrap();
     assert_eq!(host.expect_gone().0, SessionId(1));
     let (ask, _, wish) = host.expect_ask();
     assert_eq!(wish.app, AppId::new(5));

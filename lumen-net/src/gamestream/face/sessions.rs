@@ -24,6 +24,9 @@ const LAUNCHES: usize = 8;
 /// How long one waits: an app may take its time, and clients have two minutes.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(60);
 
+/// Clients draw a key for each session (moonlight-qt, session.cpp).
+const KEY_USED: &str = "a session has had this key before; connect again";
+
 /// What a client wants.
 pub(super) struct Wanted {
     pub verb: Verb,
@@ -73,6 +76,9 @@ impl Face {
             let reason = "this host encrypts everything, which this client cannot";
             return caller.answer.send(pages::no_session(verb, 403, reason));
         }
+        if self.keys.has(&launch.key) {
+            return caller.answer.send(pages::no_session(verb, 400, KEY_USED));
+        }
         self.release(caller.client, "the client has asked for another session", acts);
         if self.launches.len() >= LAUNCHES {
             self.counters.add(Counter::AsksRefused);
@@ -102,6 +108,12 @@ impl Face {
         };
         let Some(listening) = &self.listening else { return Err(PlaneError::peer("Accepted before GameStream")) };
         let LaunchRequest { audio, key, key_id, sealed, .. } = launch;
+        if !self.keys.take(&key) {
+            // Two have asked at once.
+            caller.answer.send(pages::no_session(verb, 400, KEY_USED));
+            acts.push(gone(session, KEY_USED));
+            return Ok(());
+        }
         let peer = caller.peer.ip().to_canonical();
         let guest =
             Guest::new(Launch { session, peer, mode, audio, key, key_id, sealed }).map_err(PlaneError::failed)?;

@@ -20,13 +20,14 @@ static HOST: LazyLock<Identity> = LazyLock::new(Identity::new);
 
 const ALICE: Fingerprint = Fingerprint([1; 32]);
 const BOB: Fingerprint = Fingerprint([2; 32]);
-const LAUNCH: &str =
-    "mode=1280x720x60&rikey=00112233445566778899aabbccddeeff&rikeyid=7&surroundAudioInfo=196610&corever=1";
+const LAUNCH: &str = "mode=1280x720x60&rikey=KEY&rikeyid=7&surroundAudioInfo=196610&corever=1";
 
 struct Stage {
     face: Face,
     asks: AskNumbers,
     now: Instant,
+    /// Of the next launch.
+    key: u128,
     _visits: mpsc::Receiver<Visit>,
 }
 
@@ -55,7 +56,7 @@ impl Stage {
         for id in [5, 6] {
             face.app(App { app: app(id), title: format!("App {id}"), image: None });
         }
-        let mut stage = Self { face, asks: AskNumbers::default(), now: Instant::now(), _visits: visits };
+        let mut stage = Self { face, asks: AskNumbers::default(), now: Instant::now(), key: 0, _visits: visits };
         for client in [ALICE, BOB] {
             assert!(stage.act(|face, acts| face.permit(client, true, acts)).is_empty());
         }
@@ -68,7 +69,10 @@ impl Stage {
         acts
     }
 
+    /// A key in it is a new one.
     fn visit(&mut self, entrance: Entrance, target: &str) -> (Receiver<Reply>, Acts) {
+        self.key += 1;
+        let target = &target.replace("KEY", &format!("{:032x}", self.key));
         let (answer, reply) = Answer::new();
         let peer = SocketAddr::from(([192, 0, 2, 1], 50_000));
         let local = SocketAddr::from(([192, 0, 2, 9], 47_984));
@@ -292,4 +296,28 @@ fn the_hub_is_heard_of_living_sessions_only() {
     assert!(stage.act(|face, acts| face.hub(gone(), acts)).is_empty());
     assert!(stage.act(|face, acts| face.hub(HubEvent::Keyframe { session }, acts)).is_empty());
     assert!(stage.act(|face, acts| face.broken(session, "late".into(), acts)).is_empty());
+}
+
+#[test]
+fn no_two_sessions_have_the_same_key() {
+    let mut stage = Stage::new(Encryption::Auto);
+    stage.session(ALICE, 5, 1);
+    let had = LAUNCH.replace("KEY", &format!("{:032x}", stage.key));
+    for (client, page) in [(ALICE, format!("/resume?{had}")), (BOB, format!("/launch?appid=5&{had}"))] {
+        let (mut reply, acts) = stage.of(client, &page);
+        assert_eq!((status(&mut reply), acts.len()), (400, 0), "{page}");
+    }
+    // Two that ask at once: the first that is let in has it.
+    let same = LAUNCH.replace("KEY", &"ab".repeat(16));
+    let asked = [ALICE, BOB].map(|client| stage.of(client, &format!("/launch?appid=5&{same}")));
+    let [(mut first, first_acts), (mut second, second_acts)] = asked;
+    let ask = |acts: &Acts| match acts.last() {
+        Some(Act::Lumend(FromNet::Ask { ask, .. })) => *ask,
+        _ => panic!("nothing was asked"),
+    };
+    let (first_ask, second_ask) = (ask(&first_acts), ask(&second_acts));
+    let acts = stage.act(|face, acts| face.accepted(first_ask, SessionId(2), mode(), acts).unwrap());
+    assert_eq!((names(&acts), status(&mut first)), (vec!["hub open"], 200));
+    let acts = stage.act(|face, acts| face.accepted(second_ask, SessionId(3), mode(), acts).unwrap());
+    assert_eq!((names(&acts), status(&mut second)), (vec!["gone"], 400));
 }
