@@ -11,6 +11,7 @@ pub mod control;
 pub mod hands;
 pub mod http;
 pub mod identity;
+pub mod mob;
 pub mod moonlight;
 pub mod pair;
 mod ping;
