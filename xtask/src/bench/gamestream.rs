@@ -36,6 +36,8 @@ struct Run {
     report: Value,
     /// Of the compositor's frames, those that encode never took.
     skipped: f64,
+    /// The ledger: from capture to the last packet of a frame, in microseconds.
+    total: Value,
     sample: Sample,
 }
 
@@ -56,11 +58,15 @@ fn stream(stage: &Stage, effort: Effort) -> Result<Run> {
     let mut client = Running::new("guest", child);
     host.status_where(Duration::from_secs(10), in_mid_stream)?;
     let sample = Sample::take(&host, Duration::from_secs(u64::from(effort.seconds) - 5))?;
-    let skipped = number(&host.status()?["sessions"][0]["frames"]["skipped"])?;
+    let session = host.status()?["sessions"][0].take();
+    let (skipped, total) = (number(&session["frames"]["skipped"])?, session["latency_us"]["total"].clone());
     let status = client.wait(Duration::from_secs(60))?;
     let said = std::fs::read_to_string(stage.out("guest.err")).unwrap_or_default();
     ensure!(status.success(), "the client failed: {}", said.trim());
-    Ok(Run { report: serde_json::from_str(&std::fs::read_to_string(report)?)?, skipped, sample })
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report)?)?;
+    let faults = &report["faults"];
+    ensure!(faults["count"] == 0, "the host breaks the rules of the wire: {faults}");
+    Ok(Run { report, skipped, total, sample })
 }
 
 /// Pairs the client as a person would.
@@ -94,10 +100,13 @@ fn guest(stage: &Stage, base: u16) -> Command {
 struct Runs {
     lost: Vec<f64>,
     skipped: Vec<f64>,
+    delivered: Vec<f64>,
     fps: Vec<f64>,
     average: Vec<f64>,
     p99: Vec<f64>,
     longest: Vec<f64>,
+    last_p50: Vec<f64>,
+    last_p99: Vec<f64>,
     cpu: Vec<f64>,
 }
 
@@ -106,10 +115,14 @@ impl Runs {
         let (frames, latency) = (&run.report["frames"], &run.report["host_latency_ms"]);
         self.lost.push(number(&frames["lost"])? + number(&frames["undecoded"])?);
         self.skipped.push(run.skipped);
+        let (read, missing) = (number(&run.report["stamps"]["read"])?, number(&run.report["stamps"]["missing"])?);
+        self.delivered.push(read / (read + missing).max(1.0) * 100.0);
         self.fps.push(number(&frames["fps"])?);
         self.average.push(number(&latency["avg"])?);
         self.p99.push(number(&latency["p99"])?);
         self.longest.push(number(&latency["max"])?);
+        self.last_p50.push(number(&run.total["p50"])? / 1000.0);
+        self.last_p99.push(number(&run.total["p99"])? / 1000.0);
         self.cpu.push(run.sample.cpu_percent);
         Ok(())
     }
@@ -119,11 +132,14 @@ impl Runs {
         let only = |limit| if x264 { Target::AtMost(limit) } else { Target::None };
         figures.median(case, "frames lost or not decoded", &self.lost, "frames", Target::AtMost(0.0));
         figures.median(case, "frames of the compositor not encoded", &self.skipped, "frames", Target::None);
+        figures.median(case, "drawn frames delivered", &self.delivered, "%", Target::AtLeast(98.0));
         figures.median(case, "rate", &self.fps, "fps", Target::None);
         let average = if x264 { 3.5 } else { 6.0 };
         figures.median(case, "host latency, average", &self.average, "ms", Target::AtMost(average));
         figures.median(case, "host latency p99", &self.p99, "ms", only(6.0));
         figures.median(case, "host latency, longest", &self.longest, "ms", Target::None);
+        figures.median(case, "captured to last packet p50", &self.last_p50, "ms", Target::None);
+        figures.median(case, "captured to last packet p99", &self.last_p99, "ms", Target::None);
         figures.median(case, "CPU of all planes in motion", &self.cpu, "% of a core", only(30.0));
     }
 }
