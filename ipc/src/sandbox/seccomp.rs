@@ -109,7 +109,7 @@ mod tests {
             libc::SYS_connect,
             libc::SYS_bind,
             libc::SYS_listen,
-            libc::SYS_accept4,
+            libc::SYS_accept,
             libc::SYS_open,
             libc::SYS_openat,
             libc::SYS_openat2,
@@ -130,6 +130,8 @@ mod tests {
             let makes_memory = rules.contains_key(&libc::SYS_memfd_create);
             assert_eq!(makes_memory, kind == PlaneKind::Audio);
             assert_eq!(rules.contains_key(&libc::SYS_eventfd2), makes_memory);
+            // Who connects to a socket that lumend has bound is a descriptor that somebody else made.
+            assert_eq!(rules.contains_key(&libc::SYS_accept4), kind == PlaneKind::Net);
         }
     }
 
