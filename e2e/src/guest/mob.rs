@@ -50,7 +50,7 @@ pub fn connect_as(number: u16, port: u16) -> Result<TcpStream> {
 pub fn half_open(port: u16, count: u16, beginning: &[u8]) -> Vec<TcpStream> {
     let open = |index: u16| {
         let mut stream = connect_as(index / 4, port).ok()?;
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             // The host may have closed it by now.
             let _ = stream.write_all(beginning);
         }
@@ -80,7 +80,7 @@ pub fn enet_connect(noise: &mut Noise, data: u32) -> Vec<u8> {
     // CONNECT to be acknowledged, on the channel of no channel, its first; then peer and sessions.
     bytes.extend([0x82, 0xff, 0, 1, 0, 0, 0xff, 0xff]);
     for field in [900, 32_768, 48, 0, 0, 5000, 2, 2, noise.next() as u32, data] {
-        bytes.extend((field as u32).to_be_bytes());
+        bytes.extend(field.to_be_bytes());
     }
     bytes
 }
