@@ -1,7 +1,6 @@
 //! Who is let in over GameStream, and what those see who are not.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use e2e::guest::http::{self, PATIENCE, get, get_tls};
 use e2e::guest::identity::signature_of;
@@ -14,6 +13,7 @@ use e2e::trial::stage;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use xtask::host::{Desktop, Host};
+use xtask::process::wait_until;
 
 /// Those that are for clients alone, well asked for.
 const PAGES: [&str; 5] = [
@@ -185,9 +185,7 @@ fn wrong_pins_again_and_again_are_slowed_down_and_never_let_in() {
         std::thread::scope(|scope| {
             let first = scope.spawn(|| phase(&client, &query));
             let waits = || site.host.status().unwrap()["pairings"].as_array().is_some_and(|all| !all.is_empty());
-            while !first.is_finished() && !waits() {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            wait_until(PATIENCE, || (first.is_finished() || waits()).then_some(())).unwrap();
             if first.is_finished() {
                 assert!(!matches!(first.join().unwrap(), Ok(Some(_))));
                 return;
