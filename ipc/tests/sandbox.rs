@@ -75,6 +75,9 @@ fn attempt(what: &str) -> i64 {
             "type into a terminal" => syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr()),
             "attach a filter" => option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
             "segment offload" => option(libc::SOL_UDP, libc::UDP_SEGMENT),
+            "end an answer" => syscall(libc::SYS_shutdown, -1, libc::SHUT_WR),
+            "deafen a listener" => syscall(libc::SYS_shutdown, -1, libc::SHUT_RD),
+            "deafen and silence" => syscall(libc::SYS_shutdown, -1, libc::SHUT_RDWR),
             "execve" => syscall(libc::SYS_execve, c"/bin/true".as_ptr(), null, null),
             "execveat" => syscall(libc::SYS_execveat, libc::AT_FDCWD, c"/bin/true".as_ptr(), null, null, 0),
             "ptrace" => syscall(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, null, null),
@@ -210,6 +213,10 @@ fn a_plane_that_is_handed_no_socket_cannot_make_an_eventfd_block() {
     assert_eq!(sealed(PlaneKind::Encode, "blocking mode").code(), Some(libc::EPERM));
     assert_eq!(sealed(PlaneKind::Capture, "blocking mode").code(), Some(libc::EBADF));
     assert_eq!(sealed(PlaneKind::Net, "blocking mode").code(), Some(libc::EBADF));
+    // What shuts a listener down does so for whoever else holds it.
+    let ends = ["end an answer", "deafen a listener", "deafen and silence"];
+    let ends = ends.map(|what| sealed(PlaneKind::Net, what).code());
+    assert_eq!(ends, [Some(libc::EBADF), Some(libc::EPERM), Some(libc::EPERM)]);
 }
 
 #[cfg(target_arch = "x86_64")]

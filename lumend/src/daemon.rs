@@ -90,8 +90,8 @@ pub struct Daemon {
     parts: Parts,
     machine: Machine,
     signals: SignalFd,
-    /// The network plane's other link, for signatures alone.
-    sign_link: Option<Link>,
+    /// A network plane's other link, for signatures alone.
+    sign_link: Option<(PlaneId, Link)>,
     planes: BTreeMap<PlaneId, Reach>,
     kits: BTreeMap<SessionId, Kit>,
     books: BTreeMap<SessionId, Book>,
@@ -208,7 +208,7 @@ impl Daemon {
                 .iter()
                 .filter_map(|(&id, reach)| reach.link().map(|link| (link.as_fd(), false, Wake::Word(id)))),
         );
-        fds.extend(self.sign_link.iter().map(|link| (link.as_fd(), false, Wake::Sign)));
+        fds.extend(self.sign_link.iter().map(|(_, link)| (link.as_fd(), false, Wake::Sign)));
         fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, write, Wake::Desktop)));
         fds.extend(self.parts.discovery.source().map(|fd| (fd, false, Wake::Links)));
         let now = now_ns();

@@ -67,6 +67,16 @@ impl GameStream {
         due && self.bind(now)
     }
 
+    /// Before another network plane is told: what the one before may have broken is replaced.
+    pub fn mend(&mut self) {
+        let State::Bound(sockets) = &mut self.state else { return };
+        match sockets.mend() {
+            Ok(false) => {}
+            Ok(true) => warn!("the network plane before has shut sockets down; they are replaced"),
+            Err(error) => warn!("Moonlight clients may not be served: {error}"),
+        }
+    }
+
     /// All that a network plane has to be told of it, in this order; nothing while there are no sockets.
     pub fn messages(&self, identity: &GameStreamIdentity, host_name: &str) -> io::Result<Vec<ToNet<OwnedFd>>> {
         let State::Bound(sockets) = &self.state else { return Ok(Vec::new()) };

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr, SndBuf};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, setsockopt, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, sendto, setsockopt,
+    socket,
 };
 
 use crate::config::{Address, Listen};
@@ -57,6 +58,21 @@ impl Sockets {
         Self::everywhere(port, media_port, true)
     }
 
+    /// Whether a network plane can still send with these. One in bad hands may have shut them down, for everybody who
+    /// holds them and for good.
+    pub fn can_send(&self) -> bool {
+        can_send(&self.quic, self.quic_address) && can_send(&self.media, self.media_address)
+    }
+
+    /// A fresh pair in the place of this one, although another process may still hold on to this.
+    pub fn renew(&self) -> Result<Self, BindError> {
+        let (address, port, media_port) = (self.quic_address.ip(), self.quic_address.port(), self.media_address.port());
+        for old in [&self.quic, &self.media] {
+            setsockopt(old, ReuseAddr, &true).map_err(|errno| other(address, port, errno))?;
+        }
+        Self::at(address, port, media_port, true)
+    }
+
     /// Lets no more datagrams reach these sockets, wherever they are still open. They are bound more narrowly than
     /// their successors on the same ports, and would go on taking what comes over loopback.
     pub fn seal_off(&self) -> io::Result<()> {
@@ -85,6 +101,18 @@ impl Sockets {
     pub fn try_clone(&self) -> io::Result<(OwnedFd, OwnedFd)> {
         Ok((self.quic.try_clone()?, self.media.try_clone()?))
     }
+}
+
+/// Tries it with an empty datagram to the socket itself, which means nothing there. False only where it was shut down.
+fn can_send(socket: &OwnedFd, bound: SocketAddr) -> bool {
+    let to = match bound.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(any) if any.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        address => address,
+    };
+    let to = SockaddrStorage::from(SocketAddr::new(to, bound.port()));
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendto(socket.as_raw_fd(), &[], &to, flags) != Err(Errno::EPIPE)
 }
 
 fn other(address: IpAddr, port: u16, errno: Errno) -> BindError {
@@ -127,7 +155,7 @@ fn open(address: IpAddr, kind: SockType) -> Result<OwnedFd, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::net::UdpSocket;
 
     use super::*;
@@ -151,6 +179,35 @@ mod tests {
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", to).unwrap();
         socket.set_nonblocking(false).unwrap();
         assert_eq!(socket.recv(&mut [0; 4]).unwrap(), 1);
+    }
+
+    /// What a network plane can do to the sockets of its successors.
+    pub fn shut_down(socket: &OwnedFd) {
+        let theirs = UdpSocket::from(socket.try_clone().unwrap());
+        // It says that it is not connected, and does it all the same.
+        let _ = nix::sys::socket::shutdown(theirs.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+    }
+
+    #[test]
+    fn sockets_that_were_shut_down_are_found_out_and_replaced() {
+        for open in [false, true] {
+            let sockets = Sockets::bind(&any_port(), open).unwrap();
+            assert!(sockets.can_send());
+            let held = sockets.media.try_clone().unwrap();
+            shut_down(&sockets.media);
+            assert!(!sockets.can_send());
+            let fresh = sockets.renew().unwrap();
+            assert_eq!((fresh.quic_address, fresh.media_address), (sockets.quic_address, sockets.media_address));
+            drop((sockets, held));
+            assert!(fresh.can_send());
+            let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), fresh.media_address.port());
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", to).unwrap();
+            let socket = UdpSocket::from(fresh.media);
+            socket.set_nonblocking(false).unwrap();
+            let mut byte = [0; 4];
+            while socket.recv(&mut byte).unwrap() == 0 {}
+            assert_eq!(byte[0], b'x');
+        }
     }
 
     #[test]

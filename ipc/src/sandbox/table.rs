@@ -208,7 +208,12 @@ pub const TABLE: &[Line] = &[
     any(NET, libc::SYS_recvmmsg, "datagrams"),
     any(NET, libc::SYS_getsockname, "the QUIC endpoint's own address"),
     any(NET, libc::SYS_accept4, "GameStream clients' TCP connections, on listening sockets that lumend has made"),
-    any(NET, libc::SYS_shutdown, "the end of an answer, where that is what tells its length"),
+    some(
+        NET,
+        libc::SYS_shutdown,
+        Only::Is(1, &[libc::SHUT_WR as u32]),
+        "the end of an answer, where that is what tells its length; the other half would deafen a listener for good",
+    ),
     some(
         NET,
         libc::SYS_setsockopt,

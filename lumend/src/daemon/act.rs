@@ -46,7 +46,7 @@ impl Daemon {
                 Some(PlaneKind::Audio) => self.tell(plane, ToAudio::<OwnedFd>::Ping(token)),
                 None => {}
             },
-            Action::Listen(plane) => match self.listen() {
+            Action::Listen(plane) => match self.listen(plane) {
                 Ok(listen) => {
                     self.tell(plane, ToNet::Listen(listen));
                     self.tell_of_gamestream(plane);
@@ -186,10 +186,15 @@ impl Daemon {
         }
     }
 
-    fn listen(&mut self) -> std::io::Result<Listen<OwnedFd>> {
+    fn listen(&mut self, plane: PlaneId) -> std::io::Result<Listen<OwnedFd>> {
+        if !self.parts.sockets.can_send() {
+            warn!("the network plane before has shut sockets down; they are replaced");
+            self.parts.sockets = self.parts.sockets.renew().map_err(std::io::Error::other)?;
+        }
+        self.parts.gamestream.mend();
         let (quic, media) = self.parts.sockets.try_clone()?;
         let (ours, theirs) = Link::pair()?;
-        self.sign_link = Some(ours);
+        self.sign_link = Some((plane, ours));
         let host = &self.parts.host;
         Ok(Listen {
             quic,

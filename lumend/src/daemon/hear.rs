@@ -188,7 +188,13 @@ impl Daemon {
     /// Answers requests for signatures; the signer keeps their rate.
     pub(super) fn sign(&mut self, now: u64) {
         for _ in 0..TURN {
-            let Some(link) = &self.sign_link else { return };
+            let Some((plane, link)) = &self.sign_link else { return };
+            let plane = *plane;
+            // One that has been replaced, or told to end, has nobody to sign for.
+            if self.machine.net().current != Some(plane) {
+                self.sign_link = None;
+                return;
+            }
             let sent = match link.recv::<SignRequest>() {
                 Ok(None) => return,
                 Ok(Some(request)) => {
@@ -201,9 +207,7 @@ impl Daemon {
             };
             if let Err(error) = sent {
                 self.sign_link = None;
-                if !matches!(error, LinkError::Closed)
-                    && let Some(plane) = self.machine.net().current
-                {
+                if !matches!(error, LinkError::Closed) {
                     self.broken(plane, format!("its link for signatures: {error}"));
                 }
                 return;

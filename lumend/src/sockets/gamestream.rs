@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv4Tos, Ipv6TClass, RcvBuf, ReuseAddr, SndBuf};
 use nix::sys::socket::{Backlog, SockType, SockaddrStorage, bind, listen, setsockopt};
 
-use super::{BUFFER, open};
+use super::{BUFFER, can_send, open};
 use crate::config::{Address, GameStream};
 
 /// Connections that wait to be accepted.
@@ -74,11 +74,31 @@ impl GameStreamSockets {
             http: tcp(port(0))?,
             https: tcp(port(-5))?,
             rtsp: tcp(port(21))?,
-            video: udp(port(9), VIDEO_TOS)?,
-            control: udp(port(10), 0)?,
-            audio: udp(port(11), AUDIO_TOS)?,
+            video: udp(port(9), VIDEO_TOS, false)?,
+            control: udp(port(10), 0, false)?,
+            audio: udp(port(11), AUDIO_TOS, false)?,
             address: port(0),
         })
+    }
+
+    /// Replaces those that a network plane in bad hands has shut down, for everybody who holds them and for good. True
+    /// if there are any. Listeners cannot be shut down in the half that a plane may.
+    pub fn mend(&mut self) -> Result<bool, GameStreamBindError> {
+        let mut mended = false;
+        let address = self.address;
+        let all = [(&mut self.video, 9, VIDEO_TOS), (&mut self.control, 10, 0), (&mut self.audio, 11, AUDIO_TOS)];
+        for (socket, offset, service) in all {
+            let at = SocketAddr::new(address.ip(), address.port().saturating_add(offset));
+            if can_send(socket, at) {
+                continue;
+            }
+            // Another process may still hold on to it.
+            let shared = setsockopt(socket, ReuseAddr, &true);
+            shared.map_err(|errno| GameStreamBindError::new(SockType::Datagram, at, errno))?;
+            *socket = udp(at, service, true)?;
+            mended = true;
+        }
+        Ok(mended)
     }
 }
 
@@ -94,7 +114,7 @@ fn tcp(address: SocketAddr) -> Result<OwnedFd, GameStreamBindError> {
     bound().map_err(|errno| GameStreamBindError::new(SockType::Stream, address, errno))
 }
 
-fn udp(address: SocketAddr, service: i32) -> Result<OwnedFd, GameStreamBindError> {
+fn udp(address: SocketAddr, service: i32, shared: bool) -> Result<OwnedFd, GameStreamBindError> {
     let bound = || {
         let fd = open(address.ip(), SockType::Datagram)?;
         // Less than wished for is no error; a network that does not look at the type of service is none either. What a
@@ -105,7 +125,13 @@ fn udp(address: SocketAddr, service: i32) -> Result<OwnedFd, GameStreamBindError
         if address.is_ipv6() {
             let _ = setsockopt(&fd, Ipv6TClass, &service);
         }
+        if shared {
+            setsockopt(&fd, ReuseAddr, &true)?;
+        }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        if shared {
+            setsockopt(&fd, ReuseAddr, &false)?;
+        }
         Ok(fd)
     };
     bound().map_err(|errno| GameStreamBindError::new(SockType::Datagram, address, errno))
@@ -150,6 +176,24 @@ pub mod tests {
             socket.set_nonblocking(false).unwrap();
             assert_eq!(socket.recv(&mut [0; 4]).unwrap(), 1);
         }
+    }
+
+    #[test]
+    fn what_was_shut_down_is_replaced_and_the_rest_kept() {
+        let (settings, mut sockets) = somewhere(Address::Auto);
+        assert!(!sockets.mend().unwrap());
+        let held = sockets.video.try_clone().unwrap();
+        crate::sockets::tests::shut_down(&sockets.video);
+        let control = sockets.control.as_raw_fd();
+        assert!(sockets.mend().unwrap() && !sockets.mend().unwrap());
+        drop(held);
+        assert_eq!((sockets.control.as_raw_fd(), getsockopt(&sockets.video, Ipv4Tos)), (control, Ok(VIDEO_TOS)));
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", (Ipv4Addr::LOCALHOST, settings.base_port + 9)).unwrap();
+        let socket = UdpSocket::from(sockets.video);
+        socket.set_nonblocking(false).unwrap();
+        let mut byte = [0; 4];
+        while socket.recv(&mut byte).unwrap() == 0 {}
+        assert_eq!(byte[0], b'x');
     }
 
     #[test]
