@@ -29,10 +29,13 @@ pub use compositor::DesktopPaths;
 /// All apps have ended by then, or are killed, when the launcher is to end.
 pub const APPS_END_WITHIN: Duration = Duration::from_secs(8);
 
+/// Without a word from lumend these would end the launcher, and nothing would be undone.
+const END: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
 /// What the launcher waits for.
 enum Event {
     Order(ToLauncher),
-    /// The order to end.
+    /// The order to end; or a signal that says the same, as a service manager sends to all that it sees.
     LinkClosed,
     /// The desktop's start script ran: the sockets exist. Or it said something else.
     Spoke,
@@ -67,7 +70,8 @@ pub struct Setup<'a> {
 
 struct Launcher<'a> {
     link: Link,
-    children: SignalFd,
+    /// Of children that end, and of those who want this process to.
+    signals: SignalFd,
     paths: DesktopPaths,
     setup: Setup<'a>,
     desktop: Option<Compositor>,
@@ -100,13 +104,13 @@ impl<'a> Launcher<'a> {
         let io = |errno: nix::Error| LinkError::Io(errno.into());
         // Apps on the desktop detach from the compositor; as orphans they become children of this process.
         nix::sys::prctl::set_child_subreaper(true).map_err(io)?;
-        let mask = SigSet::from(Signal::SIGCHLD);
+        let mask: SigSet = [Signal::SIGCHLD].into_iter().chain(END).collect();
         mask.thread_block().map_err(io)?;
-        let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
         let paths = DesktopPaths::new(runtime, setup.number);
         let (place, of_apps) = (setup.place, paths.clone());
         let apps = Apps::new(apps, Box::new(move |run, line| spawn(place, &of_apps, run, line)));
-        Ok(Self { link, children, paths, setup, desktop: None, apps })
+        Ok(Self { link, signals, paths, setup, desktop: None, apps })
     }
 
     fn serve(mut self) -> Result<(), LinkError> {
@@ -120,6 +124,8 @@ impl<'a> Launcher<'a> {
         // While there is still a desktop for them to end on.
         self.end_apps();
         self.stop();
+        // What has hidden from that, and what has run where lumend was started.
+        family::end();
         ended
     }
 
@@ -156,7 +162,7 @@ impl<'a> Launcher<'a> {
         let ready = self.desktop.as_ref().and_then(Compositor::ready_pipe);
         let mut sources = vec![
             PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
         sources.extend(ready.map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)));
         match poll(&mut sources, timeout) {
@@ -165,8 +171,9 @@ impl<'a> Launcher<'a> {
         }
         let came: Vec<bool> = sources.iter().map(|source| source.any().unwrap_or(false)).collect();
         let mut events = Vec::new();
+        let mut told_to_end = false;
         if came[1] {
-            self.drain_signals();
+            told_to_end = self.drain_signals();
             events.extend(reap().map(Event::Child));
         }
         if came.get(2) == Some(&true) {
@@ -186,11 +193,19 @@ impl<'a> Launcher<'a> {
                 Err(error) => return Err(error),
             }
         }
+        if told_to_end {
+            events.push(Event::LinkClosed);
+        }
         Ok(events)
     }
 
-    fn drain_signals(&self) {
-        while let Ok(Some(_)) = self.children.read_signal() {}
+    /// Whether one of them was to end this process.
+    fn drain_signals(&self) -> bool {
+        let mut end = false;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            end |= END.iter().any(|&one| signal.ssi_signo == one as u32);
+        }
+        end
     }
 
     fn start(&mut self) -> Result<(), LinkError> {
@@ -263,18 +278,12 @@ impl<'a> Launcher<'a> {
         self.apps.stop_all(Instant::now());
         while !self.apps.is_idle() && Instant::now() < deadline {
             let timeout = until(self.apps.deadline().into_iter().chain([deadline]).min());
-            let _ = poll(&mut [PollFd::new(self.children.as_fd(), PollFlags::POLLIN)], timeout);
+            let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
             self.drain_signals();
             for status in reap() {
                 self.apps.child_ended(Instant::now(), status);
             }
             self.apps.tick(Instant::now());
-        }
-        for pid in family::children() {
-            // What still runs where lumend was started. A desktop's own end takes care of the rest.
-            if self.setup.place == Place::Bare {
-                let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
-            }
         }
     }
 }

@@ -317,3 +317,25 @@ fn the_launchers_end_undoes_what_was_prepared() {
     assert!(launcher.child.wait().unwrap().success());
     assert!(launcher.has("undone") && ended(app));
 }
+
+/// A service manager tells every process that it sees to end, and people do.
+#[test]
+fn a_signal_to_the_launcher_undoes_what_was_prepared() {
+    let mut launcher = Launcher::start_with("signal", "", &["--bare", &list("signal", "sleep 1009")]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    let app = launcher.await_process("sleep 1009");
+    kill(Pid::from_raw(launcher.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(launcher.child.wait().unwrap().success());
+    assert!(launcher.has("undone") && ended(app));
+}
+
+#[test]
+fn what_hides_from_the_launcher_ends_with_it() {
+    let hidden = "setsid env -u LUMEN_RUN sh -c 'sleep 1010; true' & sleep 1011";
+    let mut launcher = Launcher::start_with("hidden", "", &["--bare", &list("hidden", hidden)]);
+    launcher.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    let (hidden, app) = (launcher.await_process("sleep 1010"), launcher.await_process("sleep 1011"));
+    launcher.link = None;
+    assert!(launcher.child.wait().unwrap().success());
+    assert!(launcher.has("undone") && ended(app) && ended(hidden));
+}

@@ -150,6 +150,10 @@ impl Launched {
 
     /// The runs that ended with the launcher, if it has ended. What prepared them is not undone.
     pub fn reap(&mut self, now: u64) -> Option<BTreeSet<RunId>> {
+        if self.link.is_none() {
+            // Also for one that could not be told something.
+            self.close(now);
+        }
         if self.kill_at.is_some_and(|at| now >= at) {
             // An error would mean that it has ended, which is what is wanted.
             let _ = self.child.kill();

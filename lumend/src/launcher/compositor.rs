@@ -26,9 +26,6 @@ pub const START_WITHIN: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
-/// Rounds of killing what is left. Each round ends one level of a process tree.
-const KILL_ROUNDS: usize = 64;
-
 /// The longest path that fits into a Unix socket address, without its final zero.
 const SOCKET_PATH: usize = 107;
 
@@ -141,18 +138,7 @@ impl Compositor {
         let _ = kill(self.pid, Signal::SIGTERM);
         self.wait_for_end();
         let _ = killpg(self.pid, Signal::SIGKILL);
-        for _ in 0..KILL_ROUNDS {
-            let left = family::children();
-            if left.is_empty() {
-                break;
-            }
-            for pid in &left {
-                let _ = kill(*pid, Signal::SIGKILL);
-            }
-            for pid in left {
-                let _ = waitpid(pid, None);
-            }
-        }
+        family::end();
     }
 
     /// Waits for the compositor, but not for ever.

@@ -6,7 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use ipc::RunId;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
+
+/// Rounds of killing what is left. Each round ends one level of a process tree.
+const KILL_ROUNDS: usize = 64;
 
 /// Set for everything that is started for a run, so that it is found again in whatever session and group it puts itself.
 pub const RUN: &str = "LUMEN_RUN";
@@ -14,6 +19,23 @@ pub const RUN: &str = "LUMEN_RUN";
 /// The children of this process, orphans that it adopted among them.
 pub fn children() -> Vec<Pid> {
     children_of(nix::unistd::gettid().as_raw())
+}
+
+/// Kills and reaps everything below this process.
+pub fn end() {
+    for _ in 0..KILL_ROUNDS {
+        let left = children();
+        if left.is_empty() {
+            break;
+        }
+        for pid in &left {
+            // An error means that it has ended, which is what is wanted; the same below.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        for pid in left {
+            let _ = waitpid(pid, None);
+        }
+    }
 }
 
 /// Everything alive that was started for a run, and has not taken the mark off.
