@@ -51,7 +51,8 @@ pub struct Apps(Vec<App>);
 impl Apps {
     /// "Desktop" comes first, unless the configuration says where. A picture that cannot be used is none.
     pub fn new(configured: &[config::App]) -> Self {
-        let given = configured.iter().any(|app| app.name == config::DESKTOP);
+        // As clients look an app up, some without regard to case.
+        let given = configured.iter().any(|app| app.name.eq_ignore_ascii_case(config::DESKTOP));
         let desktop = (!given).then(config::App::desktop);
         let mut apps = Vec::<App>::new();
         for entry in desktop.into_iter().chain(configured.iter().cloned()) {
@@ -149,6 +150,7 @@ mod tests {
         let own = Apps::new(&[app("Steam", None), own]);
         assert_eq!(titles(&own), ["Steam", "Desktop"]);
         assert!(own.list()[1].has_commands() && !apps.list()[0].has_commands());
+        assert_eq!(titles(&Apps::new(&[app("desktop", None)])), ["desktop"], "no two that differ by case alone");
         // What clients have kept stays right when the list changes.
         let steam = own.list()[0].id;
         assert_eq!(apps.find(steam).map(|(index, app)| (index, app.title())), Some((1, "Steam")));

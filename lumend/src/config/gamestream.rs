@@ -11,6 +11,9 @@ use super::values::{lines, one_line, path};
 
 /// Each is a message to a fresh network plane, and its link holds only so many.
 pub const MAX_APPS: usize = 32;
+/// Bytes of all commands together. The launcher is told them in one argument, of which Linux allows 128 KiB, and in JSON
+/// they may be twice as long.
+const MAX_COMMANDS: usize = 48 * 1024;
 /// The app that is always there.
 pub const DESKTOP: &str = "Desktop";
 
@@ -75,6 +78,10 @@ pub fn apps<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<App>, D::Error> {
     let apps = Vec::<App>::deserialize(from)?;
     if apps.len() > MAX_APPS {
         return Err(Error::custom(format!("more than {MAX_APPS} apps")));
+    }
+    let lines = apps.iter().flat_map(|app| app.prep.iter().chain(&app.undo).chain([&app.command]));
+    if lines.map(String::len).sum::<usize>() > MAX_COMMANDS {
+        return Err(Error::custom(format!("the commands are longer than {MAX_COMMANDS} bytes: put them into scripts")));
     }
     for (index, app) in apps.iter().enumerate() {
         // Clients look an app up by its name, some without regard to case.

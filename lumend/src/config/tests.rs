@@ -93,6 +93,9 @@ fn values_are_read() {
         undo: Vec::new(),
     };
     assert_eq!(config.apps, [steam, App { name: "B".to_owned(), ..App::desktop() }]);
+    // What the launcher is told is one argument.
+    let long = |length: usize| format!("[[app]]\nname = \"A\"\ncommand = \"{}\"\n", "x".repeat(length));
+    assert!(parse(&long(48 * 1024)).is_ok() && parse(&long(48 * 1024 + 1)).unwrap_err().contains("scripts"));
     let config = parse("[input]\nbackend = \"none\"\nlayout = \"de\"\nvariant = \"neo\"\n").unwrap();
     assert_eq!((config.input.backend, config.input.layout.as_str()), (HandsChoice::None, "de"));
 }
