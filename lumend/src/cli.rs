@@ -65,7 +65,7 @@ pub enum Command {
     },
     /// Replace a plane's process: streams go on after a hiccup (those of net end).
     Restart {
-        /// capture, encode or net
+        /// capture, encode, net, input or audio
         plane: PlaneKind,
         /// Of this session alone; else of all.
         #[arg(long, value_name = "ID", value_parser = session)]

@@ -290,7 +290,9 @@ impl Clients {
             "" | NAME_OF_ALL => "Moonlight",
             name => name,
         };
-        let taken = |name: &str| self.iter().any(|(_, known)| known.name == name);
+        // Nor one that stands for somebody else's fingerprint.
+        let stands = |name: &str, of: Fingerprint| of.to_string().starts_with(&name.to_ascii_lowercase());
+        let taken = |name: &str| self.iter().any(|(other, known)| known.name == name || stands(name, other));
         if !taken(plain) {
             return plain.to_owned();
         }

@@ -29,6 +29,7 @@ impl Drop for State {
 const ONE: Fingerprint = Fingerprint([1; 32]);
 const TWO: Fingerprint = Fingerprint([2; 32]);
 const STRANGER: Fingerprint = Fingerprint([3; 32]);
+const STRANGER_TOO: Fingerprint = Fingerprint([4; 32]);
 
 fn change(text: &str) -> Change {
     text.parse().unwrap()
@@ -136,6 +137,9 @@ fn names_are_printable_and_nobody_elses() {
     let name = |clients: &Clients, client| clients.get(client).unwrap().name.clone();
     assert_eq!((name(&clients, ONE).as_str(), name(&clients, TWO).as_str()), ("Moonlight", "Moonlight 2"));
     assert!(name(&clients, STRANGER).starts_with("[2Jxx") && name(&clients, STRANGER).len() <= MAX_NAME);
+    let beginning = ONE.to_string()[..4].to_uppercase();
+    clients.pair(STRANGER_TOO, None, &beginning).unwrap();
+    assert_eq!(name(&clients, STRANGER_TOO), format!("{beginning} 2"), "it stands for another's fingerprint");
     for wrong in ["", " x", "a\nb", "Moonlight", &"x".repeat(MAX_NAME + 1)] {
         assert!(matches!(clients.rename(TWO, wrong), Err(ClientsError::Name(_))), "{wrong:?}");
         assert!(matches!(clients.may_pair(TWO, Some(wrong)), Err(ClientsError::Name(_))), "{wrong:?}");

@@ -103,7 +103,7 @@ impl Daemon {
             Err(error) => {
                 warn!("a client could not be paired: {error}");
                 self.drop_pairing(pairing, "the host could not add it to its list");
-                CtlReply::error(1, error.to_string())
+                CtlReply::error(error.exit(), error.to_string())
             }
         };
         self.parts.door.answer(visitor, &reply);
