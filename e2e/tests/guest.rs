@@ -1,15 +1,17 @@
 //! The main job over GameStream: a client of our own pairs, launches and decodes everything.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use e2e::guest::moonlight::Moonlight;
+use e2e::guest::pair::Outcome;
 use e2e::guest::report::{longest_gap_ms, report};
 use e2e::guest::shared::Ended;
 use e2e::guest::stream::{Reception, Stream};
 use e2e::guest::trial::{MODE, Site, site, sound};
 use e2e::guest::wish::{Secrecy, Wish};
 use e2e::trial::{scene, stage, wait_for_nothing, watch};
-use xtask::host::Desktop;
+use xtask::host::{Desktop, Host, free_base_port};
 
 /// Of the synthetic desktop.
 const JUDGED: Reception = Reception { loss: 0, seed: 1, decode: true, judge: true };
@@ -181,6 +183,25 @@ fn two_moonlight_clients_and_a_native_one_at_once() {
         assert!(video.pictures.len() > 60, "{:#}", report(stream, None));
     }
     assert_eq!(second.video().pictures[0].width, 320);
+}
+
+#[test]
+fn both_families_of_addresses_are_served_on_the_same_ports() {
+    let stage = stage().unwrap();
+    let base = free_base_port().unwrap();
+    let config = format!("[gamestream]\nbase_port = {base}\nbind = \"auto\"");
+    let site = Site { host: Host::start(&stage, Desktop::Pattern, &config).unwrap(), base };
+    let mut newer = Moonlight::new(Ipv6Addr::LOCALHOST.into(), base).unwrap();
+    assert_eq!(site.pair(&mut newer, "6666", "6666").unwrap().0, Outcome::Paired);
+    let older = site.enrol().unwrap();
+    let wish = site.wish(&newer).unwrap();
+    let mut streams = [&newer, &older].map(|client| site.watch_as(client, &wish, JUDGED).unwrap());
+    for stream in &mut streams {
+        stream.last(Duration::from_secs(1)).unwrap();
+        assert_eq!(stream.leave(), Ended::Left);
+        sound(stream).unwrap();
+        assert_eq!(stream.video().counts.lost, 0, "{:#}", report(stream, None));
+    }
 }
 
 #[test]
