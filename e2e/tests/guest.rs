@@ -160,6 +160,29 @@ fn at_five_percent_loss_nearly_all_is_shown_and_nothing_that_is_damaged() {
 }
 
 #[test]
+fn after_a_burst_the_picture_is_whole_again_and_nothing_undecodable_was_shown() {
+    let stage = stage().unwrap();
+    let site = site(&stage, Desktop::Pattern, "").unwrap();
+    let client = site.enrol().unwrap();
+    let wish = site.wish(&client).unwrap();
+    let mut stream = site.watch_as(&client, &wish, JUDGED).unwrap();
+    stream.last(Duration::from_secs(1)).unwrap();
+    stream.lose(40);
+    stream.last(Duration::from_secs(2)).unwrap();
+    assert_eq!(stream.leave(), Ended::Left);
+    sound(&stream).unwrap();
+    let video = stream.video();
+    let seen = report(&stream, None);
+    assert!(video.counts.lost >= 2 && video.idr_requests == 1 && video.counts.idrs == 2, "{seen:#}");
+    let holes: Vec<_> = video.pictures.windows(2).filter(|pair| pair[1].frame != pair[0].frame + 1).collect();
+    assert_eq!(holes.len(), 1, "one burst, one hole: {seen:#}");
+    let gap = longest_gap_ms(&video.arrivals);
+    println!("40 packets lost: {gap:.0} ms without a good frame");
+    // The burst itself is seven frames or so, then the first whole frame asks, and the answer is a round trip away.
+    assert!(gap < 250.0, "{seen:#}");
+}
+
+#[test]
 fn two_moonlight_clients_and_a_native_one_at_once() {
     let stage = stage().unwrap();
     let site = site(&stage, Desktop::Sway, &scene(&stage, "")).unwrap();

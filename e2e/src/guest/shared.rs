@@ -55,6 +55,8 @@ pub struct Video {
     pub counts: queue::Counts,
     /// Packets that were lost on purpose.
     pub dropped: u64,
+    /// Packets that are still to be lost on purpose, one after the other.
+    pub burst: u32,
     pub not_authentic: u64,
     pub idr_requests: u64,
     pub decode_errors: u64,
@@ -71,6 +73,13 @@ impl Video {
             let (frame, host_latency) = (frame.number, frame.host_latency);
             self.arrivals.push(Arrival { frame, whole_ns, host_latency, is_good });
         }
+    }
+
+    /// One packet of a burst that is to be lost.
+    pub(super) fn strikes(&mut self) -> bool {
+        let strikes = self.burst > 0;
+        self.burst = self.burst.saturating_sub(1);
+        strikes
     }
 
     pub(super) fn shown(&mut self, shown: Shown) {

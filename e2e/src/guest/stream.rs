@@ -117,6 +117,11 @@ impl Stream {
         self.shared.control(|control| control.clone())
     }
 
+    /// Loses the next packets of video.
+    pub fn lose(&self, packets: u32) {
+        self.shared.video(|video| video.burst = packets);
+    }
+
     /// How many whole frames have come.
     pub fn frames(&self) -> u64 {
         self.shared.video(|video| video.counts.frames)

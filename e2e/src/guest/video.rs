@@ -28,7 +28,7 @@ use super::control::{Message, Orders};
 use super::ping::{PAUSE, Pinger, received};
 use super::rtsp::Port;
 use super::seal::Gcm;
-use super::shared::Shared;
+use super::shared::{Shared, Video};
 
 /// Bytes of kernel buffer asked for: a busy machine must not make loss.
 const BUFFER: usize = 4 << 20;
@@ -96,7 +96,7 @@ impl Receiving {
         while !self.shared.is_over() {
             self.pinger.ping(&self.socket);
             let Some(length) = received(&self.socket, &mut packet) else { continue };
-            if self.loss.strikes() {
+            if self.loss.strikes() | self.shared.video(Video::strikes) {
                 self.shared.video(|video| video.dropped += 1);
                 continue;
             }
