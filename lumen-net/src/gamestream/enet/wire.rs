@@ -211,6 +211,22 @@ pub mod tests {
     }
 
     #[test]
+    fn a_real_client_is_understood() {
+        let line = |line: &str| -> Vec<u8> {
+            (0..line.len() / 2).map(|at| u8::from_str_radix(&line[2 * at..][..2], 16).unwrap()).collect()
+        };
+        let recorded = include_str!("recorded.txt").lines().filter(|line| !line.starts_with('#'));
+        let said: Vec<Vec<Command>> = recorded.map(|datagram| parsed(&line(datagram)).expect(datagram)).collect();
+        assert!(matches!(said[0][..], [Command::Connect { data, .. }] if data != 0), "it brings what RTSP gave it");
+        assert!(said.iter().flatten().any(|command| matches!(command, Command::Reliable { channel: 0, sequence: 1 })));
+        assert!(
+            said.iter().flatten().any(|command| matches!(command, Command::Reliable { channel: 3, .. })),
+            "a mouse"
+        );
+        assert!(said.iter().flatten().any(|command| *command == Command::Disconnect), "and takes its leave");
+    }
+
+    #[test]
     fn what_they_never_say_is_strange() {
         let whole = reliable(0, 1, b"abc");
         let mut wrong: Vec<Vec<u8>> = (0..whole.len()).map(|length| whole[..length].to_vec()).collect();

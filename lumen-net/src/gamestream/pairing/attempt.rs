@@ -111,3 +111,49 @@ fn hash(parts: &[&[u8]]) -> Hash {
     hash.copy_from_slice(context.finish().as_ref());
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(what: &str) -> Vec<u8> {
+        let mut lines = include_str!("recorded.txt").lines();
+        let hex = lines.find_map(|line| line.strip_prefix(what)?.strip_prefix(' ')).expect(what);
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_recorded_pairing_comes_out_the_same() {
+        let pin = Pin::new("1234").unwrap();
+        let keyed = || Keyed::new(&said("salt").try_into().unwrap(), &pin).unwrap();
+        let host = Certificate::from_pem(&said("plaincert")).unwrap();
+        let client = Certificate::from_pem(&said("clientcert")).unwrap();
+        // What was random then.
+        let mut answer = said("challengeresponse");
+        keyed().key.decipher(&mut answer).unwrap();
+        let host_challenge = answer[32..].try_into().unwrap();
+        let host_secret = said("pairingsecret")[..16].try_into().unwrap();
+
+        let challenge = said("clientchallenge").try_into().unwrap();
+        let (challenged, answer) = keyed().challenge(challenge, &host.signature, host_secret, host_challenge).unwrap();
+        assert_eq!(answer[..], said("challengeresponse"));
+        let signed = &said("pairingsecret")[16..];
+        assert!(host.has_signed(SignatureScheme::RSA_PKCS1_SHA256, &challenged.secret(), signed));
+        let answered = challenged.respond(said("serverchallengeresp").try_into().unwrap()).unwrap();
+        let proof = said("clientpairingsecret");
+        let (secret, signature) = proof.split_first_chunk::<16>().unwrap();
+        assert_eq!(answered.verify(secret, signature, &client), Ok(()));
+    }
+
+    #[test]
+    fn with_another_pin_the_recorded_client_is_not_believed() {
+        let keyed = Keyed::new(&said("salt").try_into().unwrap(), &Pin::new("1235").unwrap()).unwrap();
+        let client = Certificate::from_pem(&said("clientcert")).unwrap();
+        let (challenged, _) =
+            keyed.challenge(said("clientchallenge").try_into().unwrap(), &[], [1; 16], [2; 16]).unwrap();
+        let answered = challenged.respond(said("serverchallengeresp").try_into().unwrap()).unwrap();
+        let proof = said("clientpairingsecret");
+        let (secret, signature) = proof.split_first_chunk::<16>().unwrap();
+        assert_eq!(answered.verify(secret, signature, &client), Err(Wrong));
+    }
+}
