@@ -229,10 +229,12 @@ impl Control {
                         Order::Leave => {
                             self.host.peer_mut(self.peer).disconnect(0);
                             leaving = Some(Instant::now());
+                            break;
                         }
                     }
                 }
-                if pinged.elapsed() >= PING {
+                // Who is leaving says nothing more.
+                if leaving.is_none() && pinged.elapsed() >= PING {
                     pinged = Instant::now();
                     self.say(&Message::ping())?;
                 }
