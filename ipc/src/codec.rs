@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::msg::{
-    FromAudio, FromCapture, FromEncode, FromInput, FromLauncher, FromNet, SignReply, SignRequest, ToAudio, ToCapture,
-    ToEncode, ToInput, ToLauncher, ToNet,
+    FromAudio, FromCapture, FromEncode, FromInput, FromLauncher, FromNet, SessionId, SignReply, SignRequest, ToAudio,
+    ToCapture, ToEncode, ToInput, ToLauncher, ToNet,
 };
 
 /// Most bytes of a body.
@@ -100,6 +100,14 @@ pub trait Message: Sized {
     fn encode(self, out: &mut Outgoing) -> Result<(), Malformed>;
     /// Makes a message of the whole of `incoming`.
     fn decode(incoming: Incoming<'_>) -> Result<Self, Malformed>;
+    /// Whether it answers a ping.
+    fn is_pong(&self) -> bool {
+        false
+    }
+    /// The session that a plane serves from this message on, if it says so.
+    fn session(&self) -> Option<SessionId> {
+        None
+    }
 }
 
 macro_rules! with_fds {
@@ -114,12 +122,16 @@ macro_rules! with_fds {
                 let message = incoming.parse::<$name<u8>>()?.map_fds(&mut |index| incoming.claim(index))?;
                 incoming.finish().map(|()| message)
             }
+
+            fn session(&self) -> Option<SessionId> {
+                self.serves()
+            }
         }
     )*};
 }
 
 macro_rules! without_fds {
-    ($($name:ident),*) => {$(
+    ($($name:ident $(($pong:pat))?),*) => {$(
         impl Message for $name {
             fn encode(self, out: &mut Outgoing) -> Result<(), Malformed> {
                 out.write(&self)
@@ -129,9 +141,15 @@ macro_rules! without_fds {
                 let message = incoming.parse()?;
                 incoming.finish().map(|()| message)
             }
+
+            $(fn is_pong(&self) -> bool {
+                matches!(self, $pong)
+            })?
         }
     )*};
 }
 
 with_fds!(ToCapture, ToEncode, ToNet, ToInput, ToAudio);
-without_fds!(FromCapture, FromEncode, FromNet, FromInput, FromAudio, SignRequest, SignReply, ToLauncher, FromLauncher);
+without_fds!(FromCapture(Self::Pong(_)), FromEncode(Self::Pong(_)), FromNet(Self::Pong(_)));
+without_fds!(FromInput(Self::Pong(_)), FromAudio(Self::Pong(_)));
+without_fds!(SignRequest, SignReply, ToLauncher, FromLauncher);

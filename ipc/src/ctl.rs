@@ -173,7 +173,7 @@ impl CtlReply {
 /// Why a call brought no value. The text is for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
-    #[error("no lumend answers on {}: start one with `lumend run`, or name its directory with --runtime", .0.display())]
+    #[error("no lumend answers on {}: start one with `lumend run --spawn`, or name its directory with --runtime", .0.display())]
     NotRunning(PathBuf),
     #[error("{} belongs to another user: run this as the user that lumend runs as", .0.display())]
     Forbidden(PathBuf),

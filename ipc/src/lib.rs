@@ -10,6 +10,7 @@ pub mod feedback;
 pub mod link;
 pub mod mailbox;
 pub mod msg;
+pub mod notify;
 pub mod plane;
 pub mod ring;
 pub mod sandbox;

@@ -10,6 +10,7 @@ mod gamestream;
 mod input;
 mod names;
 mod net;
+mod serves;
 
 pub use lumen_core::Fingerprint;
 use lumen_core::Mode;
@@ -60,6 +61,16 @@ pub struct Hello {
     pub build: String,
     /// Landlock ABI in force in this process, 0 where the kernel has none.
     pub landlock_abi: u32,
+}
+
+/// A plane's last message: why it is about to exit without being told to. Whoever is not its parent may have no other
+/// way to learn it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Leaving {
+    /// [`crate::EXIT_REOPEN`].
+    Reopen,
+    /// One line for people.
+    Failed(String),
 }
 
 /// Bytes per pixel are four in every format; names are little-endian DRM fourccs read as byte order B, G, R, x.
@@ -212,6 +223,7 @@ pub enum FromCapture {
     Opened { generation: Generation, format: FrameFormat },
     Failed { generation: Generation, reason: String },
     Stats { generation: Generation, stats: CaptureStats },
+    Leaving(Leaving),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -242,6 +254,7 @@ pub enum FromEncode {
         generation: Generation,
         stats: EncodeStats,
     },
+    Leaving(Leaving),
 }
 
 /// lumend to its launcher. Indices name entries of the launcher's own configuration; command strings never travel.

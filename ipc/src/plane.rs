@@ -1,7 +1,7 @@
 //! The `main` that every plane shares: take the link, lock down, run, and turn the end into an exit status.
 //!
-//! A plane has no arguments, no environment and no configuration; fd 3 is its link, and the link closing is the order
-//! to stop.
+//! A plane has no arguments and no configuration; fd 3 is its link, and the link closing is the order to stop. Of its
+//! environment it takes where to tell a service manager that it is ready and alive, and forgets the rest.
 
 #![allow(unsafe_code)]
 
@@ -12,8 +12,9 @@ use std::process::ExitCode;
 use nix::sys::signal::SigSet;
 
 use crate::link::{Link, LinkError};
+use crate::notify::Manager;
 use crate::sandbox::{self, SandboxError};
-use crate::{BUILD, FromAudio, FromCapture, FromEncode, FromInput, FromNet, Hello, PlaneKind};
+use crate::{BUILD, FromAudio, FromCapture, FromEncode, FromInput, FromNet, Hello, Leaving, PlaneKind};
 
 /// The descriptor that the link arrives on, with a spawned plane as with a socket-activated one.
 pub const LINK_FD: i32 = 3;
@@ -67,6 +68,7 @@ impl From<io::Error> for PlaneError {
 pub struct Startup {
     kind: PlaneKind,
     link: Link,
+    manager: Option<Manager>,
     landlock_abi: u32,
 }
 
@@ -84,7 +86,10 @@ impl Startup {
             PlaneKind::Input => self.link.send(FromInput::Hello(hello))?,
             PlaneKind::Audio => self.link.send(FromAudio::Hello(hello))?,
         }
-        Ok(self.link)
+        if let Some(manager) = &self.manager {
+            manager.ready();
+        }
+        Ok(self.link.watched_by(self.manager))
     }
 }
 
@@ -93,26 +98,61 @@ pub fn run(kind: PlaneKind, body: impl FnOnce(Startup) -> Result<Exit, PlaneErro
     let name = name(kind);
     one_line_panics(name);
     let Some(fd) = inherited_link() else {
-        eprintln!("{name} is started by lumend, not by hand; run `lumend run`");
+        eprintln!("{name} is started by lumend, not by hand; run `lumend run --spawn`");
         return ExitCode::from(EXIT_USAGE);
     };
-    match start(kind, fd).and_then(body) {
-        Ok(Exit::Stopped) => ExitCode::SUCCESS,
-        Ok(Exit::Reopen) => ExitCode::from(EXIT_REOPEN),
-        // The order to stop, met in the middle of something.
-        Err(PlaneError::Link(LinkError::Closed)) => ExitCode::SUCCESS,
+    let mut last = None;
+    let end = link_up(fd, &mut last).and_then(|link| start(kind, link)).and_then(body);
+    let (status, leaving) = match end {
+        // The second is the order to stop, met in the middle of something.
+        Ok(Exit::Stopped) | Err(PlaneError::Link(LinkError::Closed)) => return ExitCode::SUCCESS,
+        Ok(Exit::Reopen) => (ExitCode::from(EXIT_REOPEN), Leaving::Reopen),
         Err(error) => {
             eprintln!("{name}: {error}");
-            ExitCode::FAILURE
+            (ExitCode::FAILURE, Leaving::Failed(error.to_string()))
         }
+    };
+    if let Some(link) = last {
+        say_last(kind, &link, leaving);
     }
+    status
 }
 
-fn start(kind: PlaneKind, fd: OwnedFd) -> Result<Startup, PlaneError> {
+/// The link, and in `last` another descriptor of it for the last word.
+fn link_up(fd: OwnedFd, last: &mut Option<Link>) -> Result<Link, PlaneError> {
     let link = Link::from_fd(fd)?;
+    *last = Some(link.try_clone()?);
+    Ok(link)
+}
+
+fn start(kind: PlaneKind, link: Link) -> Result<Startup, PlaneError> {
+    let manager = forget_environment();
     plain_signals()?;
     let restricted = sandbox::restrict(kind)?;
-    Ok(Startup { kind, link, landlock_abi: restricted.landlock_abi })
+    Ok(Startup { kind, link, manager, landlock_abi: restricted.landlock_abi })
+}
+
+/// lumend may be gone already: then nobody wants to know.
+fn say_last(kind: PlaneKind, link: &Link, leaving: Leaving) {
+    let _ = match kind {
+        PlaneKind::Capture => link.send(FromCapture::Leaving(leaving)),
+        PlaneKind::Encode => link.send(FromEncode::Leaving(leaving)),
+        PlaneKind::Net => link.send(FromNet::Leaving(leaving)),
+        PlaneKind::Input => link.send(FromInput::Leaving(leaving)),
+        PlaneKind::Audio => link.send(FromAudio::Leaving(leaving)),
+    };
+}
+
+/// Connects to the service manager, if there is one to tell, and empties the environment, which libraries would listen
+/// to.
+fn forget_environment() -> Option<Manager> {
+    // A manager that cannot be reached misses `READY=1`, and says so itself.
+    let manager = std::env::var_os("NOTIFY_SOCKET").and_then(|name| Manager::connect(&name).ok());
+    for (name, _) in std::env::vars_os() {
+        // SAFETY: nothing has run yet that could have started another thread.
+        unsafe { std::env::remove_var(name) };
+    }
+    manager
 }
 
 /// The name of a plane's program.

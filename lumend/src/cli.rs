@@ -17,9 +17,9 @@ use crate::permit::Change;
     version = ipc::BUILD,
     after_help = "\
 First steps:
-  lumend run --desktop pattern     serve a test picture (on loopback, until a client is allowed)
-  lumend run --desktop sway        serve a headless desktop of lumend's own
-  lumend run                       serve the sway session it is started in
+  lumend run --spawn --desktop pattern     serve a test picture (on loopback, until a client is allowed)
+  lumend run --spawn --desktop sway        serve a headless desktop of lumend's own
+  lumend run --spawn                       serve the sway session it is started in
   lumend pair 1234                 let a Moonlight client in that shows this PIN
   lumend fingerprint               what native clients pin with --pin
   lumend allow SHA256              let a native client in; it prints its fingerprint when it is refused
@@ -47,7 +47,8 @@ pub enum Command {
     ///
     /// Started as root, it keeps nothing of that: it becomes the user that [run] uid names, with all it starts.
     Run {
-        /// Start the planes as children of this process. This is the only way so far, and the default.
+        /// Start the planes as children of this process, as nothing else has to be installed for. Else a service manager
+        /// starts them, one for each connection to the sockets in `planes` below --runtime.
         #[arg(long)]
         spawn: bool,
         /// What to show [default: the sway session that lumend is started in]

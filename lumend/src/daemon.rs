@@ -40,7 +40,7 @@ use crate::notify::Notify;
 use crate::pairing::Pairings;
 use crate::plumb::Kit;
 use crate::rate::Rate;
-use crate::reach::{Binaries, Reach};
+use crate::reach::{Reach, Starter};
 use crate::signer::Signer;
 use crate::sockets::Sockets;
 use crate::sound::Sound;
@@ -72,7 +72,7 @@ enum Wake {
 /// What the daemon is started with.
 pub struct Parts {
     pub config: Config,
-    pub binaries: Binaries,
+    pub starter: Starter,
     pub host: Host,
     pub signer: Signer,
     pub clients: Clients,
@@ -166,6 +166,7 @@ impl Daemon {
                 self.pump();
             }
             let now = now_ns();
+            self.bury(now);
             self.parts.door.tick(now);
             if self.parts.gamestream.tick(now) {
                 self.serve_gamestream();
@@ -201,30 +202,25 @@ impl Daemon {
 
     /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.
     fn wait(&self) -> io::Result<Vec<Wake>> {
-        let mut fds =
-            vec![(self.signals.as_fd(), false, Wake::Signal), (self.parts.door.listener(), false, Wake::Knock)];
+        const READ: PollFlags = PollFlags::POLLIN;
+        let mut fds = vec![(self.signals.as_fd(), READ, Wake::Signal), (self.parts.door.listener(), READ, Wake::Knock)];
         fds.extend(
-            self.planes
-                .iter()
-                .filter_map(|(&id, reach)| reach.link().map(|link| (link.as_fd(), false, Wake::Word(id)))),
+            self.planes.iter().filter_map(|(&id, reach)| reach.link().map(|link| (link.as_fd(), READ, Wake::Word(id)))),
         );
-        fds.extend(self.sign_link.iter().map(|(_, link)| (link.as_fd(), false, Wake::Sign)));
-        fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, write, Wake::Desktop)));
-        fds.extend(self.parts.discovery.source().map(|fd| (fd, false, Wake::Links)));
+        fds.extend(self.sign_link.iter().map(|(_, link)| (link.as_fd(), READ, Wake::Sign)));
+        let both = |write| if write { READ | PollFlags::POLLOUT } else { READ };
+        fds.extend(self.parts.desktop.sources().map(|(fd, write)| (fd, both(write), Wake::Desktop)));
+        fds.extend(self.parts.discovery.source().map(|fd| (fd, READ, Wake::Links)));
         let now = now_ns();
+        fds.extend(self.planes.iter().filter_map(|(&id, reach)| {
+            let pipe = reach.grumbles.as_ref()?.source(now)?;
+            Some((pipe, READ, Wake::Grumble(id)))
+        }));
         fds.extend(
-            self.planes
-                .iter()
-                .filter_map(|(&id, reach)| reach.grumbles.source(now).map(|pipe| (pipe, false, Wake::Grumble(id)))),
+            self.planes.iter().filter_map(|(&id, reach)| reach.pidfd().map(|(fd, what)| (fd, what, Wake::Death(id)))),
         );
-        fds.extend(self.planes.iter().map(|(&id, reach)| (reach.pidfd(), false, Wake::Death(id))));
-        fds.extend(self.parts.door.visitors().map(|(id, fd, write)| (fd, write, Wake::Visitor(id))));
-        let mut polled: Vec<_> = fds
-            .iter()
-            .map(|(fd, write, _)| {
-                PollFd::new(*fd, if *write { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN })
-            })
-            .collect();
+        fds.extend(self.parts.door.visitors().map(|(id, fd, write)| (fd, both(write), Wake::Visitor(id))));
+        let mut polled: Vec<_> = fds.iter().map(|(fd, what, _)| PollFd::new(*fd, *what)).collect();
         let due = [
             self.machine.deadline(),
             self.parts.door.deadline(),
@@ -232,6 +228,7 @@ impl Daemon {
             self.pairings.deadline(),
             self.parts.gamestream.deadline(),
             self.parts.discovery.deadline(),
+            self.planes.values().filter_map(Reach::deadline).min(),
         ];
         let timeout = due
             .into_iter()
@@ -274,10 +271,19 @@ impl Daemon {
             Wake::Death(id) => {
                 self.hear(id);
                 self.retell(id);
-                if let Some(exit) = self.planes.get_mut(&id).and_then(Reach::reap) {
+                if let Some(exit) = self.planes.get_mut(&id).and_then(|reach| reach.reap(now)) {
                     self.died(id, exit);
                 }
             }
+        }
+    }
+
+    /// Planes of whose end no descriptor tells.
+    fn bury(&mut self, now: u64) {
+        let due = |(&id, reach): (&PlaneId, &Reach)| reach.deadline().is_some_and(|at| now >= at).then_some(id);
+        let due: Vec<_> = self.planes.iter().filter_map(due).collect();
+        for id in due {
+            self.woken(Wake::Death(id));
         }
     }
 
@@ -330,8 +336,9 @@ impl Daemon {
 
 /// A plane in words, for the log.
 fn label(reach: &Reach) -> String {
+    let pid = reach.pid().map_or_else(|| "not known yet".into(), |pid| pid.to_string());
     match reach.session {
-        Some(session) => format!("{} of session {session} (pid {})", reach.kind, reach.pid()),
-        None => format!("{} (pid {})", reach.kind, reach.pid()),
+        Some(session) => format!("{} of session {session} (pid {pid})", reach.kind),
+        None => format!("{} (pid {pid})", reach.kind),
     }
 }

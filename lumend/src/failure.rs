@@ -8,7 +8,7 @@ use crate::desktop::NoDesktop;
 use crate::door::DoorError;
 use crate::identity::IdentityError;
 use crate::places::PlaceError;
-use crate::reach::MissingBinary;
+use crate::reach::{MissingBinary, NoManager};
 use crate::sockets::BindError;
 
 /// Exit code for what the person at the terminal has mistyped, a configuration file included.
@@ -64,4 +64,4 @@ macro_rules! failed {
         })*
     };
 }
-failed!(NoDesktop, DoorError, IdentityError, PlaceError, MissingBinary, BindError, std::io::Error);
+failed!(NoDesktop, DoorError, IdentityError, PlaceError, MissingBinary, NoManager, BindError, std::io::Error);

@@ -87,7 +87,7 @@ pub fn run(runtime: &Path, setup: Setup<'_>, apps: &str) -> ExitCode {
         return ExitCode::from(2);
     };
     let Some(fd) = ipc::plane::inherited_link() else {
-        eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --desktop sway`");
+        eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --spawn --desktop sway`");
         return ExitCode::from(2);
     };
     match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup, apps)).and_then(Launcher::serve) {

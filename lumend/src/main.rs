@@ -1,6 +1,6 @@
 //! The supervisor of Lumen and its command line. See ARCHITECTURE.md for the processes and who holds what.
 //!
-//! `unsafe` lives in `reach.rs`, `uinput.rs` and `launcher/compositor.rs` alone.
+//! `unsafe` lives in `reach/child.rs`, `reach/pidfd.rs`, `uinput.rs` and `launcher/compositor.rs` alone.
 #![deny(unsafe_code)]
 
 mod apps;
@@ -66,7 +66,7 @@ fn parse() -> Result<Cli, Failure> {
             error.exit();
         }
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Failure::new(2, "name a command, such as `lumend run`; see `lumend --help`");
+            return Failure::new(2, "name a command, such as `lumend run --spawn`; see `lumend --help`");
         }
         let text = error.to_string();
         let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
@@ -78,10 +78,10 @@ fn parse() -> Result<Cli, Failure> {
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let (runtime, state) = (places::runtime(cli.runtime), places::state(cli.state));
     match cli.command {
-        Command::Run { spawn: _, desktop, config } => {
+        Command::Run { spawn, desktop, config } => {
             let filter = EnvFilter::try_from_env("LUMEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-            run::run(config, desktop.map(Into::into), &runtime, &state)?;
+            run::run(config, desktop.map(Into::into), spawn, &runtime, &state)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
         Command::Launcher { exec, seats, number, bare, apps } => {

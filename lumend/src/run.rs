@@ -21,21 +21,31 @@ use crate::launcher::Commands;
 use crate::notify::Notify;
 use crate::outputs::Terms;
 use crate::places;
-use crate::reach::{Binaries, above_link};
+use crate::reach::{self, Binaries, Starter, above_link};
 use crate::signer::Signer;
 use crate::sockets::Sockets;
 use crate::sound::Sound;
 use crate::uinput::Supply;
 
-/// Runs until told to stop.
-pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path, state: &Path) -> Result<(), Failure> {
+/// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them.
+pub fn run(
+    config: Option<PathBuf>,
+    desktop: Option<DesktopKind>,
+    spawn: bool,
+    runtime: &Path,
+    state: &Path,
+) -> Result<(), Failure> {
     let mut config = read(config)?;
     if let Some(kind) = desktop {
         config.desktop.kind = kind;
     }
     // While still root, if it ever was: programs and pictures may lie where the other user cannot reach them.
     let program = std::env::current_exe()?;
-    let binaries = Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?;
+    let starter = if spawn {
+        Starter::Parent(Binaries::open_beside(program.parent().unwrap_or(Path::new("/")))?)
+    } else {
+        Starter::Manager(reach::Sockets::find(runtime)?)
+    };
     let own = above_link(File::open("/proc/self/exe")?.as_fd())?;
     let apps = Apps::new(&config.apps);
     let supply = Supply::open(if config.input.enabled { config.sessions.max } else { 0 });
@@ -73,7 +83,7 @@ pub fn run(config: Option<PathBuf>, desktop: Option<DesktopKind>, runtime: &Path
     let sound = Sound::new(state, config.audio.socket.clone());
     let parts = Parts {
         config,
-        binaries,
+        starter,
         host,
         signer,
         clients,

@@ -102,7 +102,7 @@ impl View<'_> {
             "plane": slot.kind.name(),
             "backend": self.backend(slot.kind, session),
             "session": session.map(|session| session.id.0),
-            "pid": reach.map(Reach::pid),
+            "pid": reach.and_then(Reach::pid),
             "state": state,
             "generation": generation.map(|generation| generation.0),
             "restarts": slot.restarts,
@@ -213,8 +213,8 @@ fn quantiles(q: &Quantiles) -> Value {
 }
 
 /// The walls around a process, as the kernel tells them; `landlock_abi` is what the plane reported.
-fn sandbox(pid: u32, landlock_abi: Option<u32>) -> Value {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+fn sandbox(pid: Option<u32>, landlock_abi: Option<u32>) -> Value {
+    let text = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok()).unwrap_or_default();
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let number = |name: &str, radix| field(name).and_then(|value| u64::from_str_radix(value, radix).ok());
     json!({

@@ -4,7 +4,7 @@ use lumen_core::AudioLayout;
 use lumen_core::audio::PacketTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Hello, RingFds, SessionId};
+use super::{Generation, Hello, Leaving, RingFds, SessionId};
 
 /// Whose sound is captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -89,6 +89,7 @@ pub enum FromAudio {
         generation: Generation,
         stats: AudioStats,
     },
+    Leaving(Leaving),
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use lumen_core::Permissions;
 use lumen_core::input::PadIndex;
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Hello, RingFds, SessionId};
+use super::{Generation, Hello, Leaving, RingFds, SessionId};
 
 /// A device of the kernel's that a session's hands may need.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -149,6 +149,7 @@ pub enum FromInput {
         generation: Generation,
         stats: InputStats,
     },
+    Leaving(Leaving),
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]

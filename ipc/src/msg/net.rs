@@ -4,7 +4,7 @@ use lumen_core::{AudioLayout, Mode, Permissions, RawMode};
 use serde::{Deserialize, Serialize};
 
 use super::gamestream::{Announce, App, AppId, Face, GameStreamListen, PairingId, Pin, Tuning};
-use super::{AskId, Fingerprint, Generation, Hello, PlaneKind, Quantiles, RingFds, SessionId};
+use super::{AskId, Fingerprint, Generation, Hello, Leaving, PlaneKind, Quantiles, RingFds, SessionId};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SessionStats {
@@ -288,6 +288,7 @@ pub enum FromNet {
     },
     /// Once a second while they change.
     Counters(NetCounters),
+    Leaving(Leaving),
 }
 
 /// What net may have signed: lumend rebuilds the prefix, so that nothing else can be obtained.

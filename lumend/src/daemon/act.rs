@@ -16,7 +16,7 @@ use crate::reach::Reach;
 impl Daemon {
     pub(super) fn act(&mut self, now: u64, action: Action) {
         match action {
-            Action::Start { plane, kind, session } => match Reach::spawn(&self.parts.binaries, kind, session, now) {
+            Action::Start { plane, kind, session } => match Reach::start(&self.parts.starter, kind, session, now) {
                 Ok(reach) => {
                     debug!("{} started", label(&reach));
                     self.planes.insert(plane, reach);
@@ -35,7 +35,7 @@ impl Daemon {
             Action::Kill { plane, reason } => {
                 if let Some(reach) = self.planes.get_mut(&plane) {
                     warn!("{} is killed: {reason}", label(reach));
-                    reach.kill();
+                    reach.kill(now);
                 }
             }
             Action::Ping { plane, token } => match self.planes.get(&plane).map(|reach| reach.kind) {

@@ -71,13 +71,17 @@ impl Daemon {
     }
 
     pub(super) fn input_says(&mut self, plane: PlaneId, word: FromInput) -> Result<(), String> {
-        if let FromInput::Hello(hello) = word {
-            return self.greeted(plane, hello);
+        match word {
+            FromInput::Hello(hello) => return self.greeted(plane, hello),
+            FromInput::Leaving(leaving) => {
+                self.leaves(plane, leaving);
+                return Ok(());
+            }
+            _ => self.has_greeted(plane)?,
         }
-        self.has_greeted(plane)?;
         let session = self.branch_of(plane, PlaneKind::Input);
         let event = match word {
-            FromInput::Hello(_) => return Ok(()),
+            FromInput::Hello(_) | FromInput::Leaving(_) => return Ok(()),
             FromInput::Pong(token) => Event::Pong { plane, token },
             FromInput::Want(device) => return self.wanted(plane, session, device),
             FromInput::Dropped(device) => {

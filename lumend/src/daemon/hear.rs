@@ -2,7 +2,7 @@
 
 use ipc::event::now_ns;
 use ipc::link::LinkError;
-use ipc::{FromCapture, FromEncode, FromNet, Hello, PlaneKind, SignRequest};
+use ipc::{FromCapture, FromEncode, FromNet, Hello, Leaving, PlaneKind, SignRequest};
 use tracing::{debug, warn};
 
 use super::Daemon;
@@ -45,7 +45,8 @@ impl Daemon {
     /// Retells what a plane has written to its stderr.
     pub(super) fn retell(&mut self, plane: PlaneId) {
         let Some(reach) = self.planes.get_mut(&plane) else { return };
-        for line in reach.grumbles.hear(now_ns()) {
+        let lines = reach.grumbles.as_mut().map(|grumbles| grumbles.hear(now_ns()));
+        for line in lines.into_iter().flatten() {
             warn!("{}: {line}", super::label(reach));
         }
     }
@@ -67,6 +68,17 @@ impl Daemon {
         Ok(())
     }
 
+    /// Its last word; its end will tell what it was worth.
+    pub(super) fn leaves(&mut self, plane: PlaneId, leaving: Leaving) {
+        let leaving = match leaving {
+            Leaving::Reopen => Leaving::Reopen,
+            Leaving::Failed(reason) => Leaving::Failed(printable(&reason, REASON)),
+        };
+        if let Some(reach) = self.planes.get_mut(&plane) {
+            reach.leaves(leaving);
+        }
+    }
+
     /// Nothing may come before `Hello`: a plane that speaks earlier is not locked down.
     pub(super) fn has_greeted(&self, plane: PlaneId) -> Result<(), String> {
         let greeted = self.planes.get(&plane).is_some_and(|reach| reach.hello.is_some());
@@ -74,12 +86,16 @@ impl Daemon {
     }
 
     fn capture_says(&mut self, plane: PlaneId, word: FromCapture) -> Result<(), String> {
-        if let FromCapture::Hello(hello) = word {
-            return self.greeted(plane, hello);
+        match word {
+            FromCapture::Hello(hello) => return self.greeted(plane, hello),
+            FromCapture::Leaving(leaving) => {
+                self.leaves(plane, leaving);
+                return Ok(());
+            }
+            _ => self.has_greeted(plane)?,
         }
-        self.has_greeted(plane)?;
         let event = match word {
-            FromCapture::Hello(_) => return Ok(()),
+            FromCapture::Hello(_) | FromCapture::Leaving(_) => return Ok(()),
             FromCapture::Pong(token) => Event::Pong { plane, token },
             FromCapture::Opened { generation, format } => Event::Opened { plane, generation, format },
             FromCapture::Failed { generation, reason } => {
@@ -99,14 +115,18 @@ impl Daemon {
     }
 
     fn encode_says(&mut self, plane: PlaneId, word: FromEncode) -> Result<(), String> {
-        if let FromEncode::Hello(hello) = word {
-            return self.greeted(plane, hello);
+        match word {
+            FromEncode::Hello(hello) => return self.greeted(plane, hello),
+            FromEncode::Leaving(leaving) => {
+                self.leaves(plane, leaving);
+                return Ok(());
+            }
+            _ => self.has_greeted(plane)?,
         }
-        self.has_greeted(plane)?;
         let session = self.planes.get(&plane).and_then(|reach| reach.session);
         let session = session.filter(|&id| self.machine.session(id).is_some());
         let event = match word {
-            FromEncode::Hello(_) => return Ok(()),
+            FromEncode::Hello(_) | FromEncode::Leaving(_) => return Ok(()),
             FromEncode::Pong(token) => Event::Pong { plane, token },
             FromEncode::Wired { generation, encoder } => {
                 if let Some(session) = session {
@@ -131,12 +151,16 @@ impl Daemon {
     }
 
     fn net_says(&mut self, plane: PlaneId, word: FromNet) -> Result<(), String> {
-        if let FromNet::Hello(hello) = word {
-            return self.greeted(plane, hello);
+        match word {
+            FromNet::Hello(hello) => return self.greeted(plane, hello),
+            FromNet::Leaving(leaving) => {
+                self.leaves(plane, leaving);
+                return Ok(());
+            }
+            _ => self.has_greeted(plane)?,
         }
-        self.has_greeted(plane)?;
         let event = match word {
-            FromNet::Hello(_) => return Ok(()),
+            FromNet::Hello(_) | FromNet::Leaving(_) => return Ok(()),
             FromNet::Pong(token) => Event::Pong { plane, token },
             FromNet::Ask { ask, peer, client, wish } => {
                 // A dual-stack socket shows IPv4 as IPv6.

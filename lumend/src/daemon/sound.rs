@@ -94,12 +94,16 @@ impl Daemon {
     }
 
     pub(super) fn audio_says(&mut self, plane: PlaneId, word: FromAudio) -> Result<(), String> {
-        if let FromAudio::Hello(hello) = word {
-            return self.greeted(plane, hello);
+        match word {
+            FromAudio::Hello(hello) => return self.greeted(plane, hello),
+            FromAudio::Leaving(leaving) => {
+                self.leaves(plane, leaving);
+                return Ok(());
+            }
+            _ => self.has_greeted(plane)?,
         }
-        self.has_greeted(plane)?;
         let event = match word {
-            FromAudio::Hello(_) => return Ok(()),
+            FromAudio::Hello(_) | FromAudio::Leaving(_) => return Ok(()),
             FromAudio::Pong(token) => Event::Pong { plane, token },
             FromAudio::Record(record) => Event::Record { plane, record },
             FromAudio::Undone(ours) => {

@@ -114,7 +114,7 @@ impl Driver {
                 return Ok(Outcome { backends, sent: self.sent, stats, rumbles: self.rumbles });
             }
             if now >= self.end {
-                self.plane.kill();
+                self.plane.kill(now_ns());
                 return Err(Failure::new(1, "the input plane does not answer; is the desktop stuck?"));
             }
             while let Some(step) = self.due(now) {
@@ -163,9 +163,12 @@ impl Driver {
         let now = now_ns();
         // A full ring is looked at again when the plane has said something, which it does once a second at least.
         let next = self.next_at().filter(|&at| at > now || self.events.ready()).unwrap_or(self.end).min(self.end);
-        let mut fds = vec![(self.haptics.data().as_fd(), Wake::Rumble), (self.plane.pidfd(), Wake::Death)];
+        let mut fds = vec![(self.haptics.data().as_fd(), Wake::Rumble)];
+        fds.extend(self.plane.pidfd().map(|(fd, _)| (fd, Wake::Death)));
         fds.extend(self.plane.link().map(|link| (link.as_fd(), Wake::Word)));
-        fds.extend(self.plane.grumbles.source(now).map(|pipe| (pipe, Wake::Grumble)));
+        fds.extend(
+            self.plane.grumbles.as_ref().and_then(|grumbles| grumbles.source(now)).map(|pipe| (pipe, Wake::Grumble)),
+        );
         let mut polled: Vec<_> = fds.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         let timeout = TimeSpec::from(Duration::from_nanos(next.saturating_sub(now)));
         match ppoll(&mut polled, Some(timeout), None) {
@@ -204,7 +207,7 @@ impl Driver {
             }
             Wake::Death => {
                 self.grumble();
-                match self.plane.reap() {
+                match self.plane.reap(now_ns()) {
                     Some(exit) => Err(Failure::new(1, format!("the input plane ended: {exit}"))),
                     None => Ok(()),
                 }
@@ -213,7 +216,8 @@ impl Driver {
     }
 
     fn grumble(&mut self) {
-        for line in self.plane.grumbles.hear(now_ns()) {
+        let lines = self.plane.grumbles.as_mut().map(|grumbles| grumbles.hear(now_ns()));
+        for line in lines.into_iter().flatten() {
             eprintln!("lumen-input: {line}");
         }
     }
@@ -244,27 +248,28 @@ impl Driver {
                 }
                 Ok(())
             }
-            FromInput::Pong(_) | FromInput::Dropped(_) => Ok(()),
+            FromInput::Pong(_) | FromInput::Dropped(_) | FromInput::Leaving(_) => Ok(()),
         };
         sent.map_err(|error| self.give_up(error))
     }
 
     fn give_up(&mut self, reason: impl std::fmt::Display) -> Failure {
-        self.plane.kill();
+        self.plane.kill(now_ns());
         Failure::new(1, format!("the input plane: {reason}"))
     }
 
     /// Lets the plane lift what it holds, and waits for its end.
     fn stop(&mut self) -> Result<(), Failure> {
         self.plane.close();
-        while self.plane.reap().is_none() {
+        while self.plane.reap(now_ns()).is_none() {
             let left = self.end.saturating_sub(now_ns());
             if left == 0 {
-                self.plane.kill();
+                self.plane.kill(now_ns());
                 return Err(Failure::new(1, "the input plane does not end"));
             }
             let timeout = TimeSpec::from(Duration::from_nanos(left));
-            match ppoll(&mut [PollFd::new(self.plane.pidfd(), PollFlags::POLLIN)], Some(timeout), None) {
+            let mut polled: Vec<_> = self.plane.pidfd().map(|(fd, what)| PollFd::new(fd, what)).into_iter().collect();
+            match ppoll(&mut polled, Some(timeout), None) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }
