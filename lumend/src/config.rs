@@ -119,6 +119,8 @@ pub struct Encode {
     #[serde(deserialize_with = "bitrate")]
     pub bitrate_kbps: u32,
     pub full_range: bool,
+    /// Whether each session has a second encoder waiting for the first one's end.
+    pub standby: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -212,7 +214,7 @@ impl Default for Input {
 
 impl Default for Encode {
     fn default() -> Self {
-        Self { backend: Backend::Auto, bitrate_kbps: 0, full_range: false }
+        Self { backend: Backend::Auto, bitrate_kbps: 0, full_range: false, standby: false }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod branch;
 mod event;
+mod failures;
 mod fate;
 mod intake;
 mod janitor;
@@ -15,6 +16,7 @@ mod process;
 mod property;
 mod runs;
 mod session;
+mod standby;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +24,8 @@ use ipc::{AppId, DefaultSink, EndCode, Face, Fingerprint, PlaneKind, RunId, Sess
 
 pub use branch::{Branch, Demand, Stage};
 pub use event::{Action, Attempt, Ends, Event, Exit, PlaneId, Standing};
+pub use failures::Failure;
+use failures::Failures;
 use janitor::Janitor;
 use ledger::Ledger;
 pub use policy::Crashes;
@@ -43,6 +47,8 @@ pub struct Limits {
     /// Whether sessions may have sound, and hands.
     pub audio: bool,
     pub input: bool,
+    /// Whether each session has a second encoder waiting.
+    pub standby: bool,
 }
 
 pub struct Machine {
@@ -55,6 +61,7 @@ pub struct Machine {
     janitor: Janitor,
     ledger: Ledger,
     sessions: BTreeMap<SessionId, Session>,
+    failures: Failures,
     /// Sessions of which nothing is left but an output, on which their hands are still letting go.
     vacant: BTreeSet<SessionId>,
     /// Every process that has not been reaped, also those that no slot holds any more.
@@ -90,6 +97,7 @@ impl Machine {
             janitor: Janitor::new(),
             ledger: Ledger::new(undo),
             sessions: BTreeMap::new(),
+            failures: Failures::default(),
             vacant: BTreeSet::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
@@ -165,7 +173,7 @@ impl Machine {
             }
             Event::OutputFailed { session, attempt, reason } => {
                 if self.sessions.get(&session).is_some_and(|s| s.output == Output::Acquiring(attempt)) {
-                    self.end(session, EndCode::Unavailable, reason, now);
+                    self.fail(session, None, reason, now);
                 }
             }
             Event::OutputLost { session, reason } => self.output_lost(session, &reason, now),
@@ -174,7 +182,7 @@ impl Machine {
                     session.cannot_open(generation, reason, now + policy::OPEN_AGAIN);
                 }
             }
-            Event::CannotWire { session, reason } => self.end(session, EndCode::Unavailable, reason, now),
+            Event::CannotWire { session, reason } => self.fail(session, None, reason, now),
             Event::CannotWireBranch { session, kind, generation, reason } => {
                 self.cannot_wire_branch(session, kind, generation, reason, now);
             }
@@ -218,7 +226,7 @@ impl Machine {
     pub fn deadline(&self) -> Option<u64> {
         let processes = self.processes.values().filter_map(Process::deadline);
         let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
-        let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at]).flatten();
+        let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at, s.standby_at()]).flatten();
         let branches = self.sessions.values().flat_map(|s| s.audio.iter().chain(&s.input)).filter_map(|b| b.wire_at);
         let others = [self.janitor_deadline(), self.runs_deadline()].into_iter().flatten();
         processes.chain(slots).chain(sessions).chain(branches).chain(others).min()
@@ -233,6 +241,11 @@ impl Machine {
     }
 
     pub fn net(&self) -> &Slot {
+    /// Those of the last sessions that could not go on.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter()
+    }
+
         &self.net
     }
 
@@ -377,7 +390,7 @@ impl Machine {
                 }
                 _ => "the desktop's picture did not come".into(),
             };
-            self.end(id, EndCode::Unavailable, obstacle, now);
+            self.fail(id, None, obstacle, now);
         }
     }
 
@@ -394,16 +407,17 @@ impl Machine {
         }
         if self.net.is_due(now) {
             let plane = self.start(PlaneKind::Net, None, now);
-            self.net.current = Some(plane);
+            self.net.fill(plane);
         }
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
             for kind in [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input] {
+            self.settle_standby(id, now);
                 let due = self.sessions.get(&id).and_then(|s| s.slot(kind)).is_some_and(|slot| slot.is_due(now));
                 if due {
                     let plane = self.start(kind, Some(id), now);
                     if let Some(slot) = self.sessions.get_mut(&id).and_then(|s| s.slot_mut(kind)) {
-                        slot.current = Some(plane);
+                        slot.fill(plane);
                     }
                 }
             }

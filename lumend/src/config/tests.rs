@@ -45,6 +45,7 @@ fn the_documented_example_sets_every_key_to_its_default() {
             "backend",
             "bitrate_kbps",
             "full_range",
+            "standby",
             "enabled",
             "sink",
             "gain_db",
@@ -71,9 +72,10 @@ fn values_are_read() {
     assert_eq!(config.listen.address, Address::Ip("::1".parse().unwrap()));
     assert_eq!(config.listen.media_port(), 0);
     assert_eq!(config.display.source, DisplaySource::Output("DP-1".to_owned()));
-    let config = parse("[desktop]\nkind = \"pattern\"\n[encode]\nbackend = \"x264\"\nfull_range = true\n").unwrap();
+    let text = "[desktop]\nkind = \"pattern\"\n[encode]\nbackend = \"x264\"\nfull_range = true\nstandby = true\n";
+    let config = parse(text).unwrap();
     assert_eq!(config.desktop.kind, DesktopKind::Pattern);
-    assert_eq!(config.encode, Encode { backend: Backend::X264, bitrate_kbps: 0, full_range: true });
+    assert_eq!(config.encode, Encode { backend: Backend::X264, bitrate_kbps: 0, full_range: true, standby: true });
     let config = parse("[audio]\nsink = \"own\"\ngain_db = -1.25\nsocket = \"/run/pw/pipewire-0\"\n").unwrap();
     let socket = Some(PathBuf::from("/run/pw/pipewire-0"));
     assert_eq!(config.audio, Audio { enabled: true, sink: SinkChoice::Own, gain_decibels_tenths: -13, socket });

@@ -56,8 +56,6 @@ impl Machine {
     }
 
     pub(super) fn lost(&mut self, plane: PlaneId, process: &Process, exit: &Exit, now: u64) {
-        let slot = self.slot_mut(process.kind, process.session).filter(|slot| slot.current == Some(plane));
-        let Some(slot) = slot else { return };
         let unasked;
         let exit = match exit {
             Exit::Stopped => {
@@ -66,7 +64,12 @@ impl Machine {
             }
             other => other,
         };
-        let verdict = slot.lost(exit, now);
+        if self.standby_lost(plane, process, exit, now) {
+            return;
+        }
+        let slot = self.slot_mut(process.kind, process.session).filter(|slot| slot.current == Some(plane));
+        let Some(slot) = slot else { return };
+        let verdict = slot.lost(exit, now.saturating_sub(process.started_at), now);
         if let Some(session) = process.session.and_then(|id| self.sessions.get_mut(&id)) {
             let obstacle = format!("the {} plane: {exit}", process.kind);
             match session.branch_mut(process.kind) {
@@ -76,7 +79,7 @@ impl Machine {
         }
         self.vacated(process.kind, process.session, now);
         if let (Err(reason), Some(id)) = (verdict, process.session) {
-            self.end(id, EndCode::Unavailable, reason, now);
+            self.fail(id, Some(process.kind), reason, now);
         }
     }
 
@@ -98,6 +101,14 @@ impl Machine {
         }
     }
 
+    /// Ends a session that cannot go on, for want of this plane or of something else, and remembers it.
+    pub(super) fn fail(&mut self, id: SessionId, plane: Option<PlaneKind>, reason: String, now: u64) {
+        if let Some(session) = self.sessions.get(&id) {
+            self.failures.note(session, plane, &reason, now);
+        }
+        self.end(id, EndCode::Unavailable, reason, now);
+    }
+
     /// Ends a session and tells its client why.
     pub(super) fn end(&mut self, id: SessionId, code: EndCode, reason: String, now: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -114,7 +125,7 @@ impl Machine {
     /// Takes a session apart; its client knows already, or cannot be told.
     pub(super) fn drop_session(&mut self, id: SessionId, now: u64) {
         let Some(session) = self.sessions.remove(&id) else { return };
-        let planes: Vec<_> = session.slots().filter_map(|slot| slot.current).collect();
+        let planes: Vec<_> = session.slots().chain(&session.standby).filter_map(|slot| slot.current).collect();
         for plane in planes {
             self.close(plane, now);
         }

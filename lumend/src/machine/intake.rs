@@ -9,6 +9,7 @@ use lumen_core::audio::PacketTime;
 
 use super::branch::{Branch, Demand};
 use super::event::{Action, PlaneId};
+use super::process::Slot;
 use super::runs::Choice;
 use super::session::{Asked, Picture, Session, Wiring};
 use super::{Machine, policy};
@@ -26,6 +27,7 @@ impl Machine {
         self.last_session += 1;
         let id = SessionId(self.last_session);
         let mut session = Session::new(id, asked, mode, now);
+        session.standby = self.limits.standby.then(|| Slot::new(PlaneKind::Encode));
         if face == Face::Lumen {
             let bitrate_kbps = self.bitrate_kbps(wish.bitrate_kbps, mode);
             session.picture = Some(Picture { bitrate_kbps, colour: None, frame_bytes: None });
@@ -122,7 +124,7 @@ impl Machine {
                         session.wiring = Wiring::Opened(format);
                     }
                     Err(error) => {
-                        self.end(id, EndCode::Unavailable, format!("the output cannot be sent: {error}"), now)
+                        self.fail(id, None, format!("the output cannot be sent: {error}"), now)
                     }
                 }
             }
@@ -165,7 +167,7 @@ impl Machine {
         if session.was_whole {
             self.kill(plane, reason, now);
         } else {
-            self.end(id, EndCode::Unavailable, reason, now);
+            self.fail(id, kind, reason, now);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Machine {
         match self.stopping {
             // The sessions' planes put back what they can.
             true => !last && self.processes.values().all(|process| process.kind != PlaneKind::Audio),
-            false => !slot.failed && slot.retry_at.is_none_or(|at| now >= at),
+            false => slot.retry_at.is_none_or(|at| now >= at),
         }
     }
 
@@ -59,7 +59,7 @@ impl Machine {
             None if wanted && self.janitor_is_due(now) => {
                 self.janitor.last = self.stopping;
                 let plane = self.start(PlaneKind::Audio, None, now);
-                self.janitor.slot.current = Some(plane);
+                self.janitor.slot.fill(plane);
             }
             Some(plane) if self.janitor.until.is_some() => {
                 let at_work = self.ledger.holders().any(|holder| holder == plane);

@@ -7,11 +7,13 @@ use lumen_core::Mode;
 pub const SECOND: u64 = 1_000_000_000;
 
 /// A plane that has not said `Hello` by then is killed. Loading an encoder's libraries on a busy machine is the
-/// slowest thing a plane does before it.
-pub const HELLO_WITHIN: u64 = 5 * SECOND;
-pub const PING_EVERY: u64 = SECOND;
+/// slowest thing a plane does before it, and takes some tens of milliseconds.
+pub const HELLO_WITHIN: u64 = 3 * SECOND;
+/// Two and a half seconds pass at most between a plane's last breath and its end: the first ping that it leaves
+/// unanswered comes within half a second, and it has two seconds from there.
+pub const PING_EVERY: u64 = SECOND / 2;
 /// So many pings without an answer, and the plane is killed.
-pub const PINGS_MISSED: u32 = 3;
+pub const PINGS_MISSED: u32 = 4;
 /// Between a closed link and SIGKILL, for a plane that was told to stop.
 pub const STOP_WITHIN: u64 = SECOND;
 /// The same for an audio plane, which may have to wait for the session manager to put the default sink back: longer than
@@ -43,24 +45,35 @@ pub const UNDO_AGAIN: u64 = 10 * SECOND;
 /// Waits before the first, second, third and fourth restart within [`CRASH_WINDOW`]; there is no fifth.
 const LADDER: [u64; 4] = [0, SECOND / 4, SECOND, 4 * SECOND];
 const CRASH_WINDOW: u64 = 60 * SECOND;
+/// A process that lived for so long has done its work in between: what killed it is not what it met first, so that
+/// waiting would help nobody. Its heir is started at once, wherever on the ladder it stands.
+const PROVEN: u64 = 2 * SECOND;
+/// A plane of the host's own that is failed is tried again after this time: nobody may be there to do it by hand.
+pub const FAILED_FOR: u64 = 60 * SECOND;
+/// Between a picture that flows and the start of its standby encoder: a picture has just come back, or begun, and
+/// needs the processor itself.
+pub const STANDBY_AFTER: u64 = SECOND / 2;
+/// Failures of sessions that are kept for whoever asks.
+pub const FAILURES: usize = 8;
 
 /// A plane's recent crashes.
 #[derive(Clone, Default, Debug)]
 pub struct Crashes(VecDeque<u64>);
 
 impl Crashes {
-    /// Counts a crash at `now`. Answers when to start the next process, or none: five in a minute is one too many.
-    pub fn charge(&mut self, now: u64) -> Option<u64> {
+    /// Counts the crash at `now` of a process that was started `lived` before. Answers when to start the next, or
+    /// none: five in a minute is one too many.
+    pub fn charge(&mut self, lived: u64, now: u64) -> Option<u64> {
         while self.0.front().is_some_and(|&at| now.saturating_sub(at) >= CRASH_WINDOW) {
             self.0.pop_front();
         }
         self.0.push_back(now);
-        LADDER.get(self.0.len() - 1).map(|wait| now + wait)
+        LADDER.get(self.0.len() - 1).map(|wait| if lived >= PROVEN { now } else { now + wait })
     }
 
     /// The same ladder for exits that are nobody's fault, without an end: the last wait but one repeats.
     pub fn pace(&mut self, now: u64) -> u64 {
-        let at = self.charge(now);
+        let at = self.charge(0, now);
         self.0.truncate(2);
         at.unwrap_or(now + SECOND).min(now + SECOND)
     }
@@ -94,14 +107,27 @@ mod tests {
     #[test]
     fn five_crashes_in_a_minute_are_too_many() {
         let mut crashes = Crashes::default();
-        let waits: Vec<_> = (0..5).map(|i| crashes.charge(i * SECOND).map(|at| at - i * SECOND)).collect();
+        let waits: Vec<_> = (0..5).map(|i| crashes.charge(0, i * SECOND).map(|at| at - i * SECOND)).collect();
         assert_eq!(waits, [Some(0), Some(SECOND / 4), Some(SECOND), Some(4 * SECOND), None]);
 
         let mut crashes = Crashes::default();
         for i in 0..50 {
             let at = i * 16 * SECOND;
-            assert!(crashes.charge(at).is_some(), "four a minute go on for ever");
+            assert!(crashes.charge(0, at).is_some(), "four a minute go on for ever");
         }
+    }
+
+    #[test]
+    fn what_has_lived_is_replaced_at_once_but_not_for_ever() {
+        let mut crashes = Crashes::default();
+        let waits: Vec<_> = (1..=5).map(|i| crashes.charge(PROVEN, i * PROVEN).map(|at| at - i * PROVEN)).collect();
+        assert_eq!(waits, [Some(0), Some(0), Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn a_hang_is_over_within_three_seconds() {
+        assert!(PING_EVERY * (u64::from(PINGS_MISSED) + 1) <= 5 * SECOND / 2);
+        assert!(HELLO_WITHIN <= 3 * SECOND);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use ipc::{PlaneKind, SessionId};
 
 use super::event::{Exit, PlaneId};
-use super::policy::{Crashes, EXIT_WITHIN, HELLO_WITHIN, PING_EVERY, PINGS_MISSED, STOP_AUDIO_WITHIN, STOP_WITHIN};
+use super::policy::{
+    Crashes, EXIT_WITHIN, FAILED_FOR, HELLO_WITHIN, PING_EVERY, PINGS_MISSED, STOP_AUDIO_WITHIN, STOP_WITHIN,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -57,12 +59,13 @@ impl Process {
         due
     }
 
-    /// Only the latest ping's answer counts: a plane that is three behind is as good as hung.
+    /// An answer shows that the plane lived when it got that ping; those sent since are still open. One to a ping that
+    /// was never sent, or was answered before, shows nothing.
     pub fn pong(&mut self, answer: u64) {
         if let Phase::Ready { token, unanswered, .. } = &mut self.phase
-            && answer == *token
+            && let Some(since) = token.checked_sub(answer).filter(|&since| since < u64::from(*unanswered))
         {
-            *unanswered = 0;
+            *unanswered = since as u32;
         }
     }
 
@@ -88,10 +91,10 @@ impl Process {
     /// Advances the clock; the caller acts on the answer.
     pub fn tick(&mut self, now: u64) -> Option<Due> {
         match &mut self.phase {
-            Phase::Starting { until } if now >= *until => Some(Due::Kill("it did not come up within 5 s")),
+            Phase::Starting { until } if now >= *until => Some(Due::Kill("it did not come up within 3 s")),
             Phase::Closing { until } if now >= *until => Some(Due::Kill("it did not exit when told to")),
             Phase::Ready { ping_at, unanswered, .. } if now >= *ping_at && *unanswered >= PINGS_MISSED => {
-                Some(Due::Kill("it left three pings unanswered"))
+                Some(Due::Kill("it left four pings unanswered"))
             }
             Phase::Ready { ping_at, token, unanswered } if now >= *ping_at => {
                 *ping_at = now + PING_EVERY;
@@ -115,6 +118,7 @@ pub struct Slot {
     pub restarts: u32,
     pub reopens: u32,
     pub last_exit: Option<String>,
+    /// It failed five times in a minute, and nothing has been tried since.
     pub failed: bool,
     crashes: Crashes,
     reopening: Crashes,
@@ -135,8 +139,15 @@ impl Slot {
         }
     }
 
-    /// Its process is gone, or as good as gone. Plans the next one; an `Err` says that there will be none, and why.
-    pub fn lost(&mut self, exit: &Exit, now: u64) -> Result<(), String> {
+    /// A process takes the place.
+    pub fn fill(&mut self, plane: PlaneId) {
+        self.current = Some(plane);
+        self.failed = false;
+    }
+
+    /// Its process, which was started `lived` ago, is gone, or as good as gone. Plans the next one; an `Err` says that
+    /// there will be none soon, and why.
+    pub fn lost(&mut self, exit: &Exit, lived: u64, now: u64) -> Result<(), String> {
         self.current = None;
         self.last_exit = Some(exit.to_string());
         if *exit == Exit::Reopen {
@@ -144,9 +155,11 @@ impl Slot {
             self.retry_at = Some(self.reopening.pace(now));
             return Ok(());
         }
-        self.retry_at = self.crashes.charge(now);
+        self.retry_at = self.crashes.charge(lived, now);
         if self.retry_at.is_none() {
             self.failed = true;
+            // Its session ends; what has none is tried again.
+            self.retry_at = Some(now + FAILED_FOR);
             return Err(format!("the {} plane failed five times in a minute; last: {exit}", self.kind));
         }
         self.restarts += 1;

@@ -5,6 +5,7 @@ mod branches;
 mod guest_tests;
 mod guests;
 mod play;
+mod standby_tests;
 mod world;
 
 use ipc::{DefaultSink, Generation, PlaneKind};
@@ -25,16 +26,19 @@ proptest! {
     #[test]
     fn anything_may_crash_at_any_moment(
         left in any::<bool>(),
+        standby in any::<bool>(),
         moves in prop::collection::vec((op(), any::<u16>()), 1..400),
     ) {
         let left = left.then(|| DefaultSink { ours: "lumen.1".into(), previous: Some("speakers".into()) });
-        let mut world = World::after(left);
+        let mut world = World::with_standby(left, standby);
         for (op, pick) in moves {
             world.play(op, pick);
         }
         world.calm();
         for session in world.machine.sessions() {
             prop_assert_eq!(session.wiring, Wiring::Whole, "{:?}", session);
+            let waits = session.standby.as_ref().is_none_or(|slot| slot.current.is_some() || slot.failed);
+            prop_assert!(waits, "{:?}", session);
             for branch in session.audio.iter().chain(&session.input) {
                 prop_assert_eq!(branch.stage, Stage::Wired, "{:?}", session);
             }

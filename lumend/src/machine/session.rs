@@ -83,6 +83,8 @@ pub struct Session {
     pub open_at: Option<u64>,
     pub capture: Slot,
     pub encode: Slot,
+    /// An encoder that waits to take the other's place, where one is configured.
+    pub standby: Option<Slot>,
     /// Its sound; none if the client or the configuration wants none.
     pub audio: Option<Branch>,
     /// Its hands.
@@ -120,6 +122,7 @@ impl Session {
             open_at: None,
             capture: slot(PlaneKind::Capture),
             encode: slot(PlaneKind::Encode),
+            standby: None,
             audio: None,
             input: None,
             patience: Some(now + PATIENCE),
@@ -146,7 +149,7 @@ impl Session {
         }
     }
 
-    /// Every slot that the session has.
+    /// Every slot that the session needs filled.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         let branches = self.audio.iter().chain(&self.input).map(|branch| &branch.slot);
         [&self.capture, &self.encode].into_iter().chain(branches)

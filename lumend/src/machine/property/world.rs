@@ -52,6 +52,7 @@ pub struct World {
     pub owed: Vec<Event>,
     pub open_asks: BTreeSet<AskId>,
     next_ask: u32,
+    standby: bool,
     pub finished: bool,
     pub whole_reached: u32,
     pub branches: Branches,
@@ -69,7 +70,12 @@ impl World {
 
     /// A world in which an earlier lumend has left something to be undone.
     pub fn after(undo: impl IntoIterator<Item = DefaultSink>) -> Self {
-        let limits = Limits { max_sessions: MAX_SESSIONS, bitrate_kbps: 0, audio: true, input: true };
+        Self::with_standby(undo, false)
+    }
+
+    /// The same, in which each session may have a second encoder.
+    pub fn with_standby(undo: impl IntoIterator<Item = DefaultSink>, standby: bool) -> Self {
+        let limits = Limits { max_sessions: MAX_SESSIONS, bitrate_kbps: 0, audio: true, input: true, standby };
         let undo: Vec<_> = undo.into_iter().collect();
         let mut world = Self {
             branches: Branches::new(&undo),
@@ -81,6 +87,7 @@ impl World {
             owed: Vec::new(),
             open_asks: BTreeSet::new(),
             next_ask: 0,
+            standby,
             finished: false,
             whole_reached: 0,
         };
@@ -194,8 +201,9 @@ impl World {
     fn check(&mut self, action: &Action, rest: &[Action]) {
         match action {
             Action::Start { plane, kind, session } => {
-                let rival = self.planes.values().any(|p| p.kind == *kind && p.session == *session && !p.deaf);
-                assert!(!rival, "two processes in one slot");
+                let rivals = self.planes.values().filter(|p| p.kind == *kind && p.session == *session && !p.deaf);
+                let most = usize::from(self.standby && *kind == PlaneKind::Encode);
+                assert!(rivals.count() <= most, "two processes in one slot");
                 if let Some(id) = session {
                     self.sessions.entry(*id).or_default();
                 }
