@@ -128,6 +128,7 @@ impl Daemon {
             bitrate_kbps: parts.config.encode.bitrate_kbps,
             audio: parts.config.audio.enabled,
             input: parts.config.input.enabled,
+            standby: parts.config.encode.standby,
         };
         let apps = parts.gamestream.apps().list().iter().enumerate();
         let apps = apps.map(|(index, app)| (app.id, app.has_commands().then_some(index as u16)));
@@ -323,7 +324,7 @@ impl Daemon {
         let net = self.machine.net();
         if net.failed && !self.told_of_failure {
             let last = net.last_exit.as_deref().unwrap_or("not known");
-            error!("the network plane failed five times in a minute; last: {last}; try `lumend restart net`");
+            error!("the network plane failed five times in a minute; last: {last}; see `lumend status`");
         }
         self.told_of_failure = net.failed;
         self.tend_pairings(now_ns());

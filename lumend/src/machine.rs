@@ -240,12 +240,12 @@ impl Machine {
         self.sessions.get(&id)
     }
 
-    pub fn net(&self) -> &Slot {
     /// Those of the last sessions that could not go on.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.failures.iter()
     }
 
+    pub fn net(&self) -> &Slot {
         &self.net
     }
 
@@ -411,8 +411,8 @@ impl Machine {
         }
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
-            for kind in [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input] {
             self.settle_standby(id, now);
+            for kind in [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input] {
                 let due = self.sessions.get(&id).and_then(|s| s.slot(kind)).is_some_and(|slot| slot.is_due(now));
                 if due {
                     let plane = self.start(kind, Some(id), now);

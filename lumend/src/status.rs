@@ -1,6 +1,7 @@
 //! What `lumend status` tells: the same facts as JSON for scripts and as a table for people.
 
 mod branches;
+mod failures;
 mod people;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ impl View<'_> {
         let mut sessions = Vec::new();
         for session in self.machine.sessions() {
             planes.extend(session.slots().map(|slot| self.plane(slot, Some(session))));
+            planes.extend(session.standby.iter().map(|slot| self.standby(slot, session)));
             sessions.push(self.session(session));
         }
         if self.machine.janitor().current.is_some() {
@@ -66,6 +68,11 @@ impl View<'_> {
             "clients": self.clients.iter().count(),
             "planes": planes,
             "sessions": sessions,
+            "failures": self
+                .machine
+                .failures()
+                .map(|failure| failures::session(failure, self.name(failure.client), self.now))
+                .collect::<Vec<_>>(),
             "runs": self.machine.runs().map(|run| self.run(run)).collect::<Vec<_>>(),
             "pairings": self.pairings.json(self.now),
             "net": {
@@ -96,6 +103,7 @@ impl View<'_> {
             None if slot.failed => "failed",
             None => "waiting",
         };
+        let (reason, retry_in_s) = failures::slot(slot, self.now);
         let uptime = process.map_or(0.0, |process| self.now.saturating_sub(process.started_at) as f64 / 1e9);
         let generation = session.map(|session| session.branch(slot.kind).map_or(session.generation, |b| b.generation));
         json!({
@@ -108,9 +116,21 @@ impl View<'_> {
             "restarts": slot.restarts,
             "reopens": slot.reopens,
             "last_exit": slot.last_exit,
+            "reason": reason,
+            "retry_in_s": retry_in_s,
             "uptime_s": (uptime * 1000.0).round() / 1000.0,
             "sandbox": reach.map(|reach| sandbox(reach.pid(), reach.hello.as_ref().map(|hello| hello.landlock_abi))),
         })
+    }
+
+    /// A standby works with nothing and belongs to no generation until it is promoted.
+    fn standby(&self, slot: &Slot, session: &Session) -> Value {
+        let mut plane = self.plane(slot, Some(session));
+        if plane["state"] == "running" {
+            plane["state"] = "standby".into();
+        }
+        (plane["generation"], plane["backend"]) = (Value::Null, Value::Null);
+        plane
     }
 
     /// What a plane works with; none until it is known.
@@ -271,6 +291,7 @@ pub fn table(status: &Value) -> String {
             text(&plane["last_exit"]),
         );
     }
+    failures::lines(status, &mut out);
     people::lines(status, &mut out);
     let sessions = status["sessions"].as_array().map_or(&[][..], Vec::as_slice);
     if sessions.is_empty() {
