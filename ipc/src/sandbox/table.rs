@@ -2,7 +2,8 @@
 //!
 //! What is not here is answered EPERM. What must never even be tried is in [`KILL`]. A plane makes its threads, epoll
 //! sets, timers and sockets before it is sealed, so nothing here creates a descriptor out of nothing, but for the memory
-//! and the wake-up of PipeWire's nodes: new ones only arrive over the link.
+//! and the wake-up of PipeWire's nodes: new ones only arrive over the link. Encode alone makes threads later, those of
+//! an encoder, which exists once its mode is known.
 
 use std::ops::BitOr;
 
@@ -81,6 +82,16 @@ const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Li
 const EXEC: u32 = libc::PROT_EXEC as u32;
 /// Urgent data over local sockets: nobody uses it, and its kernel code has let sandboxed processes out before.
 const URGENT: u32 = libc::MSG_OOB as u32;
+/// Exactly what a C library makes a thread with: an equal in memory, files, signals, process and System V semaphores.
+const THREAD: u32 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID) as u32;
 const FCNTL: &[u32] = &[
     libc::F_GETFD as u32,
     libc::F_SETFD as u32,
@@ -171,6 +182,12 @@ pub const TABLE: &[Line] = &[
     any(ALL, libc::SYS_sched_getaffinity, "how many threads an encoder or runtime wants"),
     any(ALL, libc::SYS_getpid, "abort"),
     any(ALL, libc::SYS_gettid, "abort; reentrant locks"),
+    some(
+        ENCODE,
+        libc::SYS_clone,
+        Only::Is(0, &[THREAD]),
+        "an encoder's threads, made with it; such a clone shares all there is, so that it can be no other process",
+    ),
     // The life and end of threads that were started before the seal but may not have run yet.
     any(ALL, libc::SYS_set_robust_list, "a starting thread"),
     any(ALL, libc::SYS_rseq, "a starting thread"),
