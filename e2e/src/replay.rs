@@ -1,0 +1,171 @@
+//! Decodes once more what a client has shown, and holds every picture against what it should show.
+//!
+//! A client that was asked to (`--out`, `--trace`) leaves each frame that was delivered to it and a line on what became of
+//! it. Decoding is exact, so the same frames give the same pictures; that they do is checked by the stamps that the
+//! client itself has read. The desktop has to be the synthetic one, or the window of `scene` on the whole screen: then
+//! number and time in the pixels say what every other pixel should be.
+
+use std::io::{BufRead, Read};
+
+use anyhow::{Context, Result, bail, ensure};
+use lumen_core::stamp::{self, Stamp};
+use openh264::OpenH264API;
+use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig};
+use openh264::formats::YUVSource;
+use serde_json::{Value, json};
+
+use crate::guest::video::judge::{Errors, Judge, Planes};
+
+/// By how much the mean of a block of 16x16 may be off, in steps of 255. What is coded at 10 Mbit/s stays below half of
+/// it; a picture that builds on another one than its encoder's is far above (see the tests).
+pub const LIMIT: f32 = 8.0;
+
+/// BT.709 in limited range, which is what hosts make for native clients unless told otherwise.
+const COLOUR: u32 = 0b10;
+
+/// One line of a client's `--trace`.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub generation: u64,
+    /// It was decoded, and so shown.
+    pub good: bool,
+    pub bytes: usize,
+    /// As the client read it.
+    pub stamp: Option<Stamp>,
+}
+
+impl Line {
+    fn parse(text: &str) -> Result<Self> {
+        let value: Value = serde_json::from_str(text)?;
+        let number = |value: &Value| value.as_u64().with_context(|| format!("no trace: {text}"));
+        let stamp = &value["stamp"];
+        let stamp = match stamp.is_null() {
+            true => None,
+            false => {
+                let (shown, time_ns) = (number(&stamp["number"])?, number(&stamp["time_ns"])?);
+                Some(Stamp { number: u32::try_from(shown)?, time_ns })
+            }
+        };
+        Ok(Self {
+            generation: number(&value["generation"])?,
+            good: value["good"].as_bool().context("no good")?,
+            bytes: number(&value["bytes"])? as usize,
+            stamp,
+        })
+    }
+}
+
+/// The lines of a trace.
+pub fn lines(trace: impl BufRead) -> Result<Vec<Line>> {
+    trace.lines().map(|line| Line::parse(&line?)).collect()
+}
+
+/// A picture that was shown and should not have been.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Corrupt {
+    /// Its line in the trace, from 0.
+    pub line: usize,
+    pub why: String,
+}
+
+/// What a replay found.
+#[derive(Clone, Default, Debug)]
+pub struct Verdict {
+    /// Pictures that were held against what they should show.
+    pub judged: u64,
+    /// Pictures without a readable stamp: nobody knows what they should show.
+    pub unstamped: u64,
+    /// The worst blocks of all pictures judged.
+    pub worst: Errors,
+    pub corrupt: Vec<Corrupt>,
+}
+
+impl Verdict {
+    /// `{judged, unstamped, luma, chroma, corrupt: [{line, why}]}`.
+    pub fn json(&self) -> Value {
+        let corrupt = self.corrupt.iter().map(|corrupt| json!({ "line": corrupt.line, "why": corrupt.why }));
+        json!({
+            "judged": self.judged,
+            "unstamped": self.unstamped,
+            "luma": self.worst.luma,
+            "chroma": self.worst.chroma,
+            "corrupt": corrupt.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Replays a stream of which each line of the trace has one frame.
+///
+/// # Errors
+/// The stream is shorter than the trace says.
+pub fn replay(mut stream: impl Read, lines: &[Line]) -> Result<Verdict> {
+    let mut player = Player::default();
+    let mut frame = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        frame.resize(line.bytes, 0);
+        stream.read_exact(&mut frame).with_context(|| format!("the stream ends before line {index} of the trace"))?;
+        if line.good {
+            player.frame(index, line, &frame)?;
+        }
+    }
+    ensure!(stream.read(&mut [0])? == 0, "the stream goes on after the trace");
+    Ok(player.verdict)
+}
+
+#[derive(Default)]
+struct Player {
+    decoder: Option<(u64, Decoder)>,
+    judge: Option<(usize, usize, Judge)>,
+    verdict: Verdict,
+}
+
+impl Player {
+    fn frame(&mut self, line: usize, traced: &Line, frame: &[u8]) -> Result<()> {
+        // As the client does: an encoder that was replaced shares no state with its heir.
+        let mut decoder = match self.decoder.take() {
+            Some((generation, decoder)) if generation == traced.generation => decoder,
+            _ => Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new())?,
+        };
+        match decoder.decode(frame) {
+            Ok(Some(picture)) => self.picture(line, traced.stamp, &picture),
+            _ => bail!("line {line}: the client decoded a frame that cannot be decoded"),
+        }
+        self.decoder = Some((traced.generation, decoder));
+        Ok(())
+    }
+
+    fn picture(&mut self, line: usize, read: Option<Stamp>, picture: &DecodedYUV<'_>) {
+        let (width, height) = picture.dimensions();
+        let strides = picture.strides();
+        let found = stamp::read(picture.y(), strides.0, width, height);
+        let verdict = &mut self.verdict;
+        if found != read {
+            let why = format!("it shows {found:?}, and the client has read {read:?}");
+            verdict.corrupt.push(Corrupt { line, why });
+        }
+        let Some(stamp) = read.or(found) else {
+            verdict.unstamped += 1;
+            return;
+        };
+        let (wide, high) = (u16::try_from(width).unwrap_or(u16::MAX), u16::try_from(height).unwrap_or(u16::MAX));
+        let judge = match &mut self.judge {
+            Some((w, h, judge)) if (*w, *h) == (width, height) => judge,
+            other => &mut other.insert((width, height, Judge::new(wide, high, COLOUR))).2,
+        };
+        let planes = Planes { y: (picture.y(), strides.0), u: (picture.u(), strides.1), v: (picture.v(), strides.2) };
+        let errors = judge.errors(stamp, &planes);
+        verdict.judged += 1;
+        let worst = &mut verdict.worst;
+        (worst.luma, worst.chroma) = (worst.luma.max(errors.luma), worst.chroma.max(errors.chroma));
+        if found == read && errors.luma.max(errors.chroma) > LIMIT {
+            let why = format!(
+                "a block of picture {} is off by {:.1} in luma, {:.1} in chroma",
+                stamp.number, errors.luma, errors.chroma
+            );
+            verdict.corrupt.push(Corrupt { line, why });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
