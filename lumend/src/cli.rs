@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc::{Fingerprint, PairingId, Pin, PlaneKind, SessionId};
 
 use crate::config::DesktopKind;
+use crate::install::{Options, Scope};
 use crate::permit::Change;
 
 /// Streams this machine's desktop to other screens: the host of Lumen.
@@ -17,6 +18,7 @@ use crate::permit::Change;
     version = ipc::BUILD,
     after_help = "\
 First steps:
+  lumend install                           as a service; it says what to say next
   lumend run --spawn --desktop pattern     serve a test picture (on loopback, until a client is allowed)
   lumend run --spawn --desktop sway        serve a headless desktop of lumend's own
   lumend run --spawn                       serve the sway session it is started in
@@ -142,6 +144,20 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Put Lumen's systemd units in place; said again, bring them up to date.
+    ///
+    /// For yourself, the programs stay where they are. For the machine, they are copied to /usr/local/lib/lumen.
+    Install {
+        #[command(flatten)]
+        place: Placement,
+    },
+    /// Stop lumend and take away what `lumend install` has put in place, with the same options.
+    ///
+    /// What was changed since is kept and named; so are the host's identity, its clients and its configuration.
+    Uninstall {
+        #[command(flatten)]
+        place: Placement,
+    },
     /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
     #[command(hide = true)]
     Launcher {
@@ -157,6 +173,38 @@ pub enum Command {
         #[arg(long, default_value = "[]")]
         apps: String,
     },
+}
+
+/// What `lumend install` and `lumend uninstall` work on.
+#[derive(Clone, Debug, Args)]
+pub struct Placement {
+    /// For yourself: units of your own service manager [default, except for root]
+    #[arg(long)]
+    user: bool,
+    /// For the machine, with users of Lumen's own; needs root [default for root]
+    #[arg(long, conflicts_with = "user")]
+    system: bool,
+    /// Only the right to make gamepads, for those who use --user; needs root
+    #[arg(long, conflicts_with_all = ["user", "system", "prefix"])]
+    devices: bool,
+    /// Copy the programs to DIR/lib/lumen, and link DIR/bin/lumend to them [for the machine: /usr/local]
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// Work on the tree below DIR instead, as for a package; systemd is not told
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl From<Placement> for Options {
+    fn from(place: Placement) -> Self {
+        let Placement { user, system, devices, prefix, root, dry_run } = place;
+        let named = [(user, Scope::User), (system, Scope::System), (devices, Scope::Devices)];
+        let scope = named.into_iter().find(|(said, _)| *said).map(|(_, scope)| scope);
+        Self { scope, prefix, root, dry_run }
+    }
 }
 
 /// Each CLIENT is a name, or a fingerprint or the beginning of one, as the list shows them.
@@ -229,8 +277,11 @@ mod tests {
         assert!(matches!(clients.command, Command::Clients { json: false, change: None }));
         let disable = parse("lumend clients disable Sofa").unwrap();
         assert!(matches!(disable.command, Command::Clients { change: Some(ClientsCommand::Disable { .. }), .. }));
+        let Command::Install { place } = parse("lumend install --user --dry-run").unwrap().command else { panic!() };
+        assert_eq!((Options::from(place.clone()).scope, Options::from(place).dry_run), (Some(Scope::User), true));
         for wrong in [
             "lumend",
+            "lumend install --user --system",
             "lumend restart launcher",
             "lumend allow 12",
             "lumend stop x",

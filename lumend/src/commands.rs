@@ -36,7 +36,11 @@ pub fn run(command: &Command, runtime: &Path, state: &Path) -> Result<(), Failur
 
 fn request(command: &Command, runtime: &Path) -> Result<Option<CtlRequest>, Failure> {
     Ok(Some(match command {
-        Command::Run { .. } | Command::InputTest { .. } | Command::Launcher { .. } => return Ok(None),
+        Command::Run { .. }
+        | Command::InputTest { .. }
+        | Command::Install { .. }
+        | Command::Uninstall { .. }
+        | Command::Launcher { .. } => return Ok(None),
         Command::Status { .. } => CtlRequest::Status {},
         Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
         Command::Stop { session } => CtlRequest::Stop { session: *session },

@@ -20,6 +20,7 @@ mod grumbles;
 mod host;
 mod identity;
 mod input_test;
+mod install;
 mod keep;
 mod keymap;
 mod launcher;
@@ -88,6 +89,8 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             let place = if bare { launcher::Place::Bare } else { launcher::Place::Own };
             return Ok(launcher::run(&runtime, launcher::Setup { place, exec: &exec, seats, number }, &apps));
         }
+        Command::Install { place } => install::install(&place.into(), &state)?,
+        Command::Uninstall { place } => install::uninstall(&place.into(), &state)?,
         command => commands::run(&command, &runtime, &state)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -34,6 +34,8 @@ pub fn result(command: &Command, value: &Value) {
         | Command::Idr { .. }
         | Command::Run { .. }
         | Command::InputTest { .. }
+        | Command::Install { .. }
+        | Command::Uninstall { .. }
         | Command::Launcher { .. } => {}
     }
 }

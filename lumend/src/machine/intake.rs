@@ -123,9 +123,7 @@ impl Machine {
                         session.mode = mode;
                         session.wiring = Wiring::Opened(format);
                     }
-                    Err(error) => {
-                        self.fail(id, None, format!("the output cannot be sent: {error}"), now)
-                    }
+                    Err(error) => self.fail(id, None, format!("the output cannot be sent: {error}"), now),
                 }
             }
             _ => self.kill(plane, "it answered what it was not asked".into(), now),

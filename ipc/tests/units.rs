@@ -1,0 +1,112 @@
+//! The units of systemd grant a plane the system calls of the table, and those that it starts with, and no others.
+//!
+//! `cargo xtask systemd --write` runs this with LUMEN_WRITE_UNITS set, and it brings the units in line.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use ipc::PlaneKind;
+use ipc::sandbox::table::{ALL, AUDIO, CAPTURE, INPUT, KILL, NET, Planes, TABLE};
+use libc::c_long;
+
+/// What the kernel calls the calls that the table and [`START`] are about, on x86-64, where there are most of them.
+macro_rules! names {
+    ($($call:ident),* $(,)?) => {
+        &[$((stringify!($call), libc::$call)),*]
+    };
+}
+
+#[rustfmt::skip]
+const NAMES: &[(&str, c_long)] = names![
+    SYS_accept4, SYS_access, SYS_arch_prctl, SYS_brk, SYS_capget, SYS_capset, SYS_clock_gettime, SYS_clock_nanosleep,
+    SYS_clone, SYS_clone3, SYS_close, SYS_connect, SYS_dup, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait,
+    SYS_epoll_pwait2, SYS_epoll_wait, SYS_eventfd2, SYS_execve, SYS_exit, SYS_exit_group, SYS_fcntl, SYS_fstat,
+    SYS_ftruncate, SYS_futex, SYS_getpid, SYS_getrandom, SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_getuid,
+    SYS_ioctl, SYS_landlock_add_rule, SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_lseek, SYS_madvise,
+    SYS_membarrier, SYS_memfd_create, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_newfstatat, SYS_openat,
+    SYS_poll, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_read, SYS_readlink, SYS_readv, SYS_recvfrom,
+    SYS_recvmmsg, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+    SYS_sched_get_priority_max, SYS_sched_getaffinity, SYS_sched_setscheduler, SYS_sched_yield, SYS_seccomp,
+    SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list, SYS_set_tid_address, SYS_setpriority,
+    SYS_setsockopt, SYS_shutdown, SYS_sigaltstack, SYS_socket, SYS_tgkill, SYS_timerfd_create, SYS_timerfd_settime,
+    SYS_uname, SYS_write, SYS_writev,
+];
+
+/// What a plane does before it is sealed, beside what it may do afterwards; seen with strace.
+const START: &[(Planes, &[&str], &str)] = &[
+    (ALL, &["execve", "access", "arch_prctl", "openat", "newfstatat", "pread64", "lseek"], "the loader and libraries"),
+    (ALL, &["set_tid_address", "getuid", "prlimit64", "readlink"], "the C library's start"),
+    (ALL, &["socket", "connect"], "telling the service manager that it is ready and lives"),
+    (ALL, &["setsockopt", "getsockname"], "the link: who has sent a message"),
+    (ALL, &["capset", "prctl", "seccomp"], "the lockdown itself"),
+    (ALL, &["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"], "the lockdown itself"),
+    (ALL, &["clone"], "threads, where there is no clone3"),
+    (CAPTURE, &["timerfd_create"], "when the next picture is due"),
+    (INPUT, &["memfd_create", "ftruncate", "timerfd_create"], "the memory of a keymap; when force feedback ends"),
+    (NET, &["epoll_create1", "eventfd2", "timerfd_create"], "the reactor and what wakes its threads"),
+    (AUDIO, &["epoll_create1", "timerfd_create"], "PipeWire's loops; when a packet is due"),
+    (AUDIO, &["sched_setscheduler", "setpriority", "sched_get_priority_max"], "being on time"),
+];
+
+fn granted(kind: PlaneKind) -> BTreeSet<&'static str> {
+    let start = START.iter().filter(|(planes, ..)| planes.has(kind)).flat_map(|(_, names, _)| names.iter().copied());
+    start.chain(TABLE.iter().filter(|line| line.planes.has(kind)).map(|line| name(line.call))).collect()
+}
+
+fn name(call: c_long) -> &'static str {
+    let found = NAMES.iter().find(|(_, number)| *number == call);
+    let (name, _) = found.unwrap_or_else(|| panic!("call {call} has no name in NAMES; add it there"));
+    name.strip_prefix("SYS_").unwrap_or(name)
+}
+
+/// The lines of a unit, each as long as the comments are.
+fn lines(names: &BTreeSet<&str>) -> String {
+    const SETTING: &str = "SystemCallFilter=";
+    let mut lines = String::new();
+    let mut line = SETTING.to_owned();
+    for name in names {
+        if line.len() + name.len() > 118 {
+            lines += &format!("{}\n", line.trim_end());
+            line = SETTING.to_owned();
+        }
+        line += &format!("{name} ");
+    }
+    lines + line.trim_end() + "\n"
+}
+
+/// The unit with these lines in the place of those that it has, which are its last.
+fn rewritten(unit: &str, names: &BTreeSet<&str>) -> String {
+    let others = unit.lines().filter(|line| !line.starts_with("SystemCallFilter="));
+    others.map(|line| format!("{line}\n")).collect::<String>() + &lines(names)
+}
+
+#[test]
+fn units_grant_what_the_table_grants() {
+    for scope in ["user", "system"] {
+        for kind in PlaneKind::ALL {
+            let path = format!("{}/../systemd/{scope}/lumen-{}@.service", env!("CARGO_MANIFEST_DIR"), kind.name());
+            let path = PathBuf::from(path);
+            let unit = fs::read_to_string(&path).unwrap();
+            let wanted = rewritten(&unit, &granted(kind));
+            if std::env::var_os("LUMEN_WRITE_UNITS").is_some() {
+                fs::write(&path, wanted).unwrap();
+            } else {
+                assert!(unit == wanted, "{} is not in line; run: cargo xtask systemd --write", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn of_what_kills_a_plane_its_unit_grants_only_how_it_is_started() {
+    for kind in PlaneKind::ALL {
+        let granted = granted(kind);
+        let deadly = KILL.iter().filter_map(|(call, _)| NAMES.iter().find(|(_, number)| number == call));
+        let both: Vec<_> =
+            deadly.map(|(name, _)| name.trim_start_matches("SYS_")).filter(|name| granted.contains(name)).collect();
+        assert_eq!(both, ["execve"], "{kind}");
+    }
+}

@@ -1,0 +1,214 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::layout::Person;
+use super::plan::What;
+use super::*;
+
+/// A machine's root with nothing in it, and the programs that are installed into it.
+struct Machine {
+    root: PathBuf,
+}
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("lumen-install-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("built")).unwrap();
+        for program in ["lumend", "lumen-capture", "lumen-encode", "lumen-net", "lumen-input", "lumen-audio"] {
+            fs::write(root.join("built").join(program), program).unwrap();
+        }
+        Self { root }
+    }
+
+    fn layout(&self, scope: Scope) -> Layout {
+        let built = self.root.join("built");
+        match scope {
+            Scope::User => Layout::user(&built, None, &somebody()),
+            scope => Layout::machine(scope, &built, None),
+        }
+        .unwrap()
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(Some(&self.root))
+    }
+
+    fn install(&self, scope: Scope) -> Result<Vec<Step>, Failure> {
+        let (disk, layout) = (self.disk(), self.layout(scope));
+        let old = List::load(&disk, &layout.list)?;
+        let plan = Plan::install(&disk, &layout, &old)?;
+        plan.carry_out(&disk, &layout, &old)?;
+        Ok(plan.steps().cloned().collect())
+    }
+
+    fn uninstall(&self, scope: Scope) -> Vec<Step> {
+        let (disk, layout) = (self.disk(), self.layout(scope));
+        let list = List::load(&disk, &layout.list).unwrap();
+        let plan = Plan::uninstall(&disk, &list).unwrap();
+        plan.clear(&disk, &layout, &list).unwrap();
+        plan.steps().cloned().collect()
+    }
+
+    /// Every file and link below the root but what was built, sorted.
+    fn files(&self) -> Vec<String> {
+        fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.is_symlink() { walk(&path, found) } else { found.push(path) }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.root, &mut found);
+        let mut files: Vec<_> = found
+            .iter()
+            .map(|path| path.strip_prefix(&self.root).unwrap().to_str().unwrap().to_owned())
+            .filter(|path| !path.starts_with("built/"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+fn somebody() -> Person {
+    let home = PathBuf::from("/home/somebody");
+    Person { configuration: home.join(".config"), state: home.join(".local/state/lumen"), home }
+}
+
+fn all(steps: &[Step], what: What) -> bool {
+    !steps.is_empty() && steps.iter().all(|step| step.what == what)
+}
+
+#[test]
+fn what_is_installed_is_there_and_is_gone_again() {
+    let machine = Machine::new("system");
+    assert!(all(&machine.install(Scope::System).unwrap(), What::New));
+    let files = machine.files();
+    for path in [
+        "etc/lumen/installed.json",
+        "etc/systemd/system/lumend.service",
+        "etc/systemd/system/lumen-encode@.service",
+        "etc/udev/rules.d/70-lumen.rules",
+        "usr/local/bin/lumend",
+        "usr/local/lib/lumen/lumen-net",
+    ] {
+        assert!(files.contains(&path.to_owned()), "{path} among {files:?}");
+    }
+    let unit = fs::read_to_string(machine.path("etc/systemd/system/lumen-net@.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/usr/local/lib/lumen/lumen-net\n"));
+    let mode = |path: &str| fs::metadata(machine.path(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("usr/local/bin/lumend"), mode("etc/systemd/system/lumend.service")), (0o755, 0o644));
+
+    assert!(all(&machine.uninstall(Scope::System), What::Removed));
+    assert_eq!(machine.files(), Vec::<String>::new());
+    assert!(!machine.path("usr").exists() && !machine.path("etc").exists(), "directories that it has made");
+}
+
+#[test]
+fn said_twice_nothing_changes_and_an_upgrade_replaces_only_what_differs() {
+    let machine = Machine::new("twice");
+    machine.install(Scope::System).unwrap();
+    let list = fs::read(machine.path("etc/lumen/installed.json")).unwrap();
+    assert!(all(&machine.install(Scope::System).unwrap(), What::Same));
+    assert_eq!(fs::read(machine.path("etc/lumen/installed.json")).unwrap(), list);
+
+    fs::write(machine.path("built/lumen-net"), "a newer one").unwrap();
+    let steps = machine.install(Scope::System).unwrap();
+    let replaced: Vec<_> = steps.iter().filter(|step| step.what != What::Same).collect();
+    assert!(replaced.len() == 1 && replaced[0].path.ends_with("lib/lumen/lumen-net"), "{replaced:?}");
+    assert!(all(&machine.uninstall(Scope::System), What::Removed));
+    assert_eq!(machine.files(), Vec::<String>::new());
+}
+
+#[test]
+fn an_installation_that_was_interrupted_can_be_said_again() {
+    let machine = Machine::new("interrupted");
+    machine.install(Scope::System).unwrap();
+    fs::write(machine.path("built/lumen-net"), "a newer one").unwrap();
+    fs::write(machine.path("built/lumen-input"), "a newer one").unwrap();
+    let (disk, layout) = (machine.disk(), machine.layout(Scope::System));
+    let old = List::load(&disk, &layout.list).unwrap();
+    let plan = Plan::install(&disk, &layout, &old).unwrap();
+    // A directory in the place of the file that is written last of these two.
+    let obstacle = machine.path("usr/local/lib/lumen/lumen-input.new");
+    fs::create_dir(&obstacle).unwrap();
+    assert!(plan.carry_out(&disk, &layout, &old).is_err());
+    assert_eq!(fs::read(machine.path("usr/local/lib/lumen/lumen-net")).unwrap(), b"a newer one");
+    fs::remove_dir(obstacle).unwrap();
+    let steps = machine.install(Scope::System).unwrap();
+    let replaced: Vec<_> = steps.iter().filter(|step| step.what == What::Replaced).collect();
+    assert!(replaced.len() == 1 && replaced[0].path.ends_with("lib/lumen/lumen-input"), "{replaced:?}");
+    assert!(all(&machine.uninstall(Scope::System), What::Removed));
+}
+
+#[test]
+fn what_somebody_has_changed_is_theirs() {
+    let machine = Machine::new("changed");
+    machine.install(Scope::User).unwrap();
+    let unit = machine.path("home/somebody/.config/systemd/user/lumend.service");
+    fs::write(&unit, "mine").unwrap();
+    let error = machine.install(Scope::User).unwrap_err().to_string();
+    assert!(error.contains("lumend.service was changed") && error.lines().count() == 1, "{error}");
+    let steps = machine.uninstall(Scope::User);
+    let kept: Vec<_> = steps.iter().filter(|step| step.what == What::Left).collect();
+    assert!(kept.len() == 1 && kept[0].to_string().contains("lumend.service"), "{kept:?}");
+    assert_eq!(machine.files(), ["home/somebody/.config/systemd/user/lumend.service"]);
+    assert_eq!(fs::read_to_string(&unit).unwrap(), "mine");
+
+    let error = machine.install(Scope::User).unwrap_err().to_string();
+    assert!(error.contains("not Lumen's") && error.contains("nothing was installed"), "{error}");
+    assert_eq!(machine.files().len(), 1);
+}
+
+#[test]
+fn a_file_that_a_version_no_longer_has_goes() {
+    let machine = Machine::new("older");
+    let (disk, mut layout) = (machine.disk(), machine.layout(Scope::User));
+    let gone = PathBuf::from("/home/somebody/.config/systemd/user/lumen-web.socket");
+    layout.items.push(layout::Item { path: gone.clone(), content: layout::Content::Text("[Socket]\n".into()) });
+    let none = List::default();
+    Plan::install(&disk, &layout, &none).unwrap().carry_out(&disk, &layout, &none).unwrap();
+    let steps = machine.install(Scope::User).unwrap();
+    assert_eq!(steps.iter().find(|step| step.what != What::Same), Some(&Step { what: What::Removed, path: gone }));
+    assert!(machine.files().iter().all(|path| !path.contains("web")));
+}
+
+#[test]
+fn devices_are_a_part_of_the_machines_installation() {
+    let machine = Machine::new("devices");
+    assert!(all(&machine.install(Scope::Devices).unwrap(), What::New));
+    assert!(machine.files().iter().all(|path| !path.contains("systemd/") && !path.contains("lib/lumen")));
+    machine.install(Scope::System).unwrap();
+    let files = machine.files();
+    assert!(all(&machine.install(Scope::Devices).unwrap(), What::Same));
+    assert_eq!(machine.files(), files);
+    assert!(all(&machine.uninstall(Scope::System), What::Removed));
+    assert_eq!(machine.files(), Vec::<String>::new());
+}
+
+#[test]
+fn a_place_that_units_cannot_name_is_refused() {
+    let machine = Machine::new("names");
+    let built = machine.path("built");
+    for (prefix, fine) in [("/opt/a b", false), ("/opt/100%", false), ("/opt/lumen-1.0", true)] {
+        assert_eq!(Layout::machine(Scope::System, &built, Some(Path::new(prefix))).is_ok(), fine, "{prefix}");
+    }
+    let moved = Person { state: "/data/lumen".into(), ..somebody() };
+    let layout = Layout::user(&built, None, &moved).unwrap();
+    let lumend = layout.items.iter().find(|item| item.path.ends_with("lumend.service")).unwrap();
+    let layout::Content::Text(unit) = &lumend.content else { panic!("a unit is text") };
+    assert!(unit.contains("/lumend run --state /data/lumen\n") && unit.contains("ReadWritePaths=-/data/lumen\n"));
+    fs::remove_file(built.join("lumen-audio")).unwrap();
+    let error = Layout::user(&built, None, &somebody()).unwrap_err().to_string();
+    assert!(error.contains("lumen-audio is missing"), "{error}");
+}
