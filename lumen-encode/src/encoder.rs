@@ -33,8 +33,8 @@ pub struct Slice<'a> {
     pub last: bool,
 }
 
-/// Where slices go, called as each one is finished and before the picture is.
-pub type Sink<'a> = dyn FnMut(Slice<'_>) + 'a;
+/// Where slices go, called as each one is finished and before the picture is, from whichever thread has finished it.
+pub type Sink<'a> = dyn FnMut(Slice<'_>) + Send + 'a;
 
 /// How to encode one picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,14 +80,20 @@ pub trait Encoder {
     fn set_bitrate(&mut self, kbps: u32) -> Result<(), EncodeError>;
 }
 
-/// Starts the encoder that a configuration names; `Auto` is x264 where it is built in, else openh264.
+/// Starts the encoder that a configuration names, on all cores; `Auto` is x264 where it is built in, else openh264.
 pub fn open(backend: Backend, settings: Settings) -> Result<Box<dyn Encoder>, EncodeError> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX));
+    open_on(cores, backend, settings)
+}
+
+/// [`open`] with a thread for each of so many cores, as far as the encoder has work for them.
+pub fn open_on(cores: u16, backend: Backend, settings: Settings) -> Result<Box<dyn Encoder>, EncodeError> {
     match backend {
-        Backend::OpenH264 => Ok(Box::new(crate::openh264::OpenH264::open(settings)?)),
+        Backend::OpenH264 => Ok(Box::new(crate::openh264::OpenH264::open(settings, cores)?)),
         #[cfg(feature = "x264")]
-        Backend::X264 | Backend::Auto => Ok(Box::new(crate::x264::X264::open(settings)?)),
+        Backend::X264 | Backend::Auto => Ok(Box::new(crate::x264::X264::open(settings, cores)?)),
         #[cfg(not(feature = "x264"))]
-        Backend::Auto => Ok(Box::new(crate::openh264::OpenH264::open(settings)?)),
+        Backend::Auto => Ok(Box::new(crate::openh264::OpenH264::open(settings, cores)?)),
         #[cfg(not(feature = "x264"))]
         Backend::X264 => Err(EncodeError::NotBuiltIn),
     }

@@ -1,7 +1,8 @@
 //! The embedded encoder: Cisco's openh264, compiled from its bundled source.
 //!
 //! The library is driven through its C interface, because the safe wrapper lets one set neither a bitrate in mid-stream
-//! nor the quantiser of a picture. It hands a picture over when it is whole, so a picture is one slice here.
+//! nor the quantiser of a picture. Up to four threads encode a slice each, but the library hands a picture over when it is
+//! whole, so that its slices leave together.
 
 #![allow(unsafe_code)]
 
@@ -19,6 +20,9 @@ const NAME: &str = "openh264";
 /// The library's rate control knows no faster rate; see [`target_bits`].
 const MAX_HERTZ: f32 = 60.0;
 
+/// The most threads that the library takes.
+const THREADS: u16 = 4;
+
 /// A running encoder of one mode.
 pub(crate) struct OpenH264 {
     raw: Raw,
@@ -27,20 +31,21 @@ pub(crate) struct OpenH264 {
     unit: Vec<u8>,
     /// The bitrate is the one in force.
     settings: Settings,
+    cores: u16,
 }
 
 impl OpenH264 {
-    pub(crate) fn open(settings: Settings) -> Result<Self, EncodeError> {
+    pub(crate) fn open(settings: Settings, cores: u16) -> Result<Self, EncodeError> {
         let mode = settings.mode;
         let (width, height) = (usize::from(mode.width()), usize::from(mode.height()));
         if width.max(height) > 3840 || width.min(height) > 2160 {
             return Err(EncodeError::TooLarge(mode));
         }
-        let raw = Raw::start(&settings)?;
+        let raw = Raw::start(&settings, cores)?;
         // No macroblock takes more than its samples (1.5 bytes a pixel) and a few bits, so that this never grows on the
         // frame path.
         let unit = Vec::with_capacity(width * height * 2 + 65_536);
-        Ok(Self { raw, info: Box::default(), unit, settings })
+        Ok(Self { raw, info: Box::default(), unit, settings, cores })
     }
 
     fn attempt(&mut self, picture: &I420, coding: Coding) -> Result<(), EncodeError> {
@@ -73,7 +78,7 @@ impl Encoder for OpenH264 {
         if let Err(error) = self.attempt(picture, coding) {
             // The library gives up, and is of no more use, when a picture outgrows its own buffers: black and white
             // noise after a still picture does. A new one, which begins with an IDR anyway, makes it a coarse one.
-            self.raw = Raw::start(&self.settings)?;
+            self.raw = Raw::start(&self.settings, self.cores)?;
             self.attempt(picture, Coding::CoarseIdr).map_err(|_| error)?;
         }
         self.raw.collect(&self.info, &mut self.unit);
@@ -111,9 +116,9 @@ struct Raw {
 
 impl Raw {
     /// An encoder that takes pictures, the first of which will be an IDR.
-    fn start(settings: &Settings) -> Result<Self, EncodeError> {
+    fn start(settings: &Settings, cores: u16) -> Result<Self, EncodeError> {
         let mut raw = Self::create()?;
-        raw.initialise(settings, hertz(settings))?;
+        raw.initialise(settings, hertz(settings), cores)?;
         Ok(raw)
     }
 
@@ -129,14 +134,14 @@ impl Raw {
         Ok(Self { encoder, table, failed: false })
     }
 
-    fn initialise(&mut self, settings: &Settings, hertz: f32) -> Result<(), EncodeError> {
+    fn initialise(&mut self, settings: &Settings, hertz: f32, cores: u16) -> Result<(), EncodeError> {
         let mut quiet = sys::WELS_LOG_QUIET;
         self.set(sys::ENCODER_OPTION_TRACE_LEVEL, &mut quiet, "be silent")?;
         let mut parameters = sys::SEncParamExt::default();
         let defaults = self.table.GetDefaultParams.ok_or(failed("give its defaults", 0))?;
         // SAFETY: the encoder exists, and the structure is of the type that the function fills.
         check(unsafe { defaults(self.encoder, from_mut(&mut parameters)) }, "give its defaults")?;
-        configure(&mut parameters, settings, hertz);
+        configure(&mut parameters, settings, hertz, cores);
         let initialise = self.table.InitializeExt.ok_or(failed("take the mode", 0))?;
         // SAFETY: the encoder exists and copies the parameters.
         check(unsafe { initialise(self.encoder, from_ref(&parameters)) }, "take the mode")
@@ -204,8 +209,8 @@ impl Drop for Raw {
     }
 }
 
-/// Real time, constant bitrate, one thread, no frame skipped, one reference, an IDR only when asked for.
-fn configure(parameters: &mut sys::SEncParamExt, settings: &Settings, hertz: f32) {
+/// Real time, constant bitrate, a thread for each slice, no frame skipped, one reference, an IDR only when asked for.
+fn configure(parameters: &mut sys::SEncParamExt, settings: &Settings, hertz: f32, cores: u16) {
     let (width, height) = (c_int::from(settings.mode.width()), c_int::from(settings.mode.height()));
     let bits = target_bits(settings.bitrate_kbps, hertz);
     parameters.iUsageType = sys::CAMERA_VIDEO_REAL_TIME;
@@ -226,7 +231,10 @@ fn configure(parameters: &mut sys::SEncParamExt, settings: &Settings, hertz: f32
     // Both look at every block once more; on a desktop they find nothing that pays for it.
     parameters.bEnableBackgroundDetection = false;
     parameters.bEnableAdaptiveQuant = false;
-    parameters.iMultipleThreadIdc = 1;
+    let slices = cores.clamp(1, THREADS);
+    parameters.iMultipleThreadIdc = slices;
+    // It would move the slices' borders by the time that each took: the same pictures would not make the same stream.
+    parameters.bUseLoadBalancing = false;
     parameters.iTemporalLayerNum = 1;
     parameters.iSpatialLayerNum = 1;
     let layer = &mut parameters.sSpatialLayers[0];
@@ -236,7 +244,8 @@ fn configure(parameters: &mut sys::SEncParamExt, settings: &Settings, hertz: f32
     layer.iSpatialBitrate = bits;
     layer.iMaxSpatialBitrate = 0;
     layer.iDLayerQp = COARSE_QP;
-    layer.sSliceArgument.uiSliceMode = sys::SM_SINGLE_SLICE;
+    layer.sSliceArgument.uiSliceMode = if slices > 1 { sys::SM_FIXEDSLCNUM_SLICE } else { sys::SM_SINGLE_SLICE };
+    layer.sSliceArgument.uiSliceNum = slices.into();
     layer.bVideoSignalTypePresent = true;
     layer.uiVideoFormat = sys::VF_UNDEF as u8;
     layer.bFullRange = settings.colour.full_range;

@@ -1,13 +1,15 @@
 //! libx264, for those who may use it: under the GPL, so only with the cargo feature `x264`.
 //!
-//! One thread and four slices a picture: each slice is handed on by the library's callback while the next one is still
-//! being encoded, in order, so that the first leaves after less than half of the picture's time.
+//! Up to four threads, each with a band of the picture, and about four slices a picture. The library's callback hands on
+//! each slice while others are still being encoded. A slice below one that is not finished waits for it, so that slices
+//! leave in the picture's order, the first of them after about a quarter of the work.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr::{from_mut, null_mut};
+use std::ptr::{from_mut, from_ref, null_mut};
+use std::sync::{Mutex, PoisonError};
 
 use lumen_core::Mode;
 use x264_sys as sys;
@@ -16,7 +18,13 @@ use crate::I420;
 use crate::encoder::{COARSE_QP, Coding, EncodeError, Encoder, Settings, Sink, Slice, clamp_bitrate, description};
 
 const NAME: &str = "x264";
+
+/// Slices of a picture that is high enough.
 const SLICES: u16 = 4;
+/// The library gives no thread fewer rows of macroblocks than this.
+const THREAD_ROWS: u16 = 4;
+/// Slices that wait for one above them; there are never more than [`SLICES`].
+const WAITING: usize = SLICES as usize;
 
 /// Pictures' worth of bits in the rate control's buffer. Small, so that no picture takes long to send; not smaller,
 /// because an IDR has to fit.
@@ -35,10 +43,10 @@ pub(crate) struct X264 {
 }
 
 impl X264 {
-    pub(crate) fn open(settings: Settings) -> Result<Self, EncodeError> {
+    pub(crate) fn open(settings: Settings, cores: u16) -> Result<Self, EncodeError> {
         let mode = settings.mode;
         let mut parameters = defaults()?;
-        configure(&mut parameters, &settings);
+        configure(&mut parameters, &settings, cores);
         // SAFETY: the parameters are complete, and the library copies them.
         let handle = unsafe { sys::x264_encoder_open(from_mut(&mut *parameters)) };
         if handle.is_null() {
@@ -51,9 +59,9 @@ impl X264 {
             handle,
             parameters,
             mode,
-            // No macroblock takes more than its samples, 1.5 bytes a pixel; the library wants half as much again for
-            // the slice that is being escaped, a quarter of the picture.
-            unit: vec![0; usize::from(mode.width()) * usize::from(mode.height()) * 2 + 65_536],
+            // A coefficient takes at most 28 bits, so a picture 5.3 bytes a pixel; the library wants half as much again for
+            // the slice that is being escaped. Memory that is never written to costs nothing.
+            unit: vec![0; usize::from(mode.width()) * usize::from(mode.height()) * 8 + 65_536],
             last_macroblock: c_int::from(columns) * c_int::from(rows) - 1,
             pictures: 0,
         })
@@ -70,17 +78,19 @@ impl Encoder for X264 {
         if (picture.width(), picture.height()) != size {
             return Err(EncodeError::WrongSize);
         }
-        let mut delivery = Delivery {
+        let delivery = Mutex::new(Delivery {
             sink,
             unit: &mut self.unit,
-            start: 0,
             end: 0,
+            parameter_sets: 0,
+            waiting: [None; WAITING],
+            next_macroblock: 0,
             last_macroblock: self.last_macroblock,
             outcome: Outcome::Unfinished,
-        };
+        });
         let mut input = describe(picture);
         input.i_pts = self.pictures;
-        input.opaque = from_mut(&mut delivery).cast::<c_void>();
+        input.opaque = shared(&delivery);
         input.i_type = if coding == Coding::Delta { sys::X264_TYPE_AUTO } else { sys::X264_TYPE_IDR } as c_int;
         input.i_qpplus1 = if coding == Coding::CoarseIdr { COARSE_QP + 1 } else { 0 };
         self.pictures += 1;
@@ -88,10 +98,11 @@ impl Encoder for X264 {
         let mut count = 0;
         let mut output = MaybeUninit::<sys::x264_picture_t>::zeroed();
         // SAFETY: the encoder is open. `input` points at planes of this mode's size which, like `delivery`, outlive
-        // the call; with one thread and no look-ahead the library keeps neither, and calls back only from within it.
+        // the call; without frame threads and look-ahead the library keeps neither, and its threads call back only
+        // while it lasts.
         let code =
             unsafe { sys::x264_encoder_encode(self.handle, &mut nals, &mut count, &mut input, output.as_mut_ptr()) };
-        match delivery.outcome {
+        match delivery.into_inner().unwrap_or_else(PoisonError::into_inner).outcome {
             _ if code < 0 => Err(failed("encode", code)),
             Outcome::Finished => Ok(()),
             Outcome::Unfinished => Err(failed("finish a picture", code)),
@@ -114,15 +125,34 @@ impl Drop for X264 {
     }
 }
 
-/// What the callback works on for the length of one picture.
+/// What the callbacks work on for the length of one picture.
 struct Delivery<'a, 'b> {
     sink: &'a mut Sink<'b>,
     unit: &'a mut [u8],
-    /// `unit[start..end]` is escaped and not yet handed on: parameter sets wait for their first slice.
-    start: usize,
+    /// `unit[..end]` is escaped.
     end: usize,
+    /// Of these, the bytes at the beginning that are parameter sets. They travel with the first slice.
+    parameter_sets: usize,
+    waiting: [Option<Piece>; WAITING],
+    /// The first macroblock of the slice to be handed on next.
+    next_macroblock: c_int,
     last_macroblock: c_int,
     outcome: Outcome,
+}
+
+/// What several threads may use at once, as the library passes it on.
+fn shared<T: Sync>(value: &T) -> *mut c_void {
+    from_ref(value).cast_mut().cast()
+}
+
+/// An escaped slice: `unit[start..end]`.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: usize,
+    end: usize,
+    idr: bool,
+    first_macroblock: c_int,
+    last_macroblock: c_int,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +163,7 @@ enum Outcome {
 }
 
 impl Delivery<'_, '_> {
-    /// Escapes one NAL unit behind those that wait, and hands all of them on if it is a slice.
+    /// Escapes one NAL unit, and hands on what is then complete up to the picture's top.
     fn accept(&mut self, encoder: *mut sys::x264_t, nal: &mut sys::x264_nal_t) {
         let kind = nal.i_type as u32;
         // The library introduces itself and all its options in 700 bytes before the first IDR's slice, which has to begin
@@ -141,25 +171,46 @@ impl Delivery<'_, '_> {
         if kind == sys::nal_unit_type_e_NAL_SEI {
             return;
         }
+        let idr = kind == sys::nal_unit_type_e_NAL_SLICE_IDR;
+        let slice = idr || kind == sys::nal_unit_type_e_NAL_SLICE;
+        let start = self.end;
+        // A slice from further down may have come between them and the first slice.
+        let carried = if slice && nal.i_first_mb == 0 { self.parameter_sets } else { 0 };
         let payload = usize::try_from(nal.i_payload).unwrap_or(0);
         // What the library asks to be there for `x264_nal_encode`.
-        let need = payload * 3 / 2 + 5 + 64;
-        if self.outcome == Outcome::NoRoom || self.unit.len() - self.end < need {
+        let need = carried + payload * 3 / 2 + 5 + 64;
+        if self.outcome == Outcome::NoRoom || self.unit.len() - start < need {
             self.outcome = Outcome::NoRoom;
             return;
         }
+        self.unit.copy_within(..carried, start);
         // SAFETY: called with the callback's own encoder and NAL unit, and with the room that the library asks for.
-        unsafe { sys::x264_nal_encode(encoder, self.unit[self.end..].as_mut_ptr(), nal) };
-        self.end += usize::try_from(nal.i_payload).unwrap_or(0);
-        let idr = kind == sys::nal_unit_type_e_NAL_SLICE_IDR;
-        if !idr && kind != sys::nal_unit_type_e_NAL_SLICE {
+        unsafe { sys::x264_nal_encode(encoder, self.unit[start + carried..].as_mut_ptr(), nal) };
+        self.end += carried + usize::try_from(nal.i_payload).unwrap_or(0);
+        if !slice {
+            self.parameter_sets = self.end;
             return;
         }
-        let last = nal.i_last_mb == self.last_macroblock;
-        (self.sink)(Slice { bytes: &self.unit[self.start..self.end], idr, first: nal.i_first_mb == 0, last });
-        self.start = self.end;
-        if last {
-            self.outcome = Outcome::Finished;
+        let (first_macroblock, last_macroblock) = (nal.i_first_mb, nal.i_last_mb);
+        match self.waiting.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(Piece { start, end: self.end, idr, first_macroblock, last_macroblock }),
+            None => self.outcome = Outcome::NoRoom,
+        }
+        self.release();
+    }
+
+    fn release(&mut self) {
+        let next = |piece: &mut Piece, next| piece.first_macroblock == next;
+        while let Some(piece) =
+            self.waiting.iter_mut().find_map(|place| place.take_if(|piece| next(piece, self.next_macroblock)))
+        {
+            let last = piece.last_macroblock == self.last_macroblock;
+            let bytes = &self.unit[piece.start..piece.end];
+            (self.sink)(Slice { bytes, idr: piece.idr, first: piece.first_macroblock == 0, last });
+            self.next_macroblock = piece.last_macroblock + 1;
+            if last {
+                self.outcome = Outcome::Finished;
+            }
         }
     }
 }
@@ -168,9 +219,10 @@ unsafe extern "C" fn deliver(encoder: *mut sys::x264_t, nal: *mut sys::x264_nal_
     if nal.is_null() || opaque.is_null() {
         return;
     }
-    // SAFETY: `opaque` is the `Delivery` of the `X264::encode` that is calling the library, borrowed by nobody else
-    // meanwhile: with one thread there is one callback at a time.
-    let delivery = unsafe { &mut *opaque.cast::<Delivery<'_, '_>>() };
+    // SAFETY: `opaque` is the `Delivery` of the `X264::encode` that is calling the library. What it holds may be used in
+    // any thread (a `Sink` is `Send`), and the lock makes that one at a time.
+    let delivery = unsafe { &*opaque.cast::<Mutex<Delivery<'_, '_>>>() };
+    let mut delivery = delivery.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the library gives the callback a NAL unit of its own, valid until the next picture.
     delivery.accept(encoder, unsafe { &mut *nal });
 }
@@ -191,13 +243,17 @@ fn defaults() -> Result<Box<sys::x264_param_t>, EncodeError> {
 }
 
 /// Constant bitrate with a small buffer, an IDR only when asked for, the colours signalled.
-fn configure(parameters: &mut sys::x264_param_t, settings: &Settings) {
+fn configure(parameters: &mut sys::x264_param_t, settings: &Settings, cores: u16) {
     let mode = settings.mode;
+    let (columns, rows) = (mode.width().div_ceil(16), mode.height().div_ceil(16));
+    let threads = cores.min(SLICES).min(rows / THREAD_ROWS).max(1);
+    // Of a thread's band; the library shares out whole rows of macroblocks.
+    let slice_rows = rows.div_ceil(threads).div_ceil(SLICES / threads);
     parameters.i_log_level = sys::X264_LOG_NONE;
-    parameters.i_threads = 1;
-    parameters.i_lookahead_threads = 1;
-    parameters.b_sliced_threads = 0;
-    parameters.i_slice_count = c_int::from(SLICES.min(mode.height().div_ceil(16)));
+    parameters.i_threads = c_int::from(threads);
+    parameters.i_lookahead_threads = c_int::from(threads);
+    parameters.b_sliced_threads = c_int::from(threads > 1);
+    parameters.i_slice_max_mbs = c_int::from(slice_rows) * c_int::from(columns);
     parameters.nalu_process = Some(deliver);
     parameters.i_width = c_int::from(mode.width());
     parameters.i_height = c_int::from(mode.height());

@@ -286,6 +286,10 @@ fn the_locked_down_program_encodes() {
             let likeness = decode(&mut decoder, &rig.frame().bytes, &expected(number));
             assert!(likeness > 30.0, "{backend:?} frame {number}: {likeness:.1} dB");
         }
+        // The encoder's threads were started after the lockdown; those of the first wiring are gone.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert!((2..=10).contains(&threads) || cores == 1, "{threads} threads on {cores} cores");
         drop(link);
         assert!(child.wait().unwrap().success());
     }

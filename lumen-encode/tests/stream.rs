@@ -8,10 +8,10 @@ use std::time::Instant;
 use ipc::{Backend, Colour, Matrix};
 use lumen_core::Mode;
 use lumen_core::h264::Nals;
-use lumen_encode::encoder::{BUILT_IN, Coding, open};
+use lumen_encode::encoder::{BUILT_IN, Coding, open, open_on};
 use lumen_encode::{Converter, Encoder, I420, Settings};
 use openh264::decoder::Decoder;
-use support::{Signalled, colour, decode, format, grain, nal_types, noise, scene};
+use support::{Signalled, colour, decode, first_macroblocks, format, grain, nal_types, noise, scene};
 
 /// A scene going through a converter and an encoder, one access unit at a time.
 struct Stream {
@@ -35,10 +35,21 @@ impl Stream {
     }
 
     fn coloured(backend: Backend, mode: Mode, bitrate_kbps: u32, colour: Colour) -> Self {
+        let encoder = open(backend, Settings { mode, bitrate_kbps, colour }).unwrap();
+        Self::through(encoder, mode, colour)
+    }
+
+    fn on(cores: u16, backend: Backend, mode: Mode, bitrate_kbps: u32) -> Self {
+        let colour = Colour { matrix: Matrix::Bt709, full_range: false };
+        let encoder = open_on(cores, backend, Settings { mode, bitrate_kbps, colour }).unwrap();
+        Self::through(encoder, mode, colour)
+    }
+
+    fn through(encoder: Box<dyn Encoder>, mode: Mode, colour: Colour) -> Self {
         let format = format(mode);
         Self {
             converter: Converter::new(format, mode, colour).unwrap(),
-            encoder: open(backend, Settings { mode, bitrate_kbps, colour }).unwrap(),
+            encoder,
             mode,
             pixels: vec![0; format.size()],
             picture: I420::new(mode),
@@ -207,6 +218,52 @@ fn a_coarse_idr_is_small_even_of_noise_and_the_stream_goes_on() {
     }
 }
 
+/// Slices come from threads that finish when they like; a decoder is to see the picture from its top to its end.
+#[test]
+fn on_any_number_of_cores_slices_come_in_order_and_every_picture_decodes() {
+    for &backend in BUILT_IN {
+        for cores in [1, 2, 3, 4, 64] {
+            // The last is too low for a thread for each core, and is whole macroblocks in neither direction.
+            for mode in [support::mode(1280, 720), small(), support::mode(130, 98)] {
+                let mut stream = Stream::on(cores, backend, mode, 8_000);
+                let mut decoder = Decoder::new().unwrap();
+                for number in 0..12 {
+                    let coding = if matches!(number, 5 | 6) { Coding::Idr } else { Coding::Delta };
+                    let unit = stream.scene(number, coding);
+                    let what = format!("{backend:?} {mode} on {cores} cores, frame {number}");
+                    assert_eq!(unit.idr, number == 0 || coding == Coding::Idr, "{what}");
+                    let firsts = first_macroblocks(&unit.bytes);
+                    assert!(firsts[0] == 0 && firsts.is_sorted_by(|a, b| a < b), "{what}: slices begin at {firsts:?}");
+                    assert!(firsts.len() <= 4, "{what}: {firsts:?}");
+                    if cores > 1 && mode != support::mode(130, 98) {
+                        assert!(firsts.len() > 1, "{what}: one slice");
+                    }
+                    let likeness = decode(&mut decoder, &unit.bytes, &stream.picture);
+                    assert!(likeness > 30.0, "{what} has {likeness:.1} dB");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_fits_on_any_number_of_cores_and_the_stream_goes_on() {
+    for &backend in BUILT_IN {
+        for cores in [1, 2, 4] {
+            let mut stream = Stream::on(cores, backend, small(), 100_000);
+            stream.scene(0, Coding::Delta);
+            for seed in 1..8 {
+                let coding = if seed % 3 == 0 { Coding::Idr } else { Coding::Delta };
+                let unit = stream.noise(seed, coding);
+                assert!(first_macroblocks(&unit.bytes).is_sorted_by(|a, b| a < b));
+            }
+            let unit = stream.scene(8, Coding::Idr);
+            let likeness = decode(&mut Decoder::new().unwrap(), &unit.bytes, &stream.picture);
+            assert!(likeness > 28.0, "{backend:?} on {cores} cores: {likeness:.1} dB");
+        }
+    }
+}
+
 #[test]
 fn a_picture_of_another_size_is_refused() {
     for &backend in BUILT_IN {
@@ -220,18 +277,21 @@ fn a_picture_of_another_size_is_refused() {
 #[test]
 fn x264_hands_slices_on_before_the_picture_is_finished() {
     let mode = support::mode(1280, 720);
-    let mut stream = Stream::new(Backend::X264, mode, 20_000);
-    let mut firsts = 0;
-    for number in 0..10 {
-        assert_eq!(stream.noise(number, Coding::Delta).slices.len(), 4);
-        let start = Instant::now();
-        let mut first = None;
-        let picture = stream.picture.clone();
-        let mut sink = |_: lumen_encode::Slice<'_>| _ = first.get_or_insert_with(|| start.elapsed());
-        stream.encoder.encode(&picture, Coding::Delta, &mut sink).unwrap();
-        let whole = start.elapsed();
-        // A quarter of the picture's work is done by then; a callback that waited for the end would be at 100 %.
-        firsts += usize::from(first.unwrap() * 4 < whole * 3);
+    for cores in [1, 2] {
+        let mut stream = Stream::on(cores, Backend::X264, mode, 20_000);
+        let mut firsts = 0;
+        for number in 0..10 {
+            assert_eq!(stream.noise(number, Coding::Delta).slices.len(), 4);
+            let start = Instant::now();
+            let mut first = None;
+            let picture = stream.picture.clone();
+            let mut sink = |_: lumen_encode::Slice<'_>| _ = first.get_or_insert_with(|| start.elapsed());
+            stream.encoder.encode(&picture, Coding::Delta, &mut sink).unwrap();
+            let whole = start.elapsed();
+            // A quarter of the picture's work is done by then, or a half; a callback that waited for the end would be
+            // at 100 %.
+            firsts += usize::from(first.unwrap() * 4 < whole * 3);
+        }
+        assert!(firsts >= 5, "on {cores} cores the first slice came early in {firsts} of 10 pictures");
     }
-    assert!(firsts >= 5, "the first slice came early in {firsts} of 10 pictures");
 }

@@ -67,6 +67,13 @@ pub fn nal_types(unit: &[u8]) -> Vec<u8> {
     nals(unit).iter().map(|nal| nal[0] & 31).collect()
 }
 
+/// Where the picture's slices begin, in macroblocks, as their headers say it (ITU-T H.264 7.3.3).
+pub fn first_macroblocks(unit: &[u8]) -> Vec<usize> {
+    let nals = nals(unit);
+    let slices = nals.iter().filter(|nal| matches!(nal[0] & 31, 1 | 5));
+    slices.map(|nal| Bits::new(&nal[1..nal.len().min(16)]).golomb() as usize).collect()
+}
+
 /// NAL units without their start codes. Panics unless the stream begins with one.
 pub fn nals(unit: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = (0..unit.len().saturating_sub(3)).filter(|&at| unit[at..at + 3] == [0, 0, 1]).collect();
