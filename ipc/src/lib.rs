@@ -1,12 +1,13 @@
 //! What Lumen's processes share: links, messages, sealed shared memory, the plane main and the lockdown.
 //!
-//! `unsafe` lives in `link.rs`, `shm.rs`, `mailbox.rs`, `ring/memory.rs` and in the lockdown's own files.
+//! `unsafe` lives in `link.rs`, `plane.rs`, `inherited.rs`, `shm.rs`, `mailbox.rs`, `ring/memory.rs` and in the lockdown's own files.
 #![deny(unsafe_code)]
 
 pub mod codec;
 pub mod ctl;
 pub mod event;
 pub mod feedback;
+pub mod inherited;
 pub mod link;
 pub mod mailbox;
 pub mod msg;

@@ -6,18 +6,17 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
 
+use crate::inherited;
+pub use crate::inherited::LINK_FD;
 use crate::link::{Link, LinkError};
 use crate::notify::Manager;
 use crate::sandbox::{self, SandboxError};
 use crate::{BUILD, FromAudio, FromCapture, FromEncode, FromInput, FromNet, Hello, Leaving, PlaneKind};
-
-/// The descriptor that the link arrives on, with a spawned plane as with a socket-activated one.
-pub const LINK_FD: i32 = 3;
 
 /// Exit status of a plane that needs what only a fresh one may open; not counted as a crash.
 pub const EXIT_REOPEN: u8 = 75;
@@ -77,6 +76,9 @@ impl Startup {
     ///
     /// Threads, timers, epoll sets and everything else that needs a new descriptor must exist by now.
     pub fn seal(self) -> Result<Link, PlaneError> {
+        if let Some(manager) = &self.manager {
+            sandbox::manager::only_write(manager.as_fd())?;
+        }
         sandbox::seccomp(self.kind)?;
         let hello = Hello { kind: self.kind, build: BUILD.to_owned(), landlock_abi: self.landlock_abi };
         match self.kind {
@@ -97,7 +99,7 @@ impl Startup {
 pub fn run(kind: PlaneKind, body: impl FnOnce(Startup) -> Result<Exit, PlaneError>) -> ExitCode {
     let name = name(kind);
     one_line_panics(name);
-    let Some(fd) = inherited_link() else {
+    let Some(fd) = inherited::link() else {
         eprintln!("{name} is started by lumend, not by hand; run `lumend run --spawn`");
         return ExitCode::from(EXIT_USAGE);
     };
@@ -186,18 +188,4 @@ fn one_line_panics(name: &'static str) {
         eprintln!("{name}: bug{place}: {what}");
         std::process::abort();
     }));
-}
-
-/// The link that this process was started with, or none if it was started by hand.
-///
-/// Call it once, first thing in `main`: the descriptor must not belong to anything yet.
-pub fn inherited_link() -> Option<OwnedFd> {
-    // SAFETY: F_GETFD touches no memory.
-    if unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) } < 0 {
-        return None;
-    }
-    // SAFETY: the descriptor is open, and nothing in this process has run that could own it: `run` is what `main` is.
-    let fd = unsafe { OwnedFd::from_raw_fd(LINK_FD) };
-    let kind = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::SockType);
-    (kind == Ok(nix::sys::socket::SockType::SeqPacket)).then_some(fd)
 }

@@ -5,6 +5,7 @@
 
 mod caps;
 mod landlock;
+pub(crate) mod manager;
 mod seccomp;
 pub mod table;
 

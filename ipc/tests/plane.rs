@@ -4,13 +4,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use ipc::link::Link;
 use ipc::plane::{self, Exit, LINK_FD, PlaneError, Startup};
-use ipc::{BUILD, EXIT_REOPEN, FromEncode, PlaneKind, ToEncode};
+use ipc::{BUILD, EXIT_REOPEN, FromEncode, Leaving, PlaneKind, ToEncode};
 
 const PART: &str = "LUMEN_PLANE_PART";
 
@@ -22,9 +23,10 @@ fn main() -> ExitCode {
         return plane::run(PlaneKind::Encode, |startup| play(startup, &part));
     }
     says_hello_from_behind_the_lockdown_and_stops_with_its_link();
-    ends_in_a_status_and_one_line();
+    ends_in_a_status_one_line_and_a_last_word();
     is_not_started_by_hand();
-    println!("test result: ok. 3 passed");
+    tells_its_manager_and_nobody_else();
+    println!("test result: ok. 4 passed");
     ExitCode::SUCCESS
 }
 
@@ -53,15 +55,60 @@ fn play(startup: Startup, part: &str) -> Result<Exit, PlaneError> {
                 None => return Err(PlaneError::failed("nobody speaks")),
             }
         },
+        "managed" => {
+            if std::env::vars_os().next().is_some() {
+                return Err(PlaneError::failed("it has an environment"));
+            }
+            let manager = manager().ok_or(PlaneError::failed("no socket to the manager"))?;
+            let denied = [sent(manager), copied(manager)].map(|answer| answer.raw_os_error() == Some(libc::EPERM));
+            link.wait_readable(PATIENCE)?;
+            match link.recv::<ToEncode<_>>()? {
+                Some(received) if denied == [true; 2] => match received.message {
+                    ToEncode::Ping(token) => link.send(FromEncode::Pong(token))?,
+                    _ => return Err(PlaneError::peer("not a ping")),
+                },
+                _ => return Err(PlaneError::failed(format!("denied: {denied:?}"))),
+            }
+            Ok(Exit::Stopped)
+        }
         "reopen" => Ok(Exit::Reopen),
         "violation" => Err(PlaneError::peer("a buffer that does not exist")),
         other => Err(PlaneError::failed(other)),
     }
 }
 
+/// The only datagram socket among the first descriptors.
+fn manager() -> Option<i32> {
+    (0..32).find(|&fd| {
+        let (mut kind, mut size) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: value and size outlive the call and are as large as they say.
+        let done =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut size) };
+        done == 0 && kind == libc::SOCK_DGRAM
+    })
+}
+
+/// What a message to where the socket is connected is answered with, were it not written.
+fn sent(fd: i32) -> io::Error {
+    // SAFETY: all-zero bytes are a message without an address and of nothing.
+    let sent = unsafe { libc::sendmsg(fd, &raw const *Box::new(std::mem::zeroed::<libc::msghdr>()), 0) };
+    if sent < 0 { io::Error::last_os_error() } else { io::Error::other("sent") }
+}
+
+fn copied(fd: i32) -> io::Error {
+    // SAFETY: F_DUPFD_CLOEXEC takes a number.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 { io::Error::last_os_error() } else { io::Error::other("copied") }
+}
+
 fn start(part: &str, link: Option<&Link>) -> Child {
+    start_under(part, link, None)
+}
+
+fn start_under(part: &str, link: Option<&Link>, manager: Option<&std::path::Path>) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
     command.env(PART, part).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.envs(manager.map(|path| ("NOTIFY_SOCKET", path)));
     let from = link.map(|link| link.as_fd().as_raw_fd());
     // SAFETY: dup2 and close are async-signal-safe, and the link outlives the spawn.
     unsafe {
@@ -77,9 +124,12 @@ fn start(part: &str, link: Option<&Link>) -> Child {
     command.spawn().expect("the child starts")
 }
 
-fn run(part: &str) -> Output {
-    let (_ours, theirs) = Link::pair().expect("a link");
-    start(part, Some(&theirs)).wait_with_output().expect("the child ends")
+/// The child's end, and what it said after its `Hello`.
+fn run(part: &str) -> (Output, FromEncode) {
+    let (ours, theirs) = Link::pair().expect("a link");
+    let output = start(part, Some(&theirs)).wait_with_output().expect("the child ends");
+    assert!(matches!(next(&ours).0, FromEncode::Hello(_)));
+    (output, next(&ours).0)
 }
 
 fn next(link: &Link) -> (FromEncode, i32) {
@@ -109,16 +159,42 @@ fn says_hello_from_behind_the_lockdown_and_stops_with_its_link() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
-fn ends_in_a_status_and_one_line() {
-    assert_eq!(run("reopen").status.code(), Some(EXIT_REOPEN.into()));
+fn ends_in_a_status_one_line_and_a_last_word() {
+    let (output, last) = run("reopen");
+    assert_eq!(output.status.code(), Some(EXIT_REOPEN.into()));
+    assert!(matches!(last, FromEncode::Leaving(Leaving::Reopen)), "{last:?}");
     for (part, line) in [
         ("violation", "lumen-encode: peer violation: a buffer that does not exist\n"),
         ("it rains", "lumen-encode: it rains\n"),
     ] {
-        let output = run(part);
+        let (output, last) = run(part);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+        let FromEncode::Leaving(Leaving::Failed(reason)) = last else { panic!("{last:?}") };
+        assert_eq!(format!("lumen-encode: {reason}\n"), line);
     }
+}
+
+fn tells_its_manager_and_nobody_else() {
+    let path = std::env::temp_dir().join(format!("lumen-plane-{}", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let told = || {
+        let mut text = [0; 100];
+        let length = socket.recv(&mut text).expect("a datagram");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let (ours, theirs) = Link::pair().expect("a link");
+    let child = start_under("managed", Some(&theirs), Some(&path));
+    assert!(matches!(next(&ours).0, FromEncode::Hello(_)));
+    assert_eq!(told(), "READY=1");
+    ours.send(ToEncode::<OwnedFd>::Ping(7)).expect("sent");
+    let answer = next(&ours).0;
+    assert!(matches!(answer, FromEncode::Pong(7)), "{answer:?}");
+    assert_eq!(told(), "WATCHDOG=1");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    std::fs::remove_file(path).expect("removed");
 }
 
 fn is_not_started_by_hand() {

@@ -184,6 +184,7 @@ impl Daemon {
             }
             self.tend_discovery(now);
             self.pump();
+            self.tend_notify(now);
             self.announce();
         }
         info!("stopped");
@@ -192,13 +193,26 @@ impl Daemon {
 
     /// Says once that clients can come: the network plane has its sockets and there is a desktop to show.
     fn announce(&mut self) {
-        if !self.parts.notify.is_due() || !self.parts.desktop.is_up() {
+        if !self.parts.notify.is_due() || !self.parts.desktop.is_settled() {
             return;
         }
         let net = self.machine.net().current.and_then(|id| self.machine.process(id));
         if net.is_some_and(Process::is_ready) {
-            self.parts.notify.ready();
+            self.parts.notify.ready(now_ns());
         }
+    }
+
+    /// Tells the service manager what there is to tell.
+    fn tend_notify(&mut self, now: u64) {
+        let Parts { notify, sockets, gamestream, .. } = &mut self.parts;
+        notify.tick(now);
+        if !notify.wants_status(now) {
+            return;
+        }
+        let named: Vec<_> = sockets.named().into_iter().chain(gamestream.named()).collect();
+        notify.keep(now, &named);
+        let text = self.view().line();
+        self.parts.notify.status(now, text);
     }
 
     /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.
@@ -229,6 +243,7 @@ impl Daemon {
             self.pairings.deadline(),
             self.parts.gamestream.deadline(),
             self.parts.discovery.deadline(),
+            self.parts.notify.deadline(),
             self.planes.values().filter_map(Reach::deadline).min(),
         ];
         let timeout = due
@@ -250,6 +265,7 @@ impl Daemon {
             Wake::Signal => {
                 while let Ok(Some(signal)) = self.signals.read_signal() {
                     info!("signal {}: stopping", signal.ssi_signo);
+                    self.parts.notify.stopping(now);
                     self.queue.push_back(Event::Shutdown);
                 }
             }
@@ -290,9 +306,10 @@ impl Daemon {
 
     fn died(&mut self, id: PlaneId, exit: Exit) {
         if let Some(reach) = self.planes.remove(&id) {
+            let (plane, session) = fields(&reach);
             match &exit {
-                Exit::Crashed(reason) if !reach.killed => warn!("{} ended: {reason}", label(&reach)),
-                exit => debug!("{} ended: {exit}", label(&reach)),
+                Exit::Crashed(reason) if !reach.killed => warn!(plane, session, "{} ended: {reason}", label(&reach)),
+                exit => debug!(plane, session, "{} ended: {exit}", label(&reach)),
             }
         }
         self.queue.push_back(Event::Exited { plane: id, exit });
@@ -303,15 +320,15 @@ impl Daemon {
         while let Some(mut event) = self.queue.pop_front() {
             match &mut event {
                 Event::Gone { session, reason, .. } if self.news.take(now_ns()) => {
-                    info!("session {session}: its client is gone: {reason}");
+                    info!(session = session.0, "session {session}: its client is gone: {reason}");
                 }
                 Event::AppEnded { run, reason } => {
                     *reason = printable(reason, hear::REASON);
                     self.tell_of_app(*run, reason);
                 }
-                Event::DesktopDown { reason } => warn!("the desktop is gone: {reason}"),
+                Event::DesktopDown { reason } => warn!("no desktop: {reason}"),
                 Event::CannotOpen { session, reason, .. } | Event::CannotWire { session, reason } => {
-                    warn!("session {session}: {reason}");
+                    warn!(session = session.0, "session {session}: {reason}");
                 }
                 Event::CannotWireBranch { session, kind, reason, .. } => self.tell_of_obstacle(*session, *kind, reason),
                 _ => {}
@@ -333,6 +350,11 @@ impl Daemon {
         self.books.retain(|id, _| machine.session(*id).is_some());
         self.clear_keeps();
     }
+}
+
+/// What the journal is told of a plane beside the words.
+fn fields(reach: &Reach) -> (&'static str, Option<u32>) {
+    (reach.kind.name(), reach.session.map(|session| session.0))
 }
 
 /// A plane in words, for the log.

@@ -9,6 +9,7 @@ mod launched;
 mod own;
 mod pool;
 mod screen;
+mod search;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -22,7 +23,7 @@ use crate::machine::{Attempt, Event};
 use crate::outputs::Terms;
 use bare::Bare;
 use found::Found;
-pub use found::{NoDesktop, environment};
+pub use found::environment;
 pub use hands::Means;
 pub use launched::Program;
 use pool::Pool;
@@ -47,10 +48,13 @@ impl Desktop {
         Self { kind: Kind::Pattern(Bare::new(program)), means, news: vec![Event::DesktopUp] }
     }
 
-    /// The session lumend was started in.
-    pub fn found(now: u64, program: Program, terms: Terms, means: Means) -> Result<Self, NoDesktop> {
-        let kind = Kind::Found(Box::new(Found::connect(now, terms)?), Bare::new(program));
-        Ok(Self { kind, means, news: vec![Event::DesktopUp] })
+    /// The session lumend was started in, or the next that comes up for its user.
+    pub fn found(now: u64, program: Program, terms: Terms, means: Means) -> Self {
+        let found = Found::new(now, terms);
+        let up = found.screen.is_up();
+        let waits = || Event::DesktopDown { reason: "no sway session runs on the host".into() };
+        let news = vec![if up { Event::DesktopUp } else { waits() }];
+        Self { kind: Kind::Found(Box::new(found), Bare::new(program)), means, news }
     }
 
     /// Headless sways of lumend's own, `most` at a time: the first is being started.
@@ -62,10 +66,7 @@ impl Desktop {
     pub fn name(&self) -> String {
         match &self.kind {
             Kind::Pattern(_) => "pattern".into(),
-            Kind::Found(found, _) => {
-                let gone = if found.screen.is_up() { "" } else { " (gone)" };
-                format!("sway at {}{gone}", found.screen.sway().control.display())
-            }
+            Kind::Found(found, _) => found.name(),
             Kind::Own(pool) => pool.name(),
         }
     }
@@ -83,6 +84,14 @@ impl Desktop {
         match &self.kind {
             Kind::Pattern(_) => true,
             Kind::Found(found, _) => found.screen.is_up(),
+            Kind::Own(pool) => pool.is_up(),
+        }
+    }
+
+    /// True if lumend is to be thought ready: what it has to start itself has come up.
+    pub fn is_settled(&self) -> bool {
+        match &self.kind {
+            Kind::Pattern(_) | Kind::Found(..) => true,
             Kind::Own(pool) => pool.is_up(),
         }
     }

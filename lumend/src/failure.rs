@@ -4,7 +4,6 @@ use ipc::ctl::CtlError;
 
 use crate::clients::{ClientsError, FindError};
 use crate::config::ConfigError;
-use crate::desktop::NoDesktop;
 use crate::door::DoorError;
 use crate::identity::IdentityError;
 use crate::places::PlaceError;
@@ -64,4 +63,4 @@ macro_rules! failed {
         })*
     };
 }
-failed!(NoDesktop, DoorError, IdentityError, PlaceError, MissingBinary, NoManager, BindError, std::io::Error);
+failed!(DoorError, IdentityError, PlaceError, MissingBinary, NoManager, BindError, std::io::Error);

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ipc::{GameStreamListen, ToNet};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::apps::Apps;
 use crate::config;
 use crate::identity::GameStreamIdentity;
+use crate::sockets::Kept;
 use crate::sockets::gamestream::GameStreamSockets;
 
 /// Between tries to bind.
@@ -33,10 +34,10 @@ pub struct GameStream {
 
 impl GameStream {
     /// Tries to bind, if it is wanted at all.
-    pub fn new(settings: config::GameStream, apps: Apps, now: u64) -> Self {
+    pub fn new(settings: config::GameStream, apps: Apps, now: u64, kept: &mut Kept) -> Self {
         let mut gamestream = Self { settings, apps, state: State::Off };
         if settings.enabled {
-            gamestream.bind(now);
+            gamestream.bind(now, kept);
         }
         gamestream
     }
@@ -53,6 +54,15 @@ impl GameStream {
         }
     }
 
+    /// Sockets to be kept for a successor.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let bound = match &self.state {
+            State::Bound(sockets) => Some(sockets.named()),
+            State::Off | State::Busy { .. } => None,
+        };
+        bound.into_iter().flatten()
+    }
+
     /// When to try again.
     pub fn deadline(&self) -> Option<u64> {
         match &self.state {
@@ -64,7 +74,7 @@ impl GameStream {
     /// Tries again, if it is time. True if there are sockets now that there were not before.
     pub fn tick(&mut self, now: u64) -> bool {
         let due = self.deadline().is_some_and(|at| now >= at);
-        due && self.bind(now)
+        due && self.bind(now, &mut Kept::default())
     }
 
     /// Before another network plane is told: what the one before may have broken is replaced.
@@ -113,8 +123,8 @@ impl GameStream {
         })
     }
 
-    fn bind(&mut self, now: u64) -> bool {
-        let (state, bound) = match GameStreamSockets::bind(&self.settings) {
+    fn bind(&mut self, now: u64, kept: &mut Kept) -> bool {
+        let (state, bound) = match GameStreamSockets::bind(&self.settings, kept) {
             Ok(sockets) => {
                 info!("Moonlight clients are served on {}", sockets.address);
                 (State::Bound(sockets), true)
@@ -146,7 +156,7 @@ mod tests {
         let state = std::env::temp_dir().join(format!("lumen-gamestream-{}", std::process::id()));
         let identity = GameStreamIdentity::load_or_create(&state).unwrap();
         let (settings, others) = somewhere(Address::Auto);
-        let mut gamestream = GameStream::new(settings, Apps::new(&[]), 0);
+        let mut gamestream = GameStream::new(settings, Apps::new(&[]), 0, &mut Kept::default());
         assert_eq!((gamestream.address(), gamestream.deadline()), (None, Some(AGAIN)));
         assert!(gamestream.json()["obstacle"].as_str().unwrap().contains("in use"));
         assert!(gamestream.messages(&identity, "host").unwrap().is_empty());
@@ -160,7 +170,7 @@ mod tests {
             if listen.base_port == settings.base_port && app.title == "Desktop"));
 
         let off = config::GameStream { enabled: false, ..settings };
-        let off = GameStream::new(off, Apps::new(&[]), 0);
+        let off = GameStream::new(off, Apps::new(&[]), 0, &mut Kept::default());
         assert_eq!((off.address(), off.deadline()), (None, None));
         fs::remove_dir_all(state).unwrap();
     }

@@ -86,7 +86,7 @@ pub fn run(runtime: &Path, setup: Setup<'_>, apps: &str) -> ExitCode {
         eprintln!("lumend launcher: its list of apps is none");
         return ExitCode::from(2);
     };
-    let Some(fd) = ipc::plane::inherited_link() else {
+    let Some(fd) = ipc::inherited::link() else {
         eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --spawn --desktop sway`");
         return ExitCode::from(2);
     };

@@ -24,6 +24,7 @@ mod install;
 mod keep;
 mod keymap;
 mod launcher;
+mod log;
 mod machine;
 mod notify;
 mod outputs;
@@ -45,10 +46,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use sockets::Kept;
 
 fn main() -> ExitCode {
     match parse().and_then(start) {
@@ -80,9 +81,10 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let (runtime, state) = (places::runtime(cli.runtime), places::state(cli.state));
     match cli.command {
         Command::Run { spawn, desktop, config } => {
-            let filter = EnvFilter::try_from_env("LUMEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-            run::run(config, desktop.map(Into::into), spawn, &runtime, &state)?;
+            // Before anything is opened.
+            let kept = Kept::new(ipc::inherited::kept());
+            log::begin();
+            run::run(config, desktop.map(Into::into), spawn, (&runtime, &state), kept)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
         Command::Launcher { exec, seats, number, bare, apps } => {

@@ -1,37 +1,175 @@
-//! Tells whoever started lumend that it is up: one datagram, as sd_notify(3) has it.
+//! What lumend tells the service manager that started it: that it serves, that it lives, what it does, and which sockets
+//! to keep for its successor. Nothing of it is waited for.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ipc::notify::Manager;
+use nix::sys::stat::fstat;
 use tracing::debug;
 
-/// Speaks once, and only if somebody listens.
+/// Messages that a manager has not taken yet; of more it misses the newest.
+const MOST: usize = 64;
+/// Between tries to be rid of them.
+const AGAIN: u64 = 50_000_000;
+/// Between status texts that differ.
+const STATUS_EVERY: u64 = 1_000_000_000;
+
 #[derive(Debug)]
-pub struct Notify(Option<SocketAddr>);
+enum Note {
+    Lines(String),
+    Store { name: String, fd: OwnedFd },
+}
+
+/// Speaks only if somebody listens.
+#[derive(Debug)]
+pub struct Notify {
+    manager: Option<Manager>,
+    unsent: VecDeque<Note>,
+    again_at: Option<u64>,
+    is_ready: bool,
+    status: String,
+    status_at: u64,
+    /// Half of the time that the manager gives it between two signs of life.
+    alive_every: Option<u64>,
+    alive_at: u64,
+    /// What the manager keeps: names, and the inodes of the sockets.
+    kept: BTreeMap<String, u64>,
+}
 
 impl Notify {
-    /// Whoever NOTIFY_SOCKET names: a path, or an abstract name after an `@`.
+    /// Whoever NOTIFY_SOCKET names, with the watchdog of WATCHDOG_USEC and WATCHDOG_PID.
     pub fn from_environment() -> Self {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Self(None) };
-        let address = match name.as_encoded_bytes().split_first() {
-            Some((b'@', rest)) => SocketAddr::from_abstract_name(rest),
-            _ => SocketAddr::from_pathname(Path::new(&name)),
-        };
-        Self(address.ok())
-    }
-
-    pub const fn is_due(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Never waits: a manager that does not listen goes without.
-    pub fn ready(&mut self) {
-        let Some(address) = self.0.take() else { return };
-        let told = UnixDatagram::unbound()
-            .and_then(|socket| socket.set_nonblocking(true).and_then(|()| socket.send_to_addr(b"READY=1", &address)));
-        if let Err(error) = told {
-            debug!("nobody at NOTIFY_SOCKET: {error}");
+        let manager = std::env::var_os("NOTIFY_SOCKET")
+            .and_then(|name| Manager::connect(&name).map_err(|error| debug!("nobody at NOTIFY_SOCKET: {error}")).ok());
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        // Microseconds; half of them in nanoseconds.
+        let alive_every = number("WATCHDOG_USEC").filter(|&time| ours && time > 0).map(|time| time.saturating_mul(500));
+        Self {
+            manager,
+            unsent: VecDeque::new(),
+            again_at: None,
+            is_ready: false,
+            status: String::new(),
+            status_at: 0,
+            alive_every,
+            alive_at: 0,
+            kept: BTreeMap::new(),
         }
     }
+
+    /// True until [`Self::ready`], where there is somebody to tell.
+    pub const fn is_due(&self) -> bool {
+        self.manager.is_some() && !self.is_ready
+    }
+
+    pub fn ready(&mut self, now: u64) {
+        self.is_ready = true;
+        self.tell(now, "READY=1".into());
+    }
+
+    pub fn stopping(&mut self, now: u64) {
+        self.tell(now, "STOPPING=1".into());
+    }
+
+    /// True if a text would be told now.
+    pub fn wants_status(&self, now: u64) -> bool {
+        self.manager.is_some() && now >= self.status_at
+    }
+
+    /// One line for people.
+    pub fn status(&mut self, now: u64, text: String) {
+        self.status_at = now + STATUS_EVERY;
+        if text != self.status {
+            self.tell(now, format!("STATUS={text}"));
+            self.status = text;
+        }
+    }
+
+    /// The manager has kept these since an earlier run.
+    pub fn has_kept(&mut self, name: &str, fd: BorrowedFd<'_>) {
+        // Two of one name are none: they are removed together.
+        let inode = if self.kept.contains_key(name) { 0 } else { inode(fd).unwrap_or(0) };
+        self.kept.insert(name.to_owned(), inode);
+    }
+
+    /// The manager is to keep just these sockets, each under its name.
+    pub fn keep(&mut self, now: u64, sockets: &[(&'static str, BorrowedFd<'_>)]) {
+        if self.manager.is_none() {
+            return;
+        }
+        let unwanted = self.kept.keys().filter(|name| !sockets.iter().any(|(wanted, _)| wanted == name));
+        for name in unwanted.cloned().collect::<Vec<_>>() {
+            self.remove(now, &name);
+        }
+        for &(name, fd) in sockets {
+            let (Some(inode), Ok(copy)) = (inode(fd), fd.try_clone_to_owned()) else { continue };
+            if self.kept.get(name) == Some(&inode) {
+                continue;
+            }
+            self.remove(now, name);
+            self.send(now, Note::Store { name: name.to_owned(), fd: copy });
+            self.kept.insert(name.to_owned(), inode);
+        }
+    }
+
+    fn remove(&mut self, now: u64, name: &str) {
+        if self.kept.remove(name).is_some() {
+            self.tell(now, format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+        }
+    }
+
+    /// When to [`Self::tick`].
+    pub fn deadline(&self) -> Option<u64> {
+        let alive = self.alive_every.filter(|_| self.manager.is_some()).map(|_| self.alive_at);
+        [alive, self.again_at].into_iter().flatten().min()
+    }
+
+    pub fn tick(&mut self, now: u64) {
+        if let Some(every) = self.alive_every
+            && now >= self.alive_at
+        {
+            self.alive_at = now + every;
+            self.tell(now, "WATCHDOG=1".into());
+        }
+        if self.again_at.is_some_and(|at| now >= at) {
+            self.flush(now);
+        }
+    }
+
+    fn tell(&mut self, now: u64, lines: String) {
+        self.send(now, Note::Lines(lines));
+    }
+
+    fn send(&mut self, now: u64, note: Note) {
+        if self.manager.is_some() && self.unsent.len() < MOST {
+            self.unsent.push_back(note);
+            self.flush(now);
+        }
+    }
+
+    fn flush(&mut self, now: u64) {
+        self.again_at = None;
+        let Some(manager) = &self.manager else { return };
+        while let Some(note) = self.unsent.front() {
+            let sent = match note {
+                Note::Lines(lines) => manager.tell(lines),
+                Note::Store { name, fd } => fd.try_clone().and_then(|fd| manager.store(name, fd)),
+            };
+            match sent {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.again_at = Some(now + AGAIN);
+                    return;
+                }
+                Err(error) => debug!("the service manager is not told: {error}"),
+                Ok(()) => {}
+            }
+            self.unsent.pop_front();
+        }
+    }
+}
+
+fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
+    fstat(fd).ok().map(|stat| stat.st_ino)
 }

@@ -1,8 +1,10 @@
 //! Where lumend keeps its files, and as whom it runs.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -37,10 +39,20 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// What a service manager has made for its unit: the first, where there are several.
+fn assigned(name: &str) -> Option<PathBuf> {
+    first(&std::env::var_os(name)?)
+}
+
+fn first(list: &OsStr) -> Option<PathBuf> {
+    let first = list.as_bytes().split(|&byte| byte == b':').next()?;
+    Some(PathBuf::from(OsStr::from_bytes(first))).filter(|path| path.is_absolute())
+}
+
 /// For the control socket and the sockets of a desktop of lumend's own.
 pub fn runtime(told: Option<PathBuf>) -> PathBuf {
     let uid = geteuid();
-    told.unwrap_or_else(|| match variable("XDG_RUNTIME_DIR") {
+    told.or_else(|| assigned("RUNTIME_DIRECTORY")).unwrap_or_else(|| match variable("XDG_RUNTIME_DIR") {
         Some(directory) => directory.join("lumen"),
         None if uid.is_root() => "/run/lumen".into(),
         None => std::env::temp_dir().join(format!("lumen-{uid}")),
@@ -50,7 +62,7 @@ pub fn runtime(told: Option<PathBuf>) -> PathBuf {
 /// For the identity and the allowed clients.
 pub fn state(told: Option<PathBuf>) -> PathBuf {
     let home = || variable("HOME").unwrap_or_default().join(".local/state");
-    told.unwrap_or_else(|| match variable("XDG_STATE_HOME") {
+    told.or_else(|| assigned("STATE_DIRECTORY")).unwrap_or_else(|| match variable("XDG_STATE_HOME") {
         _ if geteuid().is_root() => "/var/lib/lumen".into(),
         Some(directory) => directory.join("lumen"),
         None => home().join("lumen"),
@@ -59,8 +71,11 @@ pub fn state(told: Option<PathBuf>) -> PathBuf {
 
 /// Where a configuration may be: the first that exists counts.
 pub fn configurations() -> [PathBuf; 2] {
-    let own = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
-    [own.unwrap_or_else(|| "/etc".into()).join("lumen/lumen.toml"), "/etc/lumen/lumen.toml".into()]
+    let own = assigned("CONFIGURATION_DIRECTORY").unwrap_or_else(|| {
+        let home = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+        home.unwrap_or_else(|| "/etc".into()).join("lumen")
+    });
+    [own.join("lumen.toml"), "/etc/lumen/lumen.toml".into()]
 }
 
 /// Makes both directories and, as root, gives them to `uid` and becomes it.

@@ -23,17 +23,18 @@ use crate::outputs::Terms;
 use crate::places;
 use crate::reach::{self, Binaries, Starter, above_link};
 use crate::signer::Signer;
-use crate::sockets::Sockets;
+use crate::sockets::{Kept, Sockets};
 use crate::sound::Sound;
 use crate::uinput::Supply;
 
-/// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them.
+/// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them; `kept` is
+/// what that has kept since an earlier run.
 pub fn run(
     config: Option<PathBuf>,
     desktop: Option<DesktopKind>,
     spawn: bool,
-    runtime: &Path,
-    state: &Path,
+    (runtime, state): (&Path, &Path),
+    mut kept: Kept,
 ) -> Result<(), Failure> {
     let mut config = read(config)?;
     if let Some(kind) = desktop {
@@ -56,9 +57,11 @@ pub fn run(
     let gamestream_identity = wanted.then(|| GameStreamIdentity::load_or_create(state)).transpose()?;
     let clients = Clients::load(state)?;
     let door = Door::open(runtime)?;
-    let sockets = Sockets::bind(&config.listen, clients.any_native())?;
+    let mut notify = Notify::from_environment();
+    kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
+    let sockets = Sockets::bind(&config.listen, clients.any_native(), &mut kept)?;
     let now = now_ns();
-    let gamestream = GameStream::new(config.gamestream, apps, now);
+    let gamestream = GameStream::new(config.gamestream, apps, now, &mut kept);
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
     let own_desktop = config.desktop.kind == DesktopKind::Sway;
@@ -73,13 +76,12 @@ pub fn run(
     let program = Program::new(own, runtime, &config.desktop.exec, terms.seats, &commands);
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(program, means),
-        DesktopKind::Auto => Desktop::found(now, program, terms, means)?,
+        DesktopKind::Auto => Desktop::found(now, program, terms, means),
         DesktopKind::Sway => Desktop::own(program, terms, means, config.sessions.max)?,
     };
     let host = Host::new()?;
     let discovery = Discovery::new(config.discovery.enabled, &host.name);
     let signer = Signer::new(identity, gamestream_identity, now);
-    let notify = Notify::from_environment();
     let sound = Sound::new(state, config.audio.socket.clone());
     let parts = Parts {
         config,

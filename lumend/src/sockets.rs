@@ -1,10 +1,11 @@
 //! The network sockets: lumend binds them, the network plane reads them. Those here are of lumen/1.
 
 pub mod gamestream;
+mod kept;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr, SndBuf};
@@ -13,6 +14,7 @@ use nix::sys::socket::{
     socket,
 };
 
+pub use self::kept::Kept;
 use crate::config::{Address, Listen};
 
 /// Bytes asked for each way; the kernel gives what its limits allow. A frame's burst should fit.
@@ -27,6 +29,27 @@ pub enum BindError {
     Other { address: IpAddr, port: u16, error: io::Error },
 }
 
+/// Names of what is kept.
+const QUIC: &str = "lumen-quic";
+const MEDIA: &str = "lumen-media";
+
+/// What may have a port already.
+enum Old<'a> {
+    /// Sockets of an earlier lumend, to be used again.
+    Kept(&'a mut Kept),
+    /// A socket that this one is to replace.
+    Shared,
+}
+
+impl Old<'_> {
+    fn again(&mut self) -> Old<'_> {
+        match self {
+            Self::Kept(kept) => Old::Kept(kept),
+            Self::Shared => Old::Shared,
+        }
+    }
+}
+
 /// The bound pair and where it is reached.
 #[derive(Debug)]
 pub struct Sockets {
@@ -37,14 +60,15 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds both. With `open` an automatic address is every one this machine has, else loopback.
-    pub fn bind(listen: &Listen, open: bool) -> Result<Self, BindError> {
+    /// Binds both, or takes those that were kept. With `open` an automatic address is every one this machine has, else
+    /// loopback.
+    pub fn bind(listen: &Listen, open: bool, kept: &mut Kept) -> Result<Self, BindError> {
         let address = match listen.address {
             Address::Ip(address) => address,
-            Address::Auto if open => return Self::everywhere(listen.port, listen.media_port(), false),
+            Address::Auto if open => return Self::everywhere(listen.port, listen.media_port(), Old::Kept(kept)),
             Address::Auto => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
-        Self::at(address, listen.port, listen.media_port(), false)
+        Self::at(address, listen.port, listen.media_port(), Old::Kept(kept))
     }
 
     /// A second pair on the same ports and every address, to take over from this one.
@@ -55,7 +79,7 @@ impl Sockets {
         for old in [&self.quic, &self.media] {
             setsockopt(old, ReuseAddr, &true).map_err(|errno| other(self.quic_address.ip(), port, errno))?;
         }
-        Self::everywhere(port, media_port, true)
+        Self::everywhere(port, media_port, Old::Shared)
     }
 
     /// Whether a network plane can still send with these. One in bad hands may have shut them down, for everybody who
@@ -70,7 +94,7 @@ impl Sockets {
         for old in [&self.quic, &self.media] {
             setsockopt(old, ReuseAddr, &true).map_err(|errno| other(address, port, errno))?;
         }
-        Self::at(address, port, media_port, true)
+        Self::at(address, port, media_port, Old::Shared)
     }
 
     /// Lets no more datagrams reach these sockets, wherever they are still open. They are bound more narrowly than
@@ -83,18 +107,23 @@ impl Sockets {
         Ok(())
     }
 
-    fn everywhere(port: u16, media_port: u16, shared: bool) -> Result<Self, BindError> {
-        match Self::at(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port, media_port, shared) {
+    fn everywhere(port: u16, media_port: u16, mut old: Old<'_>) -> Result<Self, BindError> {
+        match Self::at(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port, media_port, old.again()) {
             // A kernel without IPv6.
-            Err(BindError::Other { .. }) => Self::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, media_port, shared),
+            Err(BindError::Other { .. }) => Self::at(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, media_port, old),
             done => done,
         }
     }
 
-    fn at(address: IpAddr, port: u16, media_port: u16, shared: bool) -> Result<Self, BindError> {
-        let (quic, quic_address) = udp(address, port, shared)?;
-        let (media, media_address) = udp(address, media_port, shared)?;
+    fn at(address: IpAddr, port: u16, media_port: u16, mut old: Old<'_>) -> Result<Self, BindError> {
+        let (quic, quic_address) = udp(QUIC, address, port, old.again())?;
+        let (media, media_address) = udp(MEDIA, address, media_port, old)?;
         Ok(Self { quic, media, quic_address, media_address })
+    }
+
+    /// To be kept for a successor.
+    pub fn named(&self) -> [(&'static str, BorrowedFd<'_>); 2] {
+        [(QUIC, self.quic.as_fd()), (MEDIA, self.media.as_fd())]
     }
 
     /// Descriptors for a network plane.
@@ -119,7 +148,18 @@ fn other(address: IpAddr, port: u16, errno: Errno) -> BindError {
     BindError::Other { address, port, error: errno.into() }
 }
 
-fn udp(address: IpAddr, port: u16, shared: bool) -> Result<(OwnedFd, SocketAddr), BindError> {
+fn udp(name: &str, address: IpAddr, port: u16, old: Old<'_>) -> Result<(OwnedFd, SocketAddr), BindError> {
+    let shared = match old {
+        Old::Shared => true,
+        Old::Kept(kept) => {
+            let kept = kept.take(name, SockType::Datagram, SocketAddr::new(address, port));
+            let kept = kept.and_then(|fd| Some((bound(&fd).ok()?, fd))).filter(|(bound, fd)| can_send(fd, *bound));
+            if let Some((bound, fd)) = kept {
+                return Ok((fd, SocketAddr::new(address, bound.port())));
+            }
+            false
+        }
+    };
     let fail = |errno| match errno {
         Errno::EADDRINUSE => BindError::InUse { address, port },
         errno => other(address, port, errno),
@@ -135,13 +175,18 @@ fn udp(address: IpAddr, port: u16, shared: bool) -> Result<(OwnedFd, SocketAddr)
     if shared {
         setsockopt(&fd, ReuseAddr, &false).map_err(fail)?;
     }
-    let bound: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(fail)?;
-    let port = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
-        (Some(v4), _) => v4.port(),
-        (_, Some(v6)) => v6.port(),
-        _ => port,
-    };
-    Ok((fd, SocketAddr::new(address, port)))
+    let bound = bound(&fd).map_err(fail)?;
+    Ok((fd, SocketAddr::new(address, bound.port())))
+}
+
+fn bound(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    address_of(&bound).ok_or(Errno::EAFNOSUPPORT)
+}
+
+fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(v4.into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
 
 /// A socket that is not bound yet, of the address's family. One on every IPv6 address serves IPv4 too.
@@ -166,7 +211,7 @@ pub mod tests {
 
     #[test]
     fn widening_keeps_the_ports_and_reaches_loopback() {
-        let narrow = Sockets::bind(&any_port(), false).unwrap();
+        let narrow = Sockets::bind(&any_port(), false, &mut Kept::default()).unwrap();
         assert!(narrow.quic_address.ip().is_loopback());
         let wide = narrow.widen().unwrap();
         assert!(wide.quic_address.ip().is_unspecified());
@@ -191,7 +236,7 @@ pub mod tests {
     #[test]
     fn sockets_that_were_shut_down_are_found_out_and_replaced() {
         for open in [false, true] {
-            let sockets = Sockets::bind(&any_port(), open).unwrap();
+            let sockets = Sockets::bind(&any_port(), open, &mut Kept::default()).unwrap();
             assert!(sockets.can_send());
             let held = sockets.media.try_clone().unwrap();
             shut_down(&sockets.media);
@@ -212,12 +257,12 @@ pub mod tests {
 
     #[test]
     fn a_port_in_use_is_told() {
-        let first = Sockets::bind(&any_port(), false).unwrap();
+        let first = Sockets::bind(&any_port(), false, &mut Kept::default()).unwrap();
         let listen = Listen { port: first.quic_address.port(), ..Listen::default() };
-        let error = Sockets::bind(&listen, false).unwrap_err().to_string();
+        let error = Sockets::bind(&listen, false, &mut Kept::default()).unwrap_err().to_string();
         assert!(error.contains("in use") && error.contains("listen.port"), "{error}");
         let wide = first.widen().unwrap();
-        assert!(Sockets::bind(&listen, true).is_err(), "widened sockets share with nobody");
+        assert!(Sockets::bind(&listen, true, &mut Kept::default()).is_err(), "widened sockets share with nobody");
         drop(wide);
     }
 }

@@ -93,6 +93,18 @@ impl View<'_> {
         })
     }
 
+    /// One line, as `systemctl status` shows it.
+    pub fn line(&self) -> String {
+        let fps: f64 = self.books.values().map(|book| book.rates(self.now).0).sum();
+        let what = match self.machine.sessions().count() {
+            _ if !self.desktop.is_up() => "waits for a desktop".into(),
+            0 => "no session".into(),
+            1 => format!("1 session, {fps:.0} fps"),
+            sessions => format!("{sessions} sessions, {fps:.0} fps"),
+        };
+        format!("{what}; listening on {}", self.listen)
+    }
+
     fn plane(&self, slot: &Slot, session: Option<&Session>) -> Value {
         let process = slot.current.and_then(|id| self.machine.process(id));
         let reach = slot.current.and_then(|id| self.planes.get(&id));

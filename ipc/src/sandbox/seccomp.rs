@@ -22,7 +22,7 @@ pub fn programs(kind: PlaneKind, pid: u32) -> Result<[BpfProgram; 3], SandboxErr
     ])
 }
 
-fn compile(
+pub(super) fn compile(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     otherwise: SeccompAction,
     matched: SeccompAction,
@@ -63,11 +63,11 @@ fn rules_of(line: &Line, pid: u32) -> Result<Vec<SeccompRule>, SandboxError> {
     }
 }
 
-fn equal(argument: u8, value: u32) -> (u8, SeccompCmpOp, u32) {
+pub(super) fn equal(argument: u8, value: u32) -> (u8, SeccompCmpOp, u32) {
     (argument, SeccompCmpOp::Eq, value)
 }
 
-fn rule(conditions: &[(u8, SeccompCmpOp, u32)]) -> Result<SeccompRule, SandboxError> {
+pub(super) fn rule(conditions: &[(u8, SeccompCmpOp, u32)]) -> Result<SeccompRule, SandboxError> {
     let conditions = conditions
         .iter()
         .map(|(argument, compare, value)| {

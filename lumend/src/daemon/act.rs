@@ -8,7 +8,7 @@ use ipc::{Colour, EncodeSettings, Listen, Matrix, PlaneKind, ToAudio, ToCapture,
 use lumen_core::Permissions;
 use tracing::{debug, info, warn};
 
-use super::{Daemon, label};
+use super::{Daemon, fields, label};
 use crate::machine::{Action, Event, Exit, Picture, PlaneId, Process};
 use crate::plumb::{Kit, Share};
 use crate::reach::Reach;
@@ -18,7 +18,7 @@ impl Daemon {
         match action {
             Action::Start { plane, kind, session } => match Reach::start(&self.parts.starter, kind, session, now) {
                 Ok(reach) => {
-                    debug!("{} started", label(&reach));
+                    debug!(plane = kind.name(), session = session.map(|id| id.0), "{} started", label(&reach));
                     self.planes.insert(plane, reach);
                 }
                 Err(error) => {
@@ -34,7 +34,8 @@ impl Daemon {
             }
             Action::Kill { plane, reason } => {
                 if let Some(reach) = self.planes.get_mut(&plane) {
-                    warn!("{} is killed: {reason}", label(reach));
+                    let (name, session) = fields(reach);
+                    warn!(plane = name, session, "{} is killed: {reason}", label(reach));
                     reach.kill(now);
                 }
             }
@@ -66,7 +67,7 @@ impl Daemon {
                 self.tell(plane, ToNet::<OwnedFd>::Running { client, app });
             }
             Action::StartApp { session, run, index } => {
-                info!("session {session}: app {:?} is started", self.app_title(index));
+                info!(session = session.0, "session {session}: app {:?} is started", self.app_title(index));
                 self.parts.desktop.start_app(session, run, index);
                 self.queue.extend(self.parts.desktop.dispatch(now));
             }
@@ -93,7 +94,8 @@ impl Daemon {
                 let share = Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, audio, permissions };
                 match Kit::make(share, format) {
                     Ok((kit, wiring)) => {
-                        info!("session {session}: {mode} at {bitrate_kbps} kbit/s, generation {generation}");
+                        let text = format!("{mode} at {bitrate_kbps} kbit/s, generation {generation}");
+                        info!(session = session.0, generation = generation.0, "session {session}: {text}");
                         self.kits.insert(session, kit);
                         self.tell(plane, ToNet::Wire(wiring));
                     }
@@ -151,7 +153,7 @@ impl Daemon {
                 self.tell(plane, ToNet::<OwnedFd>::Refuse { ask, code, reason });
             }
             Action::End { plane, session, code, reason } => {
-                info!("session {session} ends: {reason}");
+                info!(session = session.0, "session {session} ends: {reason}");
                 self.tell(plane, ToNet::<OwnedFd>::End { session, code, reason });
             }
             Action::Idr(plane) => self.tell(plane, ToEncode::<OwnedFd>::Idr),

@@ -55,7 +55,7 @@ impl Daemon {
         })
     }
 
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         View {
             now: now_ns(),
             fingerprint: self.parts.signer.identity().fingerprint(),

@@ -92,7 +92,8 @@ impl Daemon {
             }
             FromInput::Wired { generation, backends } => {
                 if let Some(session) = session {
-                    info!("session {session}: hands by {:?}, generation {generation}", backends.hands);
+                    let text = format!("hands by {:?}, generation {generation}", backends.hands);
+                    info!(session = session.0, generation = generation.0, "session {session}: {text}");
                     self.books.entry(session).or_default().hands = Some(backends);
                 }
                 Event::Wired { plane, generation }
@@ -133,7 +134,7 @@ impl Daemon {
             Ok(fd) => Some(fd),
             Err(error) => {
                 if self.news.take(ipc::event::now_ns()) {
-                    warn!("session {session}: no {device}: {error}");
+                    warn!(session = session.0, plane = "input", "session {session}: no {device}: {error}");
                 }
                 None
             }

@@ -46,8 +46,9 @@ impl Daemon {
     pub(super) fn retell(&mut self, plane: PlaneId) {
         let Some(reach) = self.planes.get_mut(&plane) else { return };
         let lines = reach.grumbles.as_mut().map(|grumbles| grumbles.hear(now_ns()));
+        let (name, session) = super::fields(reach);
         for line in lines.into_iter().flatten() {
-            warn!("{}: {line}", super::label(reach));
+            warn!(plane = name, session, "{}: {line}", super::label(reach));
         }
     }
 
@@ -62,7 +63,8 @@ impl Daemon {
     pub(super) fn greeted(&mut self, plane: PlaneId, hello: Hello) -> Result<(), String> {
         if let Some(reach) = self.planes.get_mut(&plane) {
             reach.greet(hello)?;
-            debug!("{} is ready", super::label(reach));
+            let (name, session) = super::fields(reach);
+            debug!(plane = name, session, "{} is ready", super::label(reach));
             self.queue.push_back(Event::Ready(plane));
         }
         Ok(())

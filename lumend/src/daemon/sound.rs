@@ -113,7 +113,8 @@ impl Daemon {
             FromAudio::Wired { generation, backend, sink } => {
                 if let Some(session) = self.branch_of(plane, PlaneKind::Audio) {
                     let (backend, sink) = (printable(&backend, REASON), printable(&sink, REASON));
-                    info!("session {session}: sound of {sink} by {backend}, generation {generation}");
+                    let text = format!("sound of {sink} by {backend}, generation {generation}");
+                    info!(session = session.0, generation = generation.0, "session {session}: {text}");
                     self.books.entry(session).or_default().sound = Some(SoundSource { backend, sink });
                 }
                 Event::Wired { plane, generation }
@@ -151,7 +152,8 @@ impl Daemon {
     pub(super) fn tell_of_obstacle(&self, session: SessionId, kind: PlaneKind, reason: &str) {
         let branch = self.machine.session(session).and_then(|session| session.branch(kind));
         if branch.is_some_and(|branch| branch.obstacle.as_deref() != Some(reason)) {
-            warn!("session {session}: {}: {reason}", if kind == PlaneKind::Audio { "no sound" } else { "no input" });
+            let what = if kind == PlaneKind::Audio { "no sound" } else { "no input" };
+            warn!(session = session.0, plane = kind.name(), "session {session}: {what}: {reason}");
         }
     }
 

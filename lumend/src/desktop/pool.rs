@@ -111,7 +111,7 @@ impl Pool {
             Some(index) => &mut self.desktops[index],
             None if ((all - kept) as u64) < u64::from(self.most) && all < MOST => {
                 let desktop = self.add();
-                info!("session {session}: desktop {} is started for it", desktop.number);
+                info!(session = session.0, "session {session}: desktop {} is started for it", desktop.number);
                 desktop
             }
             None => {

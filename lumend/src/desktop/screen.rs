@@ -51,6 +51,11 @@ impl Screen {
         &self.sway
     }
 
+    /// It is another sway from the next connection on.
+    pub fn move_to(&mut self, control: PathBuf, wayland: PathBuf) {
+        (self.sway.control, self.sway.wayland) = (control, wayland);
+    }
+
     /// There is a connection.
     pub const fn is_up(&self) -> bool {
         self.outputs.is_some()

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv4Tos, Ipv6TClass, RcvBuf, ReuseAddr, SndBuf};
 use nix::sys::socket::{Backlog, SockType, SockaddrStorage, bind, listen, setsockopt};
 
-use super::{BUFFER, can_send, open};
+use super::{BUFFER, Kept, can_send, open};
 use crate::config::{Address, GameStream};
 
 /// Connections that wait to be accepted.
@@ -16,6 +16,16 @@ const BACKLOG: i32 = 1024;
 /// Type of service: DSCP CS5 for pictures and CS6 for sound, what WLANs send ahead of the rest.
 const VIDEO_TOS: i32 = 0xa0;
 const AUDIO_TOS: i32 = 0xc0;
+
+/// Of what is kept, in the order of the sockets below.
+const NAMES: [&str; 6] = [
+    "gamestream-http",
+    "gamestream-https",
+    "gamestream-rtsp",
+    "gamestream-video",
+    "gamestream-control",
+    "gamestream-audio",
+];
 
 /// A port that cannot be had. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +64,9 @@ pub struct GameStreamSockets {
 }
 
 impl GameStreamSockets {
-    /// Binds all of them, or none.
-    pub fn bind(settings: &GameStream) -> Result<Self, GameStreamBindError> {
-        let at = |address: IpAddr| Self::at(address, settings.base_port);
+    /// Binds all of them, or none; what was kept of them is used.
+    pub fn bind(settings: &GameStream, kept: &mut Kept) -> Result<Self, GameStreamBindError> {
+        let mut at = |address: IpAddr| Self::at(address, settings.base_port, kept);
         match settings.bind {
             Address::Ip(address) => at(address),
             Address::Auto => match at(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
@@ -67,18 +77,37 @@ impl GameStreamSockets {
         }
     }
 
-    fn at(address: IpAddr, base: u16) -> Result<Self, GameStreamBindError> {
+    fn at(address: IpAddr, base: u16, kept: &mut Kept) -> Result<Self, GameStreamBindError> {
         // That all six exist has been checked with the configuration.
         let port = |offset: i16| SocketAddr::new(address, base.saturating_add_signed(offset));
+        let mut listener = |name, address| match kept.take(name, SockType::Stream, address) {
+            Some(fd) => Ok(fd),
+            None => tcp(address),
+        };
+        let (http, https) = (listener(NAMES[0], port(0))?, listener(NAMES[1], port(-5))?);
+        let rtsp = listener(NAMES[2], port(21))?;
+        let mut datagrams = |name, address, service| match kept.take(name, SockType::Datagram, address) {
+            Some(fd) if can_send(&fd, address) => {
+                serve(&fd, address, service);
+                Ok(fd)
+            }
+            _ => udp(address, service, false),
+        };
         Ok(Self {
-            http: tcp(port(0))?,
-            https: tcp(port(-5))?,
-            rtsp: tcp(port(21))?,
-            video: udp(port(9), VIDEO_TOS, false)?,
-            control: udp(port(10), 0, false)?,
-            audio: udp(port(11), AUDIO_TOS, false)?,
+            http,
+            https,
+            rtsp,
+            video: datagrams(NAMES[3], port(9), VIDEO_TOS)?,
+            control: datagrams(NAMES[4], port(10), 0)?,
+            audio: datagrams(NAMES[5], port(11), AUDIO_TOS)?,
             address: port(0),
         })
+    }
+
+    /// To be kept for a successor.
+    pub fn named(&self) -> [(&'static str, BorrowedFd<'_>); 6] {
+        let fds = [&self.http, &self.https, &self.rtsp, &self.video, &self.control, &self.audio];
+        std::array::from_fn(|index| (NAMES[index], fds[index].as_fd()))
     }
 
     /// Replaces those that a network plane in bad hands has shut down, for everybody who holds them and for good. True
@@ -117,14 +146,7 @@ fn tcp(address: SocketAddr) -> Result<OwnedFd, GameStreamBindError> {
 fn udp(address: SocketAddr, service: i32, shared: bool) -> Result<OwnedFd, GameStreamBindError> {
     let bound = || {
         let fd = open(address.ip(), SockType::Datagram)?;
-        // Less than wished for is no error; a network that does not look at the type of service is none either. What a
-        // socket of IPv6 sends to IPv4 addresses goes by the setting of IPv4.
-        let _ = setsockopt(&fd, RcvBuf, &BUFFER);
-        let _ = setsockopt(&fd, SndBuf, &BUFFER);
-        let _ = setsockopt(&fd, Ipv4Tos, &service);
-        if address.is_ipv6() {
-            let _ = setsockopt(&fd, Ipv6TClass, &service);
-        }
+        serve(&fd, address, service);
         if shared {
             setsockopt(&fd, ReuseAddr, &true)?;
         }
@@ -135,6 +157,17 @@ fn udp(address: SocketAddr, service: i32, shared: bool) -> Result<OwnedFd, GameS
         Ok(fd)
     };
     bound().map_err(|errno| GameStreamBindError::new(SockType::Datagram, address, errno))
+}
+
+/// Less than wished for is no error; a network that does not look at the type of service is none either. What a socket of
+/// IPv6 sends to IPv4 addresses goes by the setting of IPv4.
+fn serve(fd: &OwnedFd, address: SocketAddr, service: i32) {
+    let _ = setsockopt(fd, RcvBuf, &BUFFER);
+    let _ = setsockopt(fd, SndBuf, &BUFFER);
+    let _ = setsockopt(fd, Ipv4Tos, &service);
+    if address.is_ipv6() {
+        let _ = setsockopt(fd, Ipv6TClass, &service);
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +183,7 @@ pub mod tests {
         for _ in 0..100 {
             let base_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let settings = GameStream { base_port: base_port.clamp(6, 65514), bind, ..GameStream::default() };
-            if let Ok(sockets) = GameStreamSockets::bind(&settings) {
+            if let Ok(sockets) = GameStreamSockets::bind(&settings, &mut Kept::default()) {
                 return (settings, sockets);
             }
         }
@@ -201,10 +234,11 @@ pub mod tests {
         let (settings, sockets) = somewhere(Address::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let taken = sockets.control.try_clone().unwrap();
         drop(sockets);
-        let error = GameStreamSockets::bind(&settings).unwrap_err().to_string();
+        let error = GameStreamSockets::bind(&settings, &mut Kept::default()).unwrap_err().to_string();
         assert!(error.contains(&format!("UDP port {}", settings.base_port + 10)), "{error}");
         assert!(error.contains("in use") && error.contains("gamestream.base_port"), "{error}");
         drop(taken);
-        GameStreamSockets::bind(&settings).expect("what was bound before the failure is free again");
+        GameStreamSockets::bind(&settings, &mut Kept::default())
+            .expect("what was bound before the failure is free again");
     }
 }
