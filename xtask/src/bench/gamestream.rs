@@ -19,6 +19,15 @@ use crate::demo::in_mid_stream;
 
 const PIN: &str = "2468";
 
+/// Stages of the ledger, and what their medians are called here.
+const STAGES: [(&str, &str); 5] = [
+    ("capture_wait", "captured to taken p50"),
+    ("convert", "conversion p50"),
+    ("encode", "encoding p50"),
+    ("first", "encoded to first packet p50"),
+    ("total", "captured to last packet p50"),
+];
+
 /// 720p60 on headless sway with an animated window, to a GameStream client that decodes, everything encrypted.
 pub fn measure(stage: &Stage, encoder: Encoder, effort: Effort, figures: &mut Figures) -> Result<()> {
     let case = format!("GameStream, sway 720p60, {}", name(encoder));
@@ -36,8 +45,8 @@ struct Run {
     report: Value,
     /// Of the compositor's frames, those that encode never took.
     skipped: f64,
-    /// The ledger: from capture to the last packet of a frame, in microseconds.
-    total: Value,
+    /// The ledger, in microseconds.
+    stages: Value,
     sample: Sample,
 }
 
@@ -58,15 +67,15 @@ fn stream(stage: &Stage, effort: Effort) -> Result<Run> {
     let mut client = Running::new("guest", child);
     host.status_where(Duration::from_secs(10), in_mid_stream)?;
     let sample = Sample::take(&host, Duration::from_secs(u64::from(effort.seconds) - 5))?;
-    let session = host.status()?["sessions"][0].take();
-    let (skipped, total) = (number(&session["frames"]["skipped"])?, session["latency_us"]["total"].clone());
+    let mut session = host.status()?["sessions"][0].take();
+    let (skipped, stages) = (number(&session["frames"]["skipped"])?, session["latency_us"].take());
     let status = client.wait(Duration::from_secs(60))?;
     let said = std::fs::read_to_string(stage.out("guest.err")).unwrap_or_default();
     ensure!(status.success(), "the client failed: {}", said.trim());
     let report: Value = serde_json::from_str(&std::fs::read_to_string(report)?)?;
     let faults = &report["faults"];
     ensure!(faults["count"] == 0, "the host breaks the rules of the wire: {faults}");
-    Ok(Run { report, skipped, total, sample })
+    Ok(Run { report, skipped, stages, sample })
 }
 
 /// Pairs the client as a person would.
@@ -105,7 +114,7 @@ struct Runs {
     average: Vec<f64>,
     p99: Vec<f64>,
     longest: Vec<f64>,
-    last_p50: Vec<f64>,
+    stages: [Vec<f64>; STAGES.len()],
     last_p99: Vec<f64>,
     cpu: Vec<f64>,
 }
@@ -121,8 +130,10 @@ impl Runs {
         self.average.push(number(&latency["avg"])?);
         self.p99.push(number(&latency["p99"])?);
         self.longest.push(number(&latency["max"])?);
-        self.last_p50.push(number(&run.total["p50"])? / 1000.0);
-        self.last_p99.push(number(&run.total["p99"])? / 1000.0);
+        for (values, (stage, _)) in self.stages.iter_mut().zip(STAGES) {
+            values.push(number(&run.stages[stage]["p50"])? / 1000.0);
+        }
+        self.last_p99.push(number(&run.stages["total"]["p99"])? / 1000.0);
         self.cpu.push(run.sample.cpu_percent);
         Ok(())
     }
@@ -138,7 +149,9 @@ impl Runs {
         figures.median(case, "host latency, average", &self.average, "ms", Target::AtMost(average));
         figures.median(case, "host latency p99", &self.p99, "ms", only(6.0));
         figures.median(case, "host latency, longest", &self.longest, "ms", Target::None);
-        figures.median(case, "captured to last packet p50", &self.last_p50, "ms", Target::None);
+        for (values, (_, figure)) in self.stages.iter().zip(STAGES) {
+            figures.median(case, figure, values, "ms", Target::None);
+        }
         figures.median(case, "captured to last packet p99", &self.last_p99, "ms", Target::None);
         figures.median(case, "CPU of all planes in motion", &self.cpu, "% of a core", only(30.0));
     }
