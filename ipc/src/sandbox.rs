@@ -48,6 +48,9 @@ pub fn restrict(kind: PlaneKind) -> Result<Restricted, SandboxError> {
     for (resource, wanted) in [
         (Resource::RLIMIT_NOFILE, limits.descriptors),
         (Resource::RLIMIT_DATA, limits.data),
+        (Resource::RLIMIT_STACK, table::STACK),
+        (Resource::RLIMIT_AS, limits.address_space),
+        (Resource::RLIMIT_FSIZE, limits.file),
         (Resource::RLIMIT_CORE, 0),
     ] {
         lower(resource, wanted).map_err(kernel("resource limits"))?;

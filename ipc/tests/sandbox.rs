@@ -5,7 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use ipc::PlaneKind;
-use ipc::sandbox::{restrict, seccomp, table::limits};
+use ipc::sandbox::table::{Limits, limits};
+use ipc::sandbox::{restrict, seccomp};
 use nix::sys::resource::{Resource, getrlimit};
 
 const TASK: &str = "LUMEN_SANDBOX_TASK";
@@ -24,10 +25,15 @@ fn attempt(what: &str) -> i64 {
     use libc::{c_long, syscall};
     let null = std::ptr::null::<u8>();
     let path = c"/etc/hostname".as_ptr();
-    let map = |protection: i32| -> c_long {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a fresh private mapping, never touched.
-        unsafe { syscall(libc::SYS_mmap, null, 4096usize, protection, flags, -1, 0usize) }
+    let map_some = |length: usize, protection: i32, flags: i32| -> c_long {
+        // SAFETY: a fresh mapping, never touched.
+        unsafe { syscall(libc::SYS_mmap, null, length, protection, flags | libc::MAP_ANONYMOUS, -1, 0usize) }
+    };
+    let map = |protection: i32| map_some(4096, protection, libc::MAP_PRIVATE);
+    let writable = libc::PROT_READ | libc::PROT_WRITE;
+    let memfd_of = |length: usize| -> c_long {
+        // SAFETY: a name that lives for ever, and numbers.
+        unsafe { syscall(libc::SYS_ftruncate, syscall(libc::SYS_memfd_create, c"x".as_ptr(), 0), length) }
     };
     let option = |level: i32, name: i32| -> c_long {
         let on = 1i32;
@@ -58,6 +64,12 @@ fn attempt(what: &str) -> i64 {
             "abort" => syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), libc::SIGABRT),
             "memfd" => syscall(libc::SYS_memfd_create, c"x".as_ptr(), 0),
             "mmap" => map(libc::PROT_READ | libc::PROT_WRITE),
+            "mmap more than there may be" => map_some(2 << 30, writable, libc::MAP_PRIVATE),
+            "mmap shared with nobody" => map_some(4096, writable, libc::MAP_SHARED),
+            "mmap shared with nobody, validated" => map_some(4096, writable, libc::MAP_SHARED_VALIDATE),
+            "mmap as a stack" => map_some(4096, writable, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN),
+            "memfd of a page" => memfd_of(4096),
+            "memfd of a gigabyte" => memfd_of(1 << 30),
             "mmap exec" => map(libc::PROT_READ | libc::PROT_EXEC),
             "mprotect exec" => {
                 let page = map(libc::PROT_READ);
@@ -152,6 +164,9 @@ fn what_is_not_in_the_table_is_not_permitted() {
             "parent's signal",
             "memfd",
             "mmap exec",
+            "mmap shared with nobody",
+            "mmap shared with nobody, validated",
+            "mmap as a stack",
             "mprotect exec",
             "set flags",
             "type into a terminal",
@@ -165,6 +180,19 @@ fn what_is_not_in_the_table_is_not_permitted() {
             let expected = if allowed { ALLOWED } else { libc::EPERM };
             assert_eq!(sealed(kind, what).code(), Some(expected), "{kind:?}: {what}");
         }
+    }
+}
+
+#[test]
+fn a_plane_without_measure_gets_no_more_memory() {
+    for kind in KINDS {
+        assert_eq!(sealed(kind, "mmap more than there may be").code(), Some(libc::ENOMEM), "{kind:?}");
+    }
+    assert_eq!(sealed(PlaneKind::Audio, "memfd of a page").code(), Some(ALLOWED));
+    assert_eq!(sealed(PlaneKind::Audio, "memfd of a gigabyte").signal(), Some(libc::SIGXFSZ));
+    let before = ["mmap more than there may be", "mmap shared with nobody", "mmap as a stack", "memfd of a gigabyte"];
+    for what in before {
+        assert_eq!(in_child(PlaneKind::Audio, "none", what).code(), Some(ALLOWED), "{what}");
     }
 }
 
@@ -271,9 +299,11 @@ fn child_shows_itself() {
     let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     let (data, _) = getrlimit(Resource::RLIMIT_DATA).expect("a limit");
     let (core, _) = getrlimit(Resource::RLIMIT_CORE).expect("a limit");
+    let (space, _) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
+    let (file, _) = getrlimit(Resource::RLIMIT_FSIZE).expect("a limit");
     seccomp(kind).expect("seccomp");
     let text = std::io::read_to_string(status).expect("readable");
-    println!("\nLandlock:\t{}\nLimits:\t{descriptors} {data} {core}\n{text}", restricted.landlock_abi);
+    println!("\nLandlock:\t{}\nLimits:\t{descriptors} {data} {space} {file} {core}\n{text}", restricted.landlock_abi);
 }
 
 #[test]
@@ -296,6 +326,7 @@ fn the_kernel_agrees() {
         }
         assert!(field("Landlock:").parse::<u32>().is_ok_and(|abi| abi >= 1), "{text}");
         let wanted = limits(kind);
-        assert_eq!(field("Limits:"), format!("{} {} 0", wanted.descriptors, wanted.data));
+        let Limits { descriptors, data, address_space, file } = wanted;
+        assert_eq!(field("Limits:"), format!("{descriptors} {data} {address_space} {file} 0"));
     }
 }

@@ -55,12 +55,20 @@ fn rules_of(line: &Line, pid: u32) -> Result<Vec<SeccompRule>, SandboxError> {
     match line.only {
         Only::Any => Ok(Vec::new()),
         Only::Is(argument, values) => values.iter().map(|value| rule(&[equal(argument, *value)])).collect(),
-        Only::Without(argument, bits) => Ok(vec![rule(&[(argument, SeccompCmpOp::MaskedEq(bits.into()), 0)])?]),
+        Only::Without(argument, bits) => Ok(vec![rule(&[without(argument, bits)])?]),
+        Only::WithoutAll(several) => {
+            let several: Vec<_> = several.iter().map(|(argument, bits)| without(*argument, *bits)).collect();
+            Ok(vec![rule(&several)?])
+        }
         Only::OwnProcess(signal) => Ok(vec![rule(&[equal(0, pid), equal(2, signal)])?]),
         Only::Option(options) => {
             options.iter().map(|(level, name)| rule(&[equal(1, *level as u32), equal(2, *name as u32)])).collect()
         }
     }
+}
+
+fn without(argument: u8, bits: u32) -> (u8, SeccompCmpOp, u32) {
+    (argument, SeccompCmpOp::MaskedEq(bits.into()), 0)
 }
 
 pub(super) fn equal(argument: u8, value: u32) -> (u8, SeccompCmpOp, u32) {

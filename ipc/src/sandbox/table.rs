@@ -56,6 +56,8 @@ pub enum Only {
     Is(u8, &'static [u32]),
     /// None of these bits is set in the argument.
     Without(u8, u32),
+    /// The same of several arguments at once.
+    WithoutAll(&'static [(u8, u32)]),
     /// The first argument is this very process, and the third this signal.
     OwnProcess(u32),
     /// A socket option: one of these levels with its name.
@@ -80,6 +82,9 @@ const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Li
 }
 
 const EXEC: u32 = libc::PROT_EXEC as u32;
+/// Memory that the limit on data does not count, were it not of a descriptor: shared by nobody, or called a stack.
+const UNCOUNTED: u32 = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u32;
+const OF_NOTHING: u32 = (libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN) as u32;
 /// Urgent data over local sockets: nobody uses it, and its kernel code has let sandboxed processes out before.
 const URGENT: u32 = libc::MSG_OOB as u32;
 /// Exactly what a C library makes a thread with: an equal in memory, files, signals, process and System V semaphores.
@@ -168,7 +173,18 @@ pub const TABLE: &[Line] = &[
     // Not newfstatat, as which glibc spells it: that takes a path, and neither filter nor Landlock sees which.
     any(ALL, libc::SYS_fstat, "the size of a memfd just received"),
     // Memory. Code is never made at run time.
-    some(ALL, libc::SYS_mmap, Only::Without(2, EXEC), "mapping pools and rings; the allocator"),
+    some(
+        ALL,
+        libc::SYS_mmap,
+        Only::WithoutAll(&[(2, EXEC), (3, UNCOUNTED)]),
+        "the allocator: private memory, of which the limit on data keeps account",
+    ),
+    some(
+        ALL,
+        libc::SYS_mmap,
+        Only::WithoutAll(&[(2, EXEC), (3, OF_NOTHING)]),
+        "mapping pools and rings, whose size whoever made them has set",
+    ),
     some(ALL, libc::SYS_mprotect, Only::Without(2, EXEC), "the allocator's arenas"),
     any(ALL, libc::SYS_munmap, "retired generations; the allocator"),
     any(ALL, libc::SYS_mremap, "realloc of large blocks"),
@@ -281,24 +297,34 @@ pub const fn readable(kind: PlaneKind) -> &'static [&'static str] {
     }
 }
 
-/// Soft and hard limits of a plane. Address space, processes and file size are left alone: the first would break
-/// large mappings, the second counts the whole user, the third would kill on a memfd.
+/// Soft and hard limits of a plane, which make sure that a plane without measure dies alone. Processes are left alone,
+/// since that limit counts the whole user. Address space and file size matter to the one plane that can make memory of
+/// its own beside the private one; elsewhere the first would break the large mappings of libraries to come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Open descriptors.
     pub descriptors: u64,
     /// Bytes of private writable memory; shared pools and rings do not count.
     pub data: u64,
+    /// Bytes of all that is mapped, touched or not.
+    pub address_space: u64,
+    /// Bytes of one file, which can only be a memfd; who goes beyond gets SIGXFSZ.
+    pub file: u64,
 }
+
+/// Bytes of the main thread's stack; all other stacks are data.
+pub const STACK: u64 = 8 << 20;
 
 /// The limits of a plane, with room for the largest mode: 4096x2304 is 38 MB a picture in BGRx, 14 MB in I420.
 pub const fn limits(kind: PlaneKind) -> Limits {
     const MIB: u64 = 1 << 20;
+    let common = Limits { descriptors: 128, data: 64 * MIB, address_space: u64::MAX, file: u64::MAX };
     match kind {
-        PlaneKind::Capture => Limits { descriptors: 128, data: 256 * MIB },
-        PlaneKind::Encode => Limits { descriptors: 128, data: 1024 * MIB },
-        PlaneKind::Net => Limits { descriptors: 1024, data: 1024 * MIB },
-        PlaneKind::Input => Limits { descriptors: 128, data: 64 * MIB },
-        PlaneKind::Audio => Limits { descriptors: 128, data: 128 * MIB },
+        PlaneKind::Capture => Limits { data: 256 * MIB, ..common },
+        PlaneKind::Encode => Limits { data: 1024 * MIB, ..common },
+        PlaneKind::Net => Limits { descriptors: 1024, data: 1024 * MIB, ..common },
+        PlaneKind::Input => common,
+        // A node's record of its activity is a page or two; eight threads reserve 64 MiB each for their allocations.
+        PlaneKind::Audio => Limits { data: 128 * MIB, address_space: 1024 * MIB, file: 4 * MIB, ..common },
     }
 }
