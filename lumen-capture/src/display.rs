@@ -88,15 +88,48 @@ fn checked_format(pixels: PixelFormat, width: u32, height: u32, stride: u32) -> 
     Ok(FrameFormat { pixels, width: width as u16, height: height as u16, stride })
 }
 
-/// Maps a pool's buffers for writing, every page of them touched.
-fn map_all(buffers: &[OwnedFd], format: FrameFormat) -> Result<Vec<Mapping>, DisplayError> {
-    let map = |fd: &OwnedFd| {
-        let mapping = Mapping::read_write(fd.as_fd(), format.size())?;
-        mapping.prefault();
-        Ok(mapping)
-    };
-    let mapped: Result<_, ipc::shm::ShmError> = buffers.iter().map(map).collect();
-    mapped.map_err(|error| DisplayError::Failed(format!("the pool cannot be used: {error}")))
+/// A pool's buffers on this side, where their pages are made, so that nobody's copy into one pays for them. That takes
+/// a millisecond for each at 1280x720: the first picture waits for its own buffer's alone.
+#[derive(Default)]
+struct Buffers {
+    mapped: Vec<Mapping>,
+    /// Those that have no pages yet.
+    bare: Vec<u32>,
+}
+
+impl Buffers {
+    /// Maps them for writing.
+    fn map(buffers: &[OwnedFd], format: FrameFormat) -> Result<Self, DisplayError> {
+        let mapped: Result<Vec<_>, _> =
+            buffers.iter().map(|fd| Mapping::read_write(fd.as_fd(), format.size())).collect();
+        let mapped = mapped.map_err(|error| DisplayError::Failed(format!("the pool cannot be used: {error}")))?;
+        Ok(Self { bare: (0..mapped.len() as u32).collect(), mapped })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.mapped.is_empty()
+    }
+
+    fn pixels(&mut self, index: u32) -> Option<&mut [u8]> {
+        self.mapped.get_mut(index as usize).and_then(Mapping::as_mut_slice)
+    }
+
+    /// This one is about to be drawn on.
+    fn populate(&mut self, index: u32) {
+        if let Some(at) = self.bare.iter().position(|&bare| bare == index)
+            && let Some(mapping) = self.mapped.get(index as usize)
+        {
+            self.bare.swap_remove(at);
+            mapping.prefault();
+        }
+    }
+
+    /// Nobody waits at the moment: one more, if there is one.
+    fn populate_another(&mut self) {
+        if let Some(&index) = self.bare.first() {
+            self.populate(index);
+        }
+    }
 }
 
 #[cfg(test)]

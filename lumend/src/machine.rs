@@ -164,6 +164,7 @@ impl Machine {
                     && session.output == Output::Acquiring(attempt)
                 {
                     session.output = Output::Ready;
+                    session.source = None;
                     session.mode = mode;
                     // Its hands need not wait any longer for a compositor to connect to.
                     if let Some(input) = &mut session.input {
@@ -202,7 +203,7 @@ impl Machine {
             Event::Restart { kind, session } => self.restart(kind, session, now),
             Event::Idr(session) => {
                 if let Some(s) = self.sessions.get(&session)
-                    && matches!(s.wiring, Wiring::Consumers | Wiring::Whole)
+                    && matches!(s.wiring, Wiring::Ends | Wiring::Whole)
                     && let Some(plane) = self.ready(session).encode
                 {
                     self.out.push(Action::Idr(plane));
@@ -327,6 +328,7 @@ impl Machine {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.retire(ready, now, &mut self.out);
             session.output = Output::Wanted;
+            session.source = None;
         }
         self.hands_lost(id, "the desktop is gone", now);
     }

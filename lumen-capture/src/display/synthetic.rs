@@ -5,11 +5,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ipc::shm::Mapping;
 use ipc::{FrameFormat, PixelFormat};
 use lumen_core::Mode;
 
-use super::{Display, DisplayError, Event, Frame, map_all};
+use super::{Buffers, Display, DisplayError, Event, Frame};
 use crate::pattern::{Cadence, Pattern};
 
 /// The pattern source of one session.
@@ -18,7 +17,7 @@ pub struct Synthetic {
     pattern: Pattern,
     cadence: Cadence,
     opened: bool,
-    buffers: Vec<Mapping>,
+    buffers: Buffers,
     /// The buffer that holds the next picture, complete but for its stamp.
     drawn: Option<u32>,
     /// Counts pictures, not refreshes: a gap at the receiving end is then a picture lost on the way.
@@ -35,7 +34,7 @@ impl Synthetic {
             pattern: Pattern::new(format),
             cadence: Cadence::new(mode, now_ns),
             opened: false,
-            buffers: Vec::new(),
+            buffers: Buffers::default(),
             drawn: None,
             number: 0,
         }
@@ -59,13 +58,13 @@ impl Display for Synthetic {
                 "the pool does not have the shape that the pattern was opened with".into(),
             ));
         }
-        self.buffers = map_all(&buffers, format)?;
+        self.buffers = Buffers::map(&buffers, format)?;
         Ok(())
     }
 
     fn detach(&mut self) {
         self.drawn = None;
-        self.buffers.clear();
+        self.buffers = Buffers::default();
         self.pattern.forget();
     }
 
@@ -74,7 +73,8 @@ impl Display for Synthetic {
     }
 
     fn begin(&mut self, buffer: u32, _now_ns: u64) {
-        if let Some(pixels) = self.buffers.get_mut(buffer as usize).and_then(Mapping::as_mut_slice) {
+        self.buffers.populate(buffer);
+        if let Some(pixels) = self.buffers.pixels(buffer) {
             self.pattern.draw(buffer as usize, pixels, self.number);
             self.drawn = Some(buffer);
         }
@@ -89,7 +89,7 @@ impl Display for Synthetic {
         if !self.cadence.due(now_ns) {
             return Ok(());
         }
-        if let Some(pixels) = self.buffers.get_mut(buffer as usize).and_then(Mapping::as_mut_slice) {
+        if let Some(pixels) = self.buffers.pixels(buffer) {
             self.pattern.stamp(pixels, self.number, now_ns);
             self.number = self.number.wrapping_add(1);
             self.drawn = None;

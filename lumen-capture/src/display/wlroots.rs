@@ -19,13 +19,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ipc::FrameFormat;
-use ipc::shm::Mapping;
 use lumen_core::Mode;
 use wayland_client::backend::WaylandError;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::{Connection, DispatchError, EventQueue, WEnum};
 
-use super::{Display, DisplayError, Event, Frame, checked_format, map_all};
+use super::{Buffers, Display, DisplayError, Event, Frame, checked_format};
 use limit::Limit;
 use picture::{believed, pixel_format, turn_over};
 use protocol::{Outcome, Shape, Shot, State};
@@ -65,8 +64,8 @@ pub struct Wlroots {
 /// A generation's buffers on both sides.
 struct Pool {
     remote: Vec<WlBuffer>,
-    /// The same memory on this side: populated, so that the compositor's first copies do not pay for it.
-    local: Vec<Mapping>,
+    /// The same memory on this side.
+    local: Buffers,
     format: FrameFormat,
     /// The next copy is not to wait for damage.
     fresh: bool,
@@ -325,7 +324,7 @@ impl Display for Wlroots {
                 "the pool does not have the shape that the output was opened with".into(),
             ));
         };
-        let local = map_all(&memory, format)?;
+        let local = Buffers::map(&memory, format)?;
         let queue = self.queue.handle();
         let remote = memory
             .iter()
@@ -359,8 +358,15 @@ impl Display for Wlroots {
     }
 
     fn begin(&mut self, buffer: u32, now_ns: u64) {
+        if let Some(pool) = &mut self.pool {
+            pool.local.populate(buffer);
+        }
         self.held = Some(buffer);
         self.advance(now_ns);
+        // The compositor is busy with this one now.
+        if let Some(pool) = &mut self.pool {
+            pool.local.populate_another();
+        }
     }
 
     fn dispatch(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), DisplayError> {
@@ -381,7 +387,7 @@ impl Display for Wlroots {
 
 impl Pool {
     fn turn_over(&mut self, buffer: u32) {
-        if let Some(pixels) = self.local.get_mut(buffer as usize).and_then(Mapping::as_mut_slice) {
+        if let Some(pixels) = self.local.pixels(buffer) {
             turn_over(pixels, self.format.stride as usize);
         }
     }

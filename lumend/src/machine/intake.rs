@@ -11,7 +11,7 @@ use super::branch::{Branch, Demand};
 use super::event::{Action, PlaneId};
 use super::process::Slot;
 use super::runs::Choice;
-use super::session::{Asked, Picture, Session, Wiring};
+use super::session::{Asked, Picture, Session, Source, Wiring};
 use super::{Machine, policy};
 
 impl Machine {
@@ -121,6 +121,7 @@ impl Machine {
                 match Mode::new(format.width, format.height, session.mode.refresh_mhz()) {
                     Ok(mode) => {
                         session.mode = mode;
+                        session.source = Some(Source { plane, generation, format });
                         session.wiring = Wiring::Opened(format);
                     }
                     Err(error) => self.fail(id, None, format!("the output cannot be sent: {error}"), now),
@@ -135,15 +136,14 @@ impl Machine {
             return self.branch_wired(plane, kind, generation, now);
         }
         let Some(id) = self.session_of(plane, PlaneKind::Encode) else { return };
-        let ready = self.ready(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if generation < session.generation {
             return;
         }
-        if generation > session.generation || session.wiring != Wiring::Consumers {
+        if generation > session.generation || session.wiring != Wiring::Ends {
             return self.kill(plane, "it answered what it was not asked".into(), now);
         }
-        session.wired(ready, &mut self.out);
+        session.wired();
     }
 
     /// Audio or input, if it is a branch's plane.
@@ -159,7 +159,9 @@ impl Machine {
         let kind = self.processes.get(&plane).map(|p| p.kind);
         let Some(id) = kind.and_then(|kind| self.session_of(plane, kind)) else { return };
         let Some(session) = self.sessions.get(&id) else { return };
-        if generation < session.generation {
+        // A source that is good for later generations is as bad for them.
+        let of_the_source = session.source.is_some_and(|s| s.plane == plane && s.generation <= generation);
+        if generation < session.generation && !of_the_source {
             return;
         }
         if session.was_whole {

@@ -185,7 +185,7 @@ fn a_client_whose_stream_never_begins_gets_a_reason() {
             world.deliver(event);
         }
     }
-    assert_eq!(world.machine.sessions().next().unwrap().wiring, Wiring::Consumers);
+    assert_eq!(world.machine.sessions().next().unwrap().wiring, Wiring::Ends);
     wait(&mut world, 10);
     assert_eq!(world.machine.sessions().count(), 0);
 }

@@ -27,10 +27,20 @@ pub enum Wiring {
     Opening,
     /// Capture has answered with the pool's format.
     Opened(FrameFormat),
-    /// Net and encode hold their ends; encode makes its encoder.
-    Consumers,
-    /// Everybody holds their ends: frames flow.
+    /// Everybody holds their ends, and capture may publish already; encode makes its encoder.
+    Ends,
+    /// The encoder runs: frames flow.
     Whole,
+}
+
+/// What capture looks at. It does so until it ends, says that it cannot, or is told to look at something else, so that
+/// a generation which begins for another's sake need not open it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    pub plane: PlaneId,
+    /// The one that it was opened for.
+    pub generation: Generation,
+    pub format: FrameFormat,
 }
 
 /// What a session's picture is to be, beside its mode.
@@ -79,6 +89,8 @@ pub struct Session {
     pub generation: Generation,
     pub wiring: Wiring,
     pub output: Output,
+    /// None once the output it is on is gone.
+    pub source: Option<Source>,
     /// Not to be opened before then: the last try found no desktop to connect to.
     pub open_at: Option<u64>,
     pub capture: Slot,
@@ -119,6 +131,7 @@ impl Session {
             generation: Generation(1),
             wiring: Wiring::New,
             output: Output::Wanted,
+            source: None,
             open_at: None,
             capture: slot(PlaneKind::Capture),
             encode: slot(PlaneKind::Encode),
@@ -177,8 +190,9 @@ impl Session {
     pub fn retire(&mut self, ready: Ready, now: u64, out: &mut Vec<Action>) {
         let (consumers, capture) = match self.wiring {
             Wiring::New => return,
-            Wiring::Opening | Wiring::Opened(_) => (false, true),
-            Wiring::Consumers | Wiring::Whole => (true, true),
+            Wiring::Opening => (false, true),
+            Wiring::Opened(_) => (false, self.source.is_some_and(|source| source.generation == self.generation)),
+            Wiring::Ends | Wiring::Whole => (true, true),
         };
         // The producer first: the others then find their queues empty, not torn.
         let holders =
@@ -221,31 +235,33 @@ impl Session {
             && self.open_at.is_none()
             && let Some(plane) = ready.capture
         {
-            out.push(Action::Open { plane, session, generation, mode });
-            self.wiring = Wiring::Opening;
+            self.wiring = match self.source.filter(|source| source.plane == plane) {
+                Some(source) => Wiring::Opened(source.format),
+                None => {
+                    out.push(Action::Open { plane, session, generation, mode });
+                    Wiring::Opening
+                }
+            };
         }
         if let (Some(format), Some(picture)) = (self.format(), self.picture)
-            && let (Some(net), Some(encode)) = (ready.net, ready.encode)
+            && let (Some(net), Some(encode), Some(capture)) = (ready.net, ready.encode, ready.capture)
         {
             let ask = self.ask.take();
             self.net_wired = true;
             let (audio, input) = (self.layout(), self.input.is_some());
             out.push(Action::WireNet { plane: net, session, generation, ask, mode, picture, audio, input, format });
             out.push(Action::WireEncode { plane: encode, session, generation, mode, picture });
-            self.wiring = Wiring::Consumers;
+            // The first picture comes while the encoder is being made; should that take longer, it is a newer one.
+            out.push(Action::WireCapture { plane: capture, session, generation });
+            self.wiring = Wiring::Ends;
         }
     }
 
-    /// The encoder runs: frames may come.
-    pub fn wired(&mut self, ready: Ready, out: &mut Vec<Action>) {
-        if self.wiring == Wiring::Consumers
-            && let Some(plane) = ready.capture
-        {
-            out.push(Action::WireCapture { plane, session: self.id, generation: self.generation });
-            self.wiring = Wiring::Whole;
-            self.was_whole = true;
-            self.patience = None;
-            self.obstacle.clear();
-        }
+    /// The encoder runs.
+    pub fn wired(&mut self) {
+        self.wiring = Wiring::Whole;
+        self.was_whole = true;
+        self.patience = None;
+        self.obstacle.clear();
     }
 }

@@ -30,6 +30,8 @@ pub struct Sim {
     /// It has earned a SIGKILL.
     pub guilty: bool,
     told: BTreeSet<Generation>,
+    /// Of a capture: which of the session's outputs it looks at.
+    opened_on: u32,
     pub wired: BTreeSet<Generation>,
     /// What it was told of and has not been told to give back.
     holds: BTreeMap<SessionId, Generation>,
@@ -40,7 +42,9 @@ pub struct SessionView {
     /// Highest generation anyone was told to retire.
     retired: u32,
     pub output_held: bool,
-    encode_answered: Option<Generation>,
+    encode_told: Option<Generation>,
+    /// Outputs it has had.
+    outputs: u32,
 }
 
 pub struct World {
@@ -152,13 +156,6 @@ impl World {
                     self.open_asks.clear();
                 }
             }
-            Event::Wired { plane, generation } => {
-                if let Some(sim) = self.planes.get(plane).filter(|sim| sim.kind == PlaneKind::Encode)
-                    && let Some(view) = sim.session.and_then(|id| self.sessions.get_mut(&id))
-                {
-                    view.encode_answered = Some(*generation);
-                }
-            }
             Event::CannotOpen { session, .. } => {
                 // Capture has heard nothing.
                 let captures = self.planes.values_mut().filter(|sim| sim.kind == PlaneKind::Capture);
@@ -215,6 +212,7 @@ impl World {
                     killed: false,
                     guilty: false,
                     told: BTreeSet::new(),
+                    opened_on: 0,
                     wired: BTreeSet::new(),
                     holds: BTreeMap::new(),
                 };
@@ -256,6 +254,7 @@ impl World {
                 let view = self.sessions.entry(*session).or_default();
                 assert!(!view.output_held, "acquired twice");
                 view.output_held = true;
+                view.outputs += 1;
                 self.owed.push(Event::OutputReady { session: *session, attempt: *attempt, mode: *mode });
             }
             Action::ReleaseOutput(session) => {
@@ -268,10 +267,12 @@ impl World {
             Action::Open { plane, session, generation, .. } => {
                 assert!(self.sessions[session].output_held, "opened without an output");
                 self.generation_lives(*session, *generation);
+                let outputs = self.sessions[session].outputs;
                 let sim = self.hears(*plane, PlaneKind::Capture);
                 assert_eq!(sim.session, Some(*session));
                 assert!(sim.told.iter().all(|g| g < generation), "opened an old generation");
                 sim.told.insert(*generation);
+                sim.opened_on = outputs;
                 self.take_hold(*plane, *session, *generation);
                 self.owed.push(Event::Opened { plane: *plane, generation: *generation, format: format() });
             }
@@ -299,15 +300,23 @@ impl World {
                 assert!(sim.told.iter().all(|g| g < generation), "wired an old generation");
                 sim.told.insert(*generation);
                 sim.wired.insert(*generation);
+                self.sessions.get_mut(session).unwrap().encode_told = Some(*generation);
                 self.take_hold(*plane, *session, *generation);
                 self.owed.push(Event::Wired { plane: *plane, generation: *generation });
             }
             Action::WireCapture { plane, session, generation } => {
                 self.generation_lives(*session, *generation);
-                assert_eq!(self.sessions[session].encode_answered, Some(*generation), "before its consumers");
+                self.generation_lives(*session, *generation);
+                let view = &self.sessions[session];
+                assert_eq!(view.encode_told, Some(*generation), "before its consumers");
+                let outputs = view.outputs;
                 let sim = self.hears(*plane, PlaneKind::Capture);
-                assert!(sim.told.contains(generation), "wired without being opened");
+                assert!(sim.told.iter().any(|opened| opened <= generation), "wired without being opened");
+                assert_eq!(sim.opened_on, outputs, "wired to an output that is gone");
                 assert!(sim.wired.insert(*generation), "wired twice");
+                if sim.holds.get(session) != Some(generation) {
+                    self.take_hold(*plane, *session, *generation);
+                }
                 self.whole_reached += 1;
             }
             Action::Retire { plane, session, generation } => {
