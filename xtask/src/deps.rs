@@ -25,6 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pipewire-bin", "looks into that sound server"),
     ("iproute2", "makes the links of discovery's tests, in namespaces of their own"),
     ("strace", "shows in a test that a sealed plane is denied nothing"),
+    ("systemd", "checks the units, and runs them in a container"),
+    ("util-linux", "makes that container"),
     ("wireplumber", "decides there who plays where"),
 ];
 

@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod suite;
+mod systemd;
 mod table;
 mod vm;
 
@@ -76,6 +77,15 @@ enum Task {
         #[arg(long)]
         keep: bool,
     },
+    /// Ask systemd what it says of the units: that it understands each line, and how far each unit is exposed
+    Systemd {
+        /// First bring the units in line with the planes' table of system calls
+        #[arg(long)]
+        write: bool,
+        /// Then boot systemd in a container, install Lumen in it, stream, and kill every plane and lumend; needs root
+        #[arg(long)]
+        boot: bool,
+    },
     /// What takes too long for every change: the benchmark, fuzzing and long runs of the property tests
     Nightly,
 }
@@ -123,6 +133,7 @@ fn run(task: Task) -> Result<()> {
             bench::run(files, runs, seconds.unwrap_or(bench::SECONDS), &only)
         }
         Task::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
+        Task::Systemd { write, boot } => systemd::run_task(write, boot),
         Task::Nightly => suite::nightly(),
     }
 }
