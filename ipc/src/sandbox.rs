@@ -9,6 +9,8 @@ pub(crate) mod manager;
 mod seccomp;
 pub mod table;
 
+pub use self::seccomp::FILTERS;
+
 use std::io;
 
 use nix::sys::resource::{Resource, setrlimit};

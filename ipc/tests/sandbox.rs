@@ -84,6 +84,9 @@ fn attempt(what: &str) -> i64 {
             }
             "urgent data" => syscall(libc::SYS_sendmsg, -1, null, libc::MSG_OOB),
             "urgent data back" => syscall(libc::SYS_recvmsg, -1, null, libc::MSG_OOB | libc::MSG_DONTWAIT),
+            "connecting data" => syscall(libc::SYS_sendmsg, -1, null, libc::MSG_FASTOPEN | libc::MSG_DONTWAIT),
+            "connecting data to" => syscall(libc::SYS_sendto, -1, null, 0, libc::MSG_FASTOPEN, null, 0),
+            "connecting data, many" => syscall(libc::SYS_sendmmsg, -1, null, 0, libc::MSG_FASTOPEN),
             "data" => syscall(libc::SYS_sendmsg, -1, null, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL),
             "blocking mode" => {
                 let mut off = 0i32;
@@ -174,6 +177,9 @@ fn what_is_not_in_the_table_is_not_permitted() {
             "size of a path",
             "urgent data",
             "urgent data back",
+            "connecting data",
+            "connecting data to",
+            "connecting data, many",
         ] {
             // PipeWire's library makes itself a piece of memory for its node.
             let allowed = kind == PlaneKind::Audio && what == "memfd";
@@ -251,10 +257,11 @@ fn only_net_has_what_only_net_needs() {
 }
 
 #[test]
-fn a_plane_that_is_handed_no_socket_cannot_make_an_eventfd_block() {
-    assert_eq!(sealed(PlaneKind::Encode, "blocking mode").code(), Some(libc::EPERM));
-    assert_eq!(sealed(PlaneKind::Capture, "blocking mode").code(), Some(libc::EBADF));
-    assert_eq!(sealed(PlaneKind::Net, "blocking mode").code(), Some(libc::EBADF));
+fn no_plane_can_make_a_peers_eventfd_block_or_deafen_a_listener() {
+    for kind in KINDS {
+        assert_eq!(sealed(kind, "blocking mode").code(), Some(libc::EPERM), "{kind:?}");
+    }
+    assert_eq!(in_child(PlaneKind::Net, "none", "blocking mode").code(), Some(libc::EBADF));
     // What shuts a listener down does so for whoever else holds it.
     let ends = ["end an answer", "deafen a listener", "deafen and silence"];
     let ends = ends.map(|what| sealed(PlaneKind::Net, what).code());

@@ -224,9 +224,8 @@ impl Acceptor {
 
 /// Gives `socket` to the endpoint by `take`, and makes good what the endpoint cannot do right in a sealed plane.
 fn hand_over<T>(socket: UdpSocket, take: impl FnOnce(UdpSocket) -> io::Result<T>) -> io::Result<T> {
-    // The endpoint would do so itself, but by changing the socket's flags, which a sealed plane may not; it leaves
-    // alone what is non-blocking already.
-    socket.set_nonblocking(true)?;
+    // The endpoint leaves alone what is non-blocking already, as every socket of lumend's is: flags belong to whoever
+    // else has it, so that a sealed plane may not change them.
     let same = socket.try_clone()?;
     let taken = take(socket)?;
     // It lets the kernel join packets, but has room for joined ones only if it may open a socket to see whether the

@@ -11,8 +11,11 @@ use super::SandboxError;
 use super::table::{KILL, Line, Only, TABLE};
 use crate::PlaneKind;
 
+/// How many programs a sealed plane has.
+pub const FILTERS: usize = 3;
+
 /// The three programs of a plane, in the order in which they are installed: the last one forbids `seccomp` itself.
-pub fn programs(kind: PlaneKind, pid: u32) -> Result<[BpfProgram; 3], SandboxError> {
+pub fn programs(kind: PlaneKind, pid: u32) -> Result<[BpfProgram; FILTERS], SandboxError> {
     let kill = KILL.iter().map(|(call, _)| (*call, Vec::new())).collect();
     let fall_back = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok([
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn a_narrow_line_does_not_widen_a_call() {
         let rules = allowed(PlaneKind::Capture, 1).unwrap();
-        assert_eq!(rules[&libc::SYS_ioctl].len(), 1);
+        assert!(!rules.contains_key(&libc::SYS_ioctl));
         assert!(rules[&libc::SYS_read].is_empty());
         assert!(!rules[&libc::SYS_sendmsg].is_empty());
         assert!(!rules[&libc::SYS_mmap].is_empty());

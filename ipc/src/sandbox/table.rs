@@ -71,14 +71,39 @@ pub struct Line {
     pub planes: Planes,
     pub only: Only,
     pub why: &'static str,
+    /// Why these planes have the line though `cargo xtask syscalls` need not see them use it.
+    pub seldom: Option<(Planes, &'static str)>,
+}
+
+impl Line {
+    const fn seldom(self, planes: Planes, why: &'static str) -> Line {
+        Line { seldom: Some((planes, why)), ..self }
+    }
+
+    /// Which of the values that it lists allows a call of the process `pid` with these arguments, 0 if it lists none;
+    /// `None` if it does not allow it.
+    pub fn allows(&self, arguments: &[u64; 6], pid: u32) -> Option<usize> {
+        let word = |index: u8| arguments.get(usize::from(index)).map_or(0, |argument| *argument as u32);
+        let without = |(index, bits): &(u8, u32)| word(*index) & bits == 0;
+        match self.only {
+            Only::Any => Some(0),
+            Only::Is(index, values) => values.iter().position(|value| *value == word(index)),
+            Only::Without(index, bits) => without(&(index, bits)).then_some(0),
+            Only::WithoutAll(several) => several.iter().all(without).then_some(0),
+            Only::OwnProcess(signal) => (word(0) == pid && word(2) == signal).then_some(0),
+            Only::Option(options) => {
+                options.iter().position(|(level, name)| (*level as u32, *name as u32) == (word(1), word(2)))
+            }
+        }
+    }
 }
 
 const fn any(planes: Planes, call: c_long, why: &'static str) -> Line {
-    Line { call, planes, only: Only::Any, why }
+    Line { call, planes, only: Only::Any, why, seldom: None }
 }
 
 const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Line {
-    Line { call, planes, only, why }
+    Line { call, planes, only, why, seldom: None }
 }
 
 const EXEC: u32 = libc::PROT_EXEC as u32;
@@ -87,6 +112,8 @@ const UNCOUNTED: u32 = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u32;
 const OF_NOTHING: u32 = (libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN) as u32;
 /// Urgent data over local sockets: nobody uses it, and its kernel code has let sandboxed processes out before.
 const URGENT: u32 = libc::MSG_OOB as u32;
+/// That, and data that make a connection, past every rule about connecting.
+const UNSENT: u32 = URGENT | libc::MSG_FASTOPEN as u32;
 /// Exactly what a C library makes a thread with: an equal in memory, files, signals, process and System V semaphores.
 const THREAD: u32 = (libc::CLONE_VM
     | libc::CLONE_FS
@@ -137,10 +164,13 @@ const OPTIONS: &[(i32, i32)] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG),
 ];
 
+/// Why nobody sees it.
+const ABORT: &str = "a bug would have to be known to show it";
+
 /// The allow-list. One line per call and set of planes; a call may have several lines.
 pub const TABLE: &[Line] = &[
     // Messages and wake-ups.
-    some(ALL, libc::SYS_sendmsg, Only::Without(2, URGENT), "the link; the compositor's socket; datagrams with GSO"),
+    some(ALL, libc::SYS_sendmsg, Only::Without(2, UNSENT), "the link; the compositor's socket; datagrams with GSO"),
     some(
         ALL,
         libc::SYS_recvmsg,
@@ -160,14 +190,7 @@ pub const TABLE: &[Line] = &[
         ALL,
         libc::SYS_fcntl,
         Only::Is(1, FCNTL),
-        "seals, close-on-exec, duplicates; the flags of an open file belong to both sides",
-    ),
-    some(
-        CAPTURE.and(NET),
-        libc::SYS_ioctl,
-        Only::Is(1, &[libc::FIONBIO as u32]),
-        "non-blocking mode of a socket just received; it reaches shared eventfds too, so encode, which receives none, \
-         may not",
+        "seals, close-on-exec, duplicates; the flags of an open file belong to all who have it, and nobody changes them",
     ),
     any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
     // Not newfstatat, as which glibc spells it: that takes a path, and neither filter nor Landlock sees which.
@@ -216,8 +239,10 @@ pub const TABLE: &[Line] = &[
         "the overflow guard steps aside on a plain fault; denied, it would fault for ever",
     ),
     any(ALL, libc::SYS_rt_sigreturn, "returning from that guard"),
-    any(ALL, libc::SYS_restart_syscall, "a wait goes on after the process was stopped and continued"),
-    some(ALL, libc::SYS_tgkill, Only::OwnProcess(libc::SIGABRT as u32), "abort, which a panic ends in"),
+    any(ALL, libc::SYS_restart_syscall, "a wait goes on after the process was stopped and continued")
+        .seldom(ALL, "nobody stops them there"),
+    some(ALL, libc::SYS_tgkill, Only::OwnProcess(libc::SIGABRT as u32), "abort, which a panic ends in")
+        .seldom(ALL, ABORT),
     any(ALL, libc::SYS_exit, "a thread ends"),
     any(ALL, libc::SYS_exit_group, "the plane ends"),
     any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
@@ -225,7 +250,7 @@ pub const TABLE: &[Line] = &[
     some(
         CAPTURE.and(INPUT),
         libc::SYS_sendto,
-        Only::Without(3, URGENT),
+        Only::Without(3, UNSENT),
         "requests to the compositor that carry no descriptor",
     ),
     // Devices of the kernel's, on descriptors of /dev/uinput that input was handed. Other ioctls stay shut.
@@ -235,9 +260,9 @@ pub const TABLE: &[Line] = &[
     some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x8040_552c]), "UI_GET_SYSNAME: has a dead plane made the device yet?"),
     some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_FORCE), "answers to games that upload and erase force feedback"),
     // Sockets that net was handed.
-    any(NET, libc::SYS_sendto, "datagrams"),
+    some(NET, libc::SYS_sendto, Only::Without(3, UNSENT), "datagrams"),
     any(NET, libc::SYS_recvfrom, "datagrams"),
-    any(NET, libc::SYS_sendmmsg, "datagrams where GSO is missing"),
+    some(NET, libc::SYS_sendmmsg, Only::Without(3, UNSENT), "datagrams where GSO is missing"),
     any(NET, libc::SYS_recvmmsg, "datagrams"),
     any(NET, libc::SYS_getsockname, "the QUIC endpoint's own address"),
     any(NET, libc::SYS_accept4, "GameStream clients' TCP connections, on listening sockets that lumend has made"),

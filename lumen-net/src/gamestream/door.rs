@@ -69,9 +69,10 @@ impl Place {
 }
 
 impl Door {
-    /// Takes over a listening socket. Must run inside the control thread's runtime.
+    /// Takes over a listening socket. Must run inside the control thread's runtime. The socket does not block: a sealed
+    /// plane may not change the flags of what others have too, so that this leaves alone what is as it should be.
     pub fn new(listener: std::net::TcpListener, limits: DoorLimits, counters: Arc<Counters>) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+        socket2::SockRef::from(&listener).set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         Ok(Self { listener, limits, counters, tasks: JoinSet::new(), held: Vec::new() })
     }

@@ -94,10 +94,8 @@ impl ReceiveBuffers {
 }
 
 impl MediaSocket {
-    /// Takes over a bound socket.
+    /// Takes over a bound socket, which does not block: quinn-udp would change its flags, and a sealed plane may not.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
-        // quinn-udp would do so by changing the socket's flags, which a sealed plane may not.
-        socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
         // A smaller buffer than wished for only means waiting for the kernel more often.
         let _ = setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER);

@@ -29,8 +29,17 @@ struct House {
 
 impl House {
     fn open(host: &Host) -> Self {
-        let tcp = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let udp = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        // As lumend makes them: a sealed plane may not change their flags.
+        let tcp = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        };
+        let udp = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
         let (http, https, rtsp, video, control, audio) = (tcp(), tcp(), tcp(), udp(), udp(), udp());
         let tcp_at = |listener: &TcpListener| listener.local_addr().unwrap();
         let udp_at = |socket: &UdpSocket| socket.local_addr().unwrap();

@@ -71,6 +71,8 @@ pub fn mode() -> Mode {
 /// A bound socket, and where a client on this machine reaches it over IPv4.
 fn bound(bind: &str) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(bind).unwrap();
+    // As lumend makes them: a sealed plane may not.
+    socket.set_nonblocking(true).unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, SocketAddr::from(([127, 0, 0, 1], port)))
 }

@@ -64,13 +64,18 @@ impl Guesthouse {
     /// Has the plane listen on loopback.
     pub fn open(host: &Host) -> Self {
         let tcp = || {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            // As lumend makes them: a sealed plane may not change their flags.
+            let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
             socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
             // As many as knock at once in a test: one that finds no room here tries again after a second.
             socket.listen(1024).unwrap();
             TcpListener::from(socket)
         };
-        let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let udp = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            OwnedFd::from(socket)
+        };
         let (http, https, rtsp) = (tcp(), tcp(), tcp());
         let open = Self {
             http: http.local_addr().unwrap(),

@@ -332,7 +332,11 @@ fn clients_that_leave_or_vanish_are_reported() {
 #[test]
 fn clients_find_the_host_where_it_has_moved() {
     let mut host = Host::program();
-    let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
     let (quic, media) = (socket(), socket());
     (host.quic, host.media) = (quic.local_addr().unwrap(), media.local_addr().unwrap());
     let media_port = host.media.port();
