@@ -78,6 +78,11 @@ pub fn install(options: &Options, state: &Path) -> Result<(), Failure> {
     if plan.steps().any(Step::changes) {
         manager.take_notice();
     }
+    if !layout.namespaces {
+        println!(
+            "this machine gives users no namespaces: the planes have those walls alone that they put up themselves"
+        );
+    }
     println!("{}", manager.next());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What goes where.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use ipc::PlaneKind;
 
@@ -41,6 +42,8 @@ pub struct Person {
     pub configuration: PathBuf,
     /// Where their lumend keeps identity and clients.
     pub state: PathBuf,
+    /// The machine lets them have namespaces of their own.
+    pub namespaces: bool,
 }
 
 /// Everything that one scope installs.
@@ -52,6 +55,8 @@ pub struct Layout {
     pub list: PathBuf,
     /// A directory of its owner's alone that has to be there before lumend starts.
     pub private: Option<PathBuf>,
+    /// Units have the namespaces that they ask for.
+    pub namespaces: bool,
 }
 
 impl Layout {
@@ -66,7 +71,8 @@ impl Layout {
         let home = variable("HOME")
             .ok_or_else(|| Failure::new(1, "HOME is not set, so that it is not known whose units these are to be"))?;
         let configuration = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-        Self::user(source, prefix, &Person { home, configuration, state: std::path::absolute(state)? })
+        let (state, namespaces) = (std::path::absolute(state)?, namespaces());
+        Self::user(source, prefix, &Person { home, configuration, state, namespaces })
     }
 
     /// The programs stay where they are unless there is a prefix for them.
@@ -76,11 +82,17 @@ impl Layout {
             None => (source.to_owned(), Vec::new()),
             Some(prefix) => programs(source, prefix)?,
         };
-        let Person { home, configuration, state } = person;
+        let Person { home, configuration, state, namespaces } = person;
+        let units = configuration.join("systemd/user");
         let elsewhere = *state != home.join(".local/state/lumen");
         let named = elsewhere.then(|| in_a_unit(state)).transpose()?;
-        items.extend(texts(units::USER, &configuration.join("systemd/user"), &in_a_unit(&programs)?, named.as_deref()));
-        Ok(Self { scope: Scope::User, items, list: state.join(USERS_LIST), private: Some(state.clone()) })
+        items.extend(texts(units::USER, &units, &in_a_unit(&programs)?, named.as_deref()));
+        if !namespaces {
+            let without = units::DROP_INS.iter().flat_map(|name| plain(units::NO_NAMESPACES, units.join(name)));
+            items.extend(without);
+        }
+        let (list, private) = (state.join(USERS_LIST), Some(state.clone()));
+        Ok(Self { scope: Scope::User, items, list, private, namespaces: *namespaces })
     }
 
     /// What root installs.
@@ -95,7 +107,7 @@ impl Layout {
         }
         items.extend(plain(units::UDEV, "/etc/udev/rules.d"));
         items.extend(plain(units::SYSUSERS, "/etc/sysusers.d"));
-        Ok(Self { scope, items, list: MACHINES_LIST.into(), private: None })
+        Ok(Self { scope, items, list: MACHINES_LIST.into(), private: None, namespaces: true })
     }
 
     /// What an uninstallation leaves, for people.
@@ -143,9 +155,16 @@ fn texts(texts: &'static [Text], directory: &Path, programs: &str, state: Option
 }
 
 /// As they are in the tree.
-fn plain(texts: &'static [Text], directory: &'static str) -> impl Iterator<Item = Item> {
-    let content = |text: &str| Content::Text(text.to_owned());
-    texts.iter().map(move |(name, text)| Item { path: Path::new(directory).join(name), content: content(text) })
+fn plain(texts: &'static [Text], directory: impl Into<PathBuf>) -> impl Iterator<Item = Item> {
+    let (directory, content) = (directory.into(), |text: &str| Content::Text(text.to_owned()));
+    texts.iter().map(move |(name, text)| Item { path: directory.join(name), content: content(text) })
+}
+
+/// Whether a user's programs may have what a user's units ask for. Without unshare(1) it is taken for granted.
+fn namespaces() -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-current-user", "--mount", "true"]).stdin(Stdio::null()).stderr(Stdio::null());
+    unshare.status().map_or(true, |status| status.success())
 }
 
 /// A path that means itself in a unit. Systemd has quoting, but not the same in every setting.

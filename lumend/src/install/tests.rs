@@ -82,7 +82,7 @@ impl Drop for Machine {
 
 fn somebody() -> Person {
     let home = PathBuf::from("/home/somebody");
-    Person { configuration: home.join(".config"), state: home.join(".local/state/lumen"), home }
+    Person { configuration: home.join(".config"), state: home.join(".local/state/lumen"), home, namespaces: true }
 }
 
 fn all(steps: &[Step], what: What) -> bool {
@@ -208,7 +208,20 @@ fn a_place_that_units_cannot_name_is_refused() {
     let lumend = layout.items.iter().find(|item| item.path.ends_with("lumend.service")).unwrap();
     let layout::Content::Text(unit) = &lumend.content else { panic!("a unit is text") };
     assert!(unit.contains("/lumend run --state /data/lumen\n") && unit.contains("ReadWritePaths=-/data/lumen\n"));
+    assert!(!layout.items.iter().any(|item| item.path.ends_with("no-namespaces.conf")));
     fs::remove_file(built.join("lumen-audio")).unwrap();
     let error = Layout::user(&built, None, &somebody()).unwrap_err().to_string();
     assert!(error.contains("lumen-audio is missing"), "{error}");
+}
+
+#[test]
+fn where_users_have_no_namespaces_units_do_without() {
+    let machine = Machine::new("namespaces");
+    let built = machine.path("built");
+    let layout = Layout::user(&built, None, &Person { namespaces: false, ..somebody() }).unwrap();
+    let with = Layout::user(&built, None, &somebody()).unwrap();
+    let more: Vec<_> = layout.items.iter().filter(|item| !with.items.contains(item)).map(|item| &item.path).collect();
+    let units = Path::new("/home/somebody/.config/systemd/user");
+    let drop_ins = ["lumen-.service.d", "lumend.service.d"].map(|name| units.join(name).join("no-namespaces.conf"));
+    assert_eq!(more, drop_ins.iter().collect::<Vec<_>>());
 }

@@ -47,6 +47,10 @@ pub const SYSTEM: &[Text] = texts![
     "system/" = "lumen-launcher@.service",
 ];
 
+/// For each unit of a user's, in a directory of this name, where users have no namespaces: all planes', and lumend's.
+pub const NO_NAMESPACES: &[Text] = texts!["" = "no-namespaces.conf"];
+pub const DROP_INS: [&str; 2] = ["lumen-.service.d", "lumend.service.d"];
+
 /// Who may make input devices, and the user that the rule names.
 pub const UDEV: &[Text] = texts!["udev/" = "70-lumen.rules"];
 pub const SYSUSERS: &[Text] = texts!["sysusers.d/" = "lumen.conf"];
