@@ -63,7 +63,11 @@ pub fn render(text: &str, programs: &str, state: Option<&str>) -> String {
     match state {
         None => text,
         Some(state) => {
-            text.replace(USER_STATE, state).replace("/lumend run\n", &format!("/lumend run --state {state}\n"))
+            let mut text = text.replace(USER_STATE, state);
+            for role in ["run", "launcher"] {
+                text = text.replace(&format!("/lumend {role}\n"), &format!("/lumend {role} --state {state}\n"));
+            }
+            text
         }
     }
 }
@@ -97,7 +101,9 @@ mod tests {
             assert_eq!(unit.contains("ExecStart=/opt/lumen/lumen"), name.ends_with(".service"), "{name}");
         }
         let (_, lumend) = USER[0];
+        let (_, launcher) = USER[USER.len() - 1];
         assert!(render(lumend, "/opt/lumen", Some("/srv/state")).contains("/lumend run --state /srv/state\n"));
+        assert!(render(launcher, "/opt/lumen", Some("/srv/state")).contains("/lumend launcher --state /srv/state\n"));
         assert!(render(lumend, "/opt/lumen", None).contains("/lumend run\n"));
     }
 }
