@@ -163,13 +163,13 @@ impl<'a> Host<'a> {
         .with_context(|| format!("the host's status never got there: {:?}; its log:\n{}", self.status(), self.log()))?
     }
 
-    /// Pids of the running planes of one kind, by session.
+    /// Pids of the planes of one kind that are at work, by session; standbys wait.
     pub fn planes(&self, kind: &str) -> Result<Vec<i32>> {
         let status = self.status()?;
         let planes = status["planes"].as_array().context("status has no planes")?;
         Ok(planes
             .iter()
-            .filter(|plane| plane["plane"] == kind)
+            .filter(|plane| plane["plane"] == kind && plane["state"] != "standby")
             .filter_map(|plane| plane["pid"].as_i64().map(|pid| pid as i32))
             .collect())
     }

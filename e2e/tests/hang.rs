@@ -1,0 +1,153 @@
+//! Planes that stop answering, and planes that want all the memory there is: each goes alone, and is replaced.
+
+use std::time::{Duration, Instant};
+
+use e2e::inject::{Outcome, syscall};
+use e2e::trial::{only_replaced, pids, scene, sound, stage, trace, watch};
+use ipc::PlaneKind;
+use ipc::sandbox::table::limits;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use xtask::client::Client;
+use xtask::host::{Desktop, Host};
+use xtask::process::wait_until;
+use xtask::sound::{Sound, Speakers};
+use xtask::stage::Stage;
+
+/// The planes of a session.
+const PLANES: [(&str, PlaneKind); 4] = [
+    ("capture", PlaneKind::Capture),
+    ("encode", PlaneKind::Encode),
+    ("audio", PlaneKind::Audio),
+    ("input", PlaneKind::Input),
+];
+
+/// A host with a picture, sound and hands.
+fn host<'a>(stage: &'a Stage, sound: &Sound) -> Host<'a> {
+    let config = scene(stage, "--seconds 600");
+    Host::start_named(stage, "host", Some(Desktop::Sway), &sound.environment(), &config).unwrap()
+}
+
+/// An allowed client that watches, listens and moves.
+fn use_it<'a>(stage: &'a Stage, host: &Host, seconds: u32) -> Client<'a> {
+    let script: String = (0..2000).map(|index| format!("{} move 1 0\n", index * 20)).collect();
+    let script = stage.write("viewer.script", &script).unwrap();
+    watch(stage, host, "viewer", seconds, &["--input-script", script.to_str().unwrap()]).unwrap()
+}
+
+/// Waits until the session shows, sounds and has hands, with whatever it has to do so.
+fn wait_for_everything(host: &Host) -> Value {
+    let status = host.status().unwrap();
+    let so_far = |status: &Value, key: &[&str]| {
+        key.iter().fold(&status["sessions"][0], |value, key| &value[*key]).as_u64().unwrap_or(0)
+    };
+    let more = |status: &Value, before: &Value, key: &[&str], by| so_far(status, key) >= so_far(before, key) + by;
+    host.status_where(Duration::from_secs(30), |now| {
+        let session = &now["sessions"][0];
+        more(now, &status, &["frames", "sent"], 30)
+            && more(now, &status, &["audio", "packets"], 30)
+            && more(now, &status, &["input", "events"], 10)
+            && session["state"] == "streaming"
+            && session["input"]["hands"] == "wlroots"
+    })
+    .unwrap()
+}
+
+fn send(pid: i32, signal: Signal) -> nix::Result<()> {
+    kill(Pid::from_raw(pid), signal)
+}
+
+#[test]
+fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
+    let stage = stage().unwrap();
+    let speakers = Sound::start(&stage, Speakers::Stereo).unwrap();
+    let host = host(&stage, &speakers);
+    let client = use_it(&stage, &host, 40);
+    let session = wait_for_everything(&host)["sessions"][0]["id"].clone();
+    let mut waits = Vec::new();
+    for (plane, _) in PLANES {
+        let before = pids(&host).unwrap();
+        let pid = host.planes(plane).unwrap()[0];
+        send(pid, Signal::SIGSTOP).unwrap();
+        let stopped = Instant::now();
+        only_replaced(&host, plane, pid, &before).unwrap();
+        waits.push(stopped.elapsed().as_secs_f64());
+        // Nothing is left of it that could go on.
+        wait_until(Duration::from_secs(5), || (send(pid, Signal::SIGCONT) == Err(Errno::ESRCH)).then_some(())).unwrap();
+        let after = wait_for_everything(&host);
+        assert_eq!(
+            (&after["sessions"][0]["id"], after["sessions"].as_array().unwrap().len()),
+            (&session, 1),
+            "{plane}"
+        );
+        let reborn = after["planes"].as_array().unwrap().iter().find(|entry| entry["plane"] == plane).unwrap();
+        assert!(reborn["last_exit"].as_str().unwrap().contains("unanswered"), "{reborn:#}");
+    }
+    println!("noticed and replaced after {waits:.2?} s");
+    waits.sort_by(f64::total_cmp);
+    assert!(waits[waits.len() / 2] <= 3.0, "{waits:?}");
+    client.finish(Duration::from_secs(60)).unwrap();
+    sound(&trace(&stage, "viewer").unwrap()).unwrap();
+
+    // Net last: every session is its own.
+    let pid = host.planes("net").unwrap()[0];
+    send(pid, Signal::SIGSTOP).unwrap();
+    host.status_where(Duration::from_secs(5), |status| {
+        let net = &status["planes"][0];
+        net["pid"] != pid && net["state"] == "running"
+    })
+    .unwrap();
+    wait_until(Duration::from_secs(5), || (send(pid, Signal::SIGCONT) == Err(Errno::ESRCH)).then_some(())).unwrap();
+    let report = watch(&stage, &host, "viewer", 2, &[]).unwrap().succeed(Duration::from_secs(30)).unwrap();
+    assert!(report["frames"]["decoded"].as_u64().unwrap() > 30, "{report:#}");
+}
+
+const fn value(number: i64) -> Option<u64> {
+    Some(number as u64)
+}
+
+/// Takes memory until there is no more; how much that was.
+fn devour(pid: i32, length: i64, flags: i32) -> (i64, i64) {
+    let protection = value(i64::from(libc::PROT_READ | libc::PROT_WRITE));
+    let flags = value(i64::from(flags | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE));
+    let mut taken = 0;
+    loop {
+        let map = [value(0), value(length), protection, flags, value(-1), value(0)];
+        match syscall(pid, libc::SYS_mmap as u64, b"", &map).unwrap() {
+            Outcome::Returned(at) if at > 0 => taken += length,
+            Outcome::Returned(errno) => return (taken, -errno),
+            Outcome::Killed(signal) => panic!("killed by {signal}"),
+        }
+    }
+}
+
+#[test]
+fn a_plane_without_measure_gets_no_more_memory_and_at_worst_dies_alone() {
+    const PORTION: i64 = 16 << 20;
+    let stage = stage().unwrap();
+    let speakers = Sound::start(&stage, Speakers::Stereo).unwrap();
+    let host = host(&stage, &speakers);
+    let client = use_it(&stage, &host, 30);
+    let session = wait_for_everything(&host)["sessions"][0]["id"].clone();
+    for (plane, kind) in PLANES {
+        let pid = host.planes(plane).unwrap()[0];
+        let (taken, errno) = devour(pid, PORTION, libc::MAP_PRIVATE);
+        assert_eq!(errno, i64::from(libc::ENOMEM), "{plane}");
+        assert!(taken as u64 <= limits(kind).data, "{plane} took {taken} bytes");
+        // What the limit does not count cannot be had at all.
+        assert_eq!(devour(pid, PORTION, libc::MAP_SHARED), (0, i64::from(libc::EPERM)), "{plane}");
+        let stack = devour(pid, PORTION, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN);
+        assert_eq!(stack, (0, i64::from(libc::EPERM)), "{plane}");
+        let after = wait_for_everything(&host);
+        assert_eq!(
+            (&after["sessions"][0]["id"], after["sessions"].as_array().unwrap().len()),
+            (&session, 1),
+            "{plane}"
+        );
+    }
+    client.finish(Duration::from_secs(60)).unwrap();
+    sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
