@@ -158,8 +158,9 @@ impl Player {
         let worst = &mut verdict.worst;
         (worst.luma, worst.chroma) = (worst.luma.max(errors.luma), worst.chroma.max(errors.chroma));
         if found == read && errors.luma.max(errors.chroma) > LIMIT {
+            let (left, top) = judge.place();
             let why = format!(
-                "a block of picture {} is off by {:.1} in luma, {:.1} in chroma",
+                "picture {} is off by {:.1} in luma, {:.1} in chroma, most around {left},{top}",
                 stamp.number, errors.luma, errors.chroma
             );
             verdict.corrupt.push(Corrupt { line, why });

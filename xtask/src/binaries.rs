@@ -33,7 +33,7 @@ impl Profile {
 /// Every program a host and its tests run.
 const PROGRAMS: &[&str] =
     &["lumend", "lumen-capture", "lumen-encode", "lumen-net", "lumen-input", "lumen-audio", "lumen-client"];
-const INSTRUMENTS: &[&str] = &["scene", "floor", "baseline", "tone", "listener", "guest"];
+const INSTRUMENTS: &[&str] = &["scene", "floor", "baseline", "tone", "listener", "guest", "judge"];
 
 /// The repository's root.
 pub fn root() -> &'static Path {

@@ -44,7 +44,7 @@ pub fn fuzz(names: &[String], seconds: u32, keep: bool) -> Result<()> {
 }
 
 /// Every target has a corpus of its name; a test of `fuzz` sees to it.
-fn targets() -> Result<Vec<String>> {
+pub fn targets() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(corpora())? {
         names.push(entry?.file_name().into_string().ok().context("a corpus' name is not UTF-8")?);

@@ -30,7 +30,51 @@ pub struct Host<'a> {
     stage: &'a Stage,
     name: String,
     port: u16,
+    way: Way,
     running: Running,
+}
+
+/// How a host is started.
+struct Way {
+    desktop: Option<Desktop>,
+    environment: Vec<(String, PathBuf)>,
+    config: PathBuf,
+}
+
+impl Way {
+    /// Starts lumend; returns it and the socket on which it says that it is ready.
+    fn start(&self, stage: &Stage, name: &str) -> Result<(Running, UnixDatagram)> {
+        let ready_path = stage.path().join(format!("run/{name}.ready"));
+        let _ = std::fs::remove_file(&ready_path);
+        let ready = UnixDatagram::bind(&ready_path)?;
+        std::os::unix::fs::chown(&ready_path, Some(stage.uid()), Some(stage.gid()))?;
+        let log = std::fs::File::create(stage.out(&format!("{name}.log")))?;
+        let mut command = stage.command("lumend");
+        command.arg("run");
+        // Where somebody listens for connections to planes, it is they who start them.
+        if !stage.path().join("run").join(name).join("planes").exists() {
+            command.arg("--spawn");
+        }
+        match self.desktop {
+            Some(Desktop::Sway) => command.args(["--desktop", "sway"]),
+            Some(Desktop::Pattern) => command.args(["--desktop", "pattern"]),
+            None => &mut command,
+        };
+        let child = command
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--state")
+            .arg(stage.path().join("state").join(name))
+            .arg("--runtime")
+            .arg(stage.path().join("run").join(name))
+            .env("NOTIFY_SOCKET", &ready_path)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("lumend does not start")?;
+        Ok((Running::new("lumend", child), ready))
+    }
 }
 
 impl<'a> Host<'a> {
@@ -60,34 +104,24 @@ impl<'a> Host<'a> {
         stage.directory(&format!("state/{name}"))?;
         let config = format!("[listen]\naddress = \"127.0.0.1\"\nport = {port}\n\n{}{config}\n", quiet(config));
         let config = stage.write(&format!("{name}.toml"), &config)?;
-        let ready_path = stage.path().join(format!("run/{name}.ready"));
-        let _ = std::fs::remove_file(&ready_path);
-        let ready = UnixDatagram::bind(&ready_path)?;
-        std::os::unix::fs::chown(&ready_path, Some(stage.uid()), Some(stage.gid()))?;
-        let log = std::fs::File::create(stage.out(&format!("{name}.log")))?;
-        let mut command = stage.command("lumend");
-        command.args(["run", "--spawn"]);
-        match desktop {
-            Some(Desktop::Sway) => command.args(["--desktop", "sway"]),
-            Some(Desktop::Pattern) => command.args(["--desktop", "pattern"]),
-            None => &mut command,
-        };
-        let child = command
-            .envs(environment.iter().map(|(key, value)| (key, value)))
-            .arg("--config")
-            .arg(config)
-            .arg("--state")
-            .arg(stage.path().join("state").join(&name))
-            .arg("--runtime")
-            .arg(stage.path().join("run").join(&name))
-            .env("NOTIFY_SOCKET", &ready_path)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("lumend does not start")?;
-        let mut host = Self { stage, name, port, running: Running::new("lumend", child) };
+        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let way = Way { desktop, environment, config };
+        let (running, ready) = way.start(stage, &name)?;
+        let mut host = Self { stage, name, port, way, running };
         host.wait_ready(&ready)?;
         Ok(host)
+    }
+
+    /// Starts lumend again after it has died, on the same ports and directories, as a supervisor would: again and again
+    /// until it comes up, since what the dead one held may not be free at once.
+    pub fn revive(&mut self) -> Result<()> {
+        self.running.wait(Duration::from_secs(5))?;
+        wait_until(Duration::from_secs(15), || {
+            let (running, ready) = self.way.start(self.stage, &self.name).ok()?;
+            self.running = running;
+            self.wait_ready(&ready).ok()
+        })
+        .with_context(|| format!("the host does not come up again; it said:\n{}", self.log()))
     }
 
     /// lumend announces itself as a systemd service does: a datagram `READY=1`.
@@ -109,6 +143,11 @@ impl<'a> Host<'a> {
     /// What it wrote to stderr.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.stage.out(&format!("{}.log", self.name))).unwrap_or_default()
+    }
+
+    /// Its runtime directory: sockets, and those of its own desktops.
+    pub fn runtime(&self) -> PathBuf {
+        self.stage.path().join("run").join(&self.name)
     }
 
     /// `127.0.0.1:PORT`, where native clients connect.
@@ -134,7 +173,7 @@ impl<'a> Host<'a> {
             .command("lumend")
             .args(arguments)
             .arg("--runtime")
-            .arg(self.stage.path().join("run").join(&self.name))
+            .arg(self.runtime())
             .stdin(Stdio::null())
             .output()
             .context("lumend does not run")

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod chaos;
 pub mod client;
 pub mod deps;
 pub mod echo;
@@ -14,3 +15,4 @@ pub mod process;
 pub mod sound;
 pub mod stage;
 pub mod sway;
+pub mod table;

@@ -5,9 +5,9 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod nightly;
 mod suite;
 mod systemd;
-mod table;
 mod vm;
 
 use std::path::PathBuf;
@@ -16,8 +16,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bench::Files;
 use clap::{Parser, Subcommand, ValueEnum};
-use xtask::deps;
+use xtask::binaries::Profile;
+use xtask::chaos::command::Command;
+use xtask::chaos::{Blow, Plane, Scene, Setting};
 use xtask::host::Desktop;
+use xtask::{deps, table};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set up, show, test and measure Lumen", disable_version_flag = true)]
@@ -77,6 +80,42 @@ enum Task {
         #[arg(long)]
         keep: bool,
     },
+    /// Kill planes of running sessions at random moments, and print what their clients noticed: the chaos table
+    #[command(after_help = CHAOS)]
+    Chaos {
+        /// Whom to kill; may be given several times [default: every row of the table]
+        #[arg(long, value_enum, value_name = "PLANE")]
+        plane: Vec<Plane>,
+        /// Kills of each
+        #[arg(long, default_value_t = 20)]
+        kills: usize,
+        #[arg(long, value_enum, default_value = "KILL")]
+        signal: Blow,
+        /// `sway`: a headless compositor with an animated window. `pattern`: the synthetic desktop
+        #[arg(long, value_enum, default_value = "sway")]
+        desktop: Show,
+        /// A window that stands still
+        #[arg(long, conflicts_with = "desktop")]
+        still: bool,
+        /// Instead: so many kills in all, of whatever runs, as fast as it comes back; what is left behind is what counts
+        #[arg(long, conflicts_with_all = ["plane", "signal"])]
+        fast: bool,
+        /// With the programs that tests use, which are built sooner and are slower
+        #[arg(long)]
+        debug: bool,
+        /// Of the moments and the order of kills
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the table as JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Write the table of docs/reliability.md
+        #[arg(long)]
+        markdown: Option<PathBuf>,
+        /// A setting of the host's, for example encode.standby=true; may be given several times
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        config: Vec<Setting>,
+    },
     /// Ask systemd what it says of the units: that it understands each line, and how far each unit is exposed
     Systemd {
         /// First bring the units in line with the planes' table of system calls
@@ -86,9 +125,34 @@ enum Task {
         #[arg(long)]
         boot: bool,
     },
-    /// What takes too long for every change: the benchmark, fuzzing and long runs of the property tests
-    Nightly,
+    /// What takes too long for every change: tests, a hundred kills a plane, a thousand in search of leaks, a soak,
+    /// fuzzing, long property tests, the benchmark; the last result stands in docs/reliability.md
+    Nightly {
+        /// Only this part; may be given several times
+        #[arg(long, value_enum, value_name = "PART")]
+        only: Vec<nightly::Part>,
+        /// Kills of each plane for the chaos table
+        #[arg(long, default_value_t = nightly::KILLS)]
+        kills: usize,
+        /// Kills in search of leaks
+        #[arg(long, default_value_t = nightly::STORM)]
+        storm: usize,
+    },
 }
+
+const CHAOS: &str = "\
+Examples:
+  cargo xtask chaos --plane encode --kills 100 --json chaos.json
+      what a client misses when the encoder dies
+  cargo xtask chaos --plane capture --still
+      the same of capture, on a desktop that stands still
+  cargo xtask chaos --plane encode --signal STOP
+      an encoder that hangs
+  cargo xtask chaos --fast --kills 1000
+      whether anything is left behind
+
+Gaps are milliseconds without a new picture (audio: sound, input: keys at a window) beyond the regular interval.
+A missed target is reported; exit code 1 means that a session was lost, a picture was wrong, or something leaked.";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Show {
@@ -133,7 +197,18 @@ fn run(task: Task) -> Result<()> {
             bench::run(files, runs, seconds.unwrap_or(bench::SECONDS), &only)
         }
         Task::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
+        Task::Chaos { plane, kills, signal, desktop, still, fast, debug, seed, json, markdown, config } => {
+            let scene = match desktop {
+                Show::Sway if still => Scene::Still,
+                Show::Sway => Scene::Moving,
+                Show::Pattern => Scene::Pattern,
+            };
+            let planes = plane;
+            let (json, markdown) = (json.as_deref(), markdown.as_deref());
+            let profile = if debug { Profile::Dev } else { Profile::Release };
+            Command { profile, planes, kills, blow: signal, scene, fast, seed, settings: config, json, markdown }.run()
+        }
         Task::Systemd { write, boot } => systemd::run_task(write, boot),
-        Task::Nightly => suite::nightly(),
+        Task::Nightly { only, kills, storm } => nightly::nightly(&nightly::Effort { only, kills, storm }),
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 /// A child process that does not outlive its owner: SIGTERM, ten seconds, SIGKILL.
@@ -112,6 +114,28 @@ pub fn private_bytes(pid: i32) -> Result<u64> {
 /// Open file descriptors of a process.
 pub fn fds(pid: i32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the clock that every process of a machine has in common.
+pub fn now_ns() -> u64 {
+    // It cannot fail: the clock is there and the memory is ours.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.num_nanoseconds().cast_unsigned())
+}
+
+/// The first descendant of a process, however deep, whose command line, in words, contains this.
+pub fn descendant(pid: i32, words: &str) -> Option<i32> {
+    let mut family = vec![pid];
+    while let Some(parent) = family.pop() {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()) {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).replace('\0', " ").contains(words) {
+                return Some(child);
+            }
+            family.push(child);
+        }
+    }
+    None
 }
 
 /// Threads of a process.

@@ -25,16 +25,6 @@ pub fn test() -> Result<()> {
     step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
 }
 
-/// Longer property tests, fuzzing, then every benchmark.
-pub fn nightly() -> Result<()> {
-    test()?;
-    step("long property tests", || {
-        run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", "20000"))
-    })?;
-    step("fuzzing", || crate::fuzz::fuzz(&[], crate::fuzz::SECONDS, false))?;
-    step("benchmarks", || crate::bench::run(crate::bench::Files::default(), 3, crate::bench::SECONDS, &[]))
-}
-
 /// Mailbox and ring under every interleaving that loom can reach.
 fn loom() -> Result<()> {
     run(Command::new("cargo")
@@ -43,7 +33,8 @@ fn loom() -> Result<()> {
         .env("CARGO_TARGET_DIR", target().join("loom")))
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Does one part of a suite, and says which and how long it took.
+pub fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     println!("── {name}");
     let start = Instant::now();
     work()?;

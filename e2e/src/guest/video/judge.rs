@@ -32,6 +32,8 @@ pub struct Judge {
     full_range: bool,
     pattern: Pattern,
     pixels: Vec<u8>,
+    /// Left and top of the worst block of the last picture.
+    place: (usize, usize),
 }
 
 impl Judge {
@@ -48,12 +50,12 @@ impl Judge {
             full_range: csc & 1 == 1,
             pattern: Pattern::new(format),
             pixels: vec![0; format.size()],
+            place: (0, 0),
         }
     }
 
     /// How far a picture is from what its stamp says that it shows.
     pub fn errors(&mut self, stamp: Stamp, planes: &Planes<'_>) -> Errors {
-        self.pattern.forget();
         self.pattern.draw(0, &mut self.pixels, stamp.number);
         self.pattern.stamp(&mut self.pixels, stamp.number, stamp.time_ns);
         let mut worst = Errors::default();
@@ -65,11 +67,20 @@ impl Judge {
                     mean(planes.u, left / 2, top / 2, BLOCK / 2),
                     mean(planes.v, left / 2, top / 2, BLOCK / 2),
                 ];
-                worst.luma = worst.luma.max((found[0] - wanted[0]).abs());
-                worst.chroma = worst.chroma.max((found[1] - wanted[1]).abs()).max((found[2] - wanted[2]).abs());
+                let [luma, u, v] = [0, 1, 2].map(|plane| (found[plane] - wanted[plane]).abs());
+                if luma.max(u).max(v) > worst.luma.max(worst.chroma) {
+                    self.place = (left, top);
+                }
+                worst.luma = worst.luma.max(luma);
+                worst.chroma = worst.chroma.max(u).max(v);
             }
         }
         worst
+    }
+
+    /// Left and top of the worst block of the picture that was looked at last, in pixels.
+    pub const fn place(&self) -> (usize, usize) {
+        self.place
     }
 
     /// Means of luma and chroma of a block as drawn: conversion is linear, so the means may be converted.

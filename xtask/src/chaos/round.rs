@@ -1,0 +1,167 @@
+//! One session under fire: it begins, its victims die one after the other, it ends, and what its client noticed is read.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::case::{Series, Victim};
+use super::chance::Chance;
+use super::hands;
+use super::kill::{BACK_WITHIN, Blow, Death, flows, is_back, strike};
+use super::rig::{FAREWELL, Files, Rig};
+use super::trace::{Gaps, Senses, Stretch};
+use crate::host::Host;
+use crate::process::{describe, now_ns, wait_until};
+
+/// A session flows before the first blow, and again between two, for this long and up to [`PHASE`] more.
+const CALM: Duration = Duration::from_millis(350);
+/// A blow falls anywhere in this time: several pictures long, so that it hits every phase of one.
+const PHASE: Duration = Duration::from_millis(150);
+/// The host is not asked how it is for this long after a blow: asking costs the time that is measured.
+const UNDISTURBED: Duration = Duration::from_millis(250);
+/// Events that were on their way when their plane died are counted as its.
+const ON_THE_WAY_NS: u64 = 50_000_000;
+
+/// What one death has cost.
+#[derive(Clone, Default, Debug)]
+pub struct Loss {
+    /// Index of the case in its series.
+    pub case: usize,
+    pub gaps: Gaps,
+    /// Why the session did not survive it.
+    pub session: Option<String>,
+    /// Pictures shown that should not have been, each with the reason.
+    pub corrupt: Vec<String>,
+    pub events_lost: usize,
+    pub events_doubled: usize,
+    /// Keys that stayed down for ever. Found when the session has ended, and the last death's.
+    pub stuck: usize,
+    /// Times that a window was told that its keyboard is gone.
+    pub vanished: usize,
+}
+
+/// What a round has shown.
+#[derive(Clone, Default, Debug)]
+pub struct Round {
+    pub losses: Vec<Loss>,
+    /// Pictures that were held against what they should show.
+    pub judged: u64,
+    /// By how much the worst block of these was off, in steps of 255.
+    pub worst: f64,
+    /// A picture was wrong before anything had died.
+    pub corrupt_before: Vec<String>,
+}
+
+/// Plays one. An error is one of the harness or of the host as a whole, not of what dies.
+pub fn play(rig: &Rig, host: &mut Host, series: &Series, blow: Blow, chance: &mut Chance) -> Result<Round> {
+    let mut client = rig.client(host)?;
+    host.status_where(BACK_WITHIN, |status| flows(status, series.scene)).context("the session does not begin")?;
+    let mut deaths: Vec<(usize, Death)> = Vec::new();
+    let mut lost = None;
+    for case in series.order(chance.order(series.cases.len())) {
+        let phase = Duration::from_nanos(chance.below(PHASE.as_nanos() as u64));
+        // Calm between two blows, not a wait for something.
+        sleep(CALM + phase);
+        let death = strike(host, series.cases[case].victim, blow)?;
+        deaths.push((case, death));
+        if death.victim == Victim::Lumend {
+            host.revive()?;
+        }
+        sleep(UNDISTURBED);
+        let back = || {
+            let ended = client.running().child().try_wait().ok().flatten().map(|status| Err(describe(status)));
+            ended.or_else(|| host.status().is_ok_and(|status| is_back(&status, &death, series.scene)).then_some(Ok(())))
+        };
+        let why = match wait_until(BACK_WITHIN, pausing(back)) {
+            Ok(Ok(())) => continue,
+            Ok(Err(status)) => format!("the client ended with {status}"),
+            Err(_) => format!("not back within {} s", BACK_WITHIN.as_secs()),
+        };
+        lost = Some(why);
+        break;
+    }
+    sleep(CALM);
+    let end_ns = now_ns();
+    if client.running().child().try_wait()?.is_none() {
+        client.running().signal(Signal::SIGINT)?;
+    }
+    let report = client.finish(FAREWELL)?;
+    if !report.status.success() {
+        lost.get_or_insert_with(|| format!("the client ended with {}", describe(report.status)));
+    }
+    let nobody = |status: &Value| status["sessions"].as_array().is_some_and(Vec::is_empty);
+    host.status_where(BACK_WITHIN, nobody).context("the session does not end")?;
+    let why = lost.map(|why| match report.stderr.trim().lines().last() {
+        Some(said) => format!("{why}: {said}"),
+        None => why,
+    });
+    read(rig, series, &deaths, end_ns, why)
+}
+
+/// The same question, but not asked all the time.
+fn pausing<T>(mut probe: impl FnMut() -> Option<T>) -> impl FnMut() -> Option<T> {
+    move || {
+        probe().or_else(|| {
+            sleep(Duration::from_millis(30));
+            None
+        })
+    }
+}
+
+/// Reads what client and window have left.
+fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost: Option<String>) -> Result<Round> {
+    let files = Files::of(&rig.stage);
+    let sent = hands::sent(&files.sent)?;
+    let windows = hands::windows(&rig.stage.out(""), sent.first().map_or(u64::MAX, |first| first.ns))?;
+    let presses: Vec<_> = windows.iter().flat_map(|log| hands::presses(log)).collect();
+    let found = hands::compare(&sent, &presses);
+    let senses = Senses::read(&files.trace, &files.sound, presses)?;
+    let verdict = rig.judge()?;
+    let desktop_deaths: Vec<u64> =
+        deaths.iter().filter(|(_, death)| death.victim.takes_the_desktop()).map(|(_, death)| death.at_ns).collect();
+
+    let mut round = Round {
+        judged: verdict["judged"].as_u64().unwrap_or(0),
+        worst: ["luma", "chroma"].map(|kind| verdict[kind].as_f64().unwrap_or(0.0)).into_iter().fold(0.0, f64::max),
+        ..Round::default()
+    };
+    let vanished: Vec<u64> = windows.iter().flat_map(|log| hands::vanished(log)).collect();
+    for (index, (case, death)) in deaths.iter().enumerate() {
+        let to_ns = deaths.get(index + 1).map_or(end_ns, |(_, next)| next.at_ns);
+        let stretch = Stretch { from_ns: death.at_ns, to_ns };
+        let mut loss = Loss { case: *case, gaps: senses.gaps(stretch, series.scene), ..Loss::default() };
+        // A desktop that is gone sees no keys: those are no loss of its input plane's.
+        if !death.victim.takes_the_desktop() {
+            let before = |ns: u64| ns.saturating_sub(ON_THE_WAY_NS);
+            let its = |ns: &&u64| (before(death.at_ns)..before(to_ns)).contains(*ns);
+            loss.events_lost = found.lost_ns.iter().filter(its).count();
+            loss.events_doubled = found.extra_ns.iter().filter(its).count();
+            loss.vanished = vanished.iter().filter(|ns| (death.at_ns..to_ns).contains(*ns)).count();
+        }
+        round.losses.push(loss);
+    }
+    if let Some(last) = round.losses.last_mut() {
+        last.session = lost;
+        last.stuck = windows.last().map_or(0, |log| hands::stuck(log).len());
+    }
+    for (line, why) in wrong(&verdict, &senses, &desktop_deaths) {
+        let shown = senses.pictures.iter().find(|picture| picture.line == line).map_or(0, |shown| shown.decoded_ns);
+        match deaths.iter().rposition(|(_, death)| death.at_ns <= shown) {
+            Some(index) => round.losses[index].corrupt.push(why),
+            None => round.corrupt_before.push(why),
+        }
+    }
+    Ok(round)
+}
+
+/// Lines of the trace whose pictures are wrong, each with the reason.
+fn wrong(verdict: &Value, senses: &Senses, desktop_deaths: &[u64]) -> Vec<(usize, String)> {
+    let judged = verdict["corrupt"].as_array().map_or(&[][..], Vec::as_slice).iter().map(|entry| {
+        (entry["line"].as_u64().unwrap_or(0) as usize, entry["why"].as_str().unwrap_or("no reason").to_owned())
+    });
+    let unreadable = senses.unreadable(desktop_deaths).into_iter();
+    judged.chain(unreadable.map(|line| (line, "its stamp cannot be read".to_owned()))).collect()
+}

@@ -1,0 +1,279 @@
+//! The chaos table: what all kills of a kind have cost together, for people, for documents and for scripts.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::case::{Case, HANG_MS, Target, Victim};
+use super::kill::Blow;
+use super::leak::Leaked;
+use super::round::Loss;
+use crate::table;
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub case: Case,
+    pub blow: Blow,
+    pub kills: usize,
+    /// What was missed, sorted: of the picture, of sound or of hands, as the case has it. A session that was lost has none.
+    pub gaps_ms: Vec<f64>,
+    pub sessions_lost: usize,
+    pub corrupt_frames: usize,
+    pub events_lost: usize,
+    /// The most that one kill has cost.
+    pub events_lost_most: usize,
+    pub events_doubled: usize,
+    pub stuck: usize,
+    pub vanished: usize,
+    pub leaked: Leaked,
+    /// Reasons, for people: why sessions were lost and what was wrong with pictures.
+    pub notes: Vec<String>,
+}
+
+/// An event that was on its way into a plane dies with it.
+const EVENTS_LOST_MOST: usize = 1;
+
+impl Row {
+    pub const fn new(case: Case, blow: Blow) -> Self {
+        Self {
+            case,
+            blow,
+            kills: 0,
+            gaps_ms: Vec::new(),
+            sessions_lost: 0,
+            corrupt_frames: 0,
+            events_lost: 0,
+            events_lost_most: 0,
+            events_doubled: 0,
+            stuck: 0,
+            vanished: 0,
+            leaked: NOTHING,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds what one kill has cost.
+    pub fn add(&mut self, loss: &Loss) {
+        self.kills += 1;
+        let gap = match self.case.victim {
+            Victim::Audio => loss.gaps.sound_ms,
+            Victim::Input => loss.gaps.hands_ms,
+            _ => loss.gaps.picture_ms,
+        };
+        let lost = loss.session.clone().or_else(|| gap.is_none().then(|| "nothing came any more".to_owned()));
+        match (lost, gap) {
+            (None, Some(gap)) => {
+                let place = self.gaps_ms.partition_point(|less| *less <= gap);
+                self.gaps_ms.insert(place, gap);
+            }
+            (why, _) => {
+                self.sessions_lost += 1;
+                self.notes.extend(why.map(|why| format!("kill {}: session lost: {why}", self.kills)));
+            }
+        }
+        self.corrupt_frames += loss.corrupt.len();
+        self.notes.extend(loss.corrupt.iter().map(|why| format!("kill {}: corrupt: {why}", self.kills)));
+        self.events_lost += loss.events_lost;
+        self.events_lost_most = self.events_lost_most.max(loss.events_lost);
+        self.events_doubled += loss.events_doubled;
+        self.stuck += loss.stuck;
+        self.vanished += loss.vanished;
+    }
+
+    /// The smallest gap that so many thousandths of all are not longer than.
+    pub fn quantile(&self, permille: usize) -> Option<f64> {
+        let rank = (self.gaps_ms.len() * permille).div_ceil(1000).max(1);
+        self.gaps_ms.get(rank - 1).copied()
+    }
+
+    /// With a hang, noticing it is part of what may be missed.
+    fn target(&self) -> Option<Target> {
+        let hang = if self.blow == Blow::Stop { HANG_MS } else { 0.0 };
+        self.case.target().map(|target| Target { p50: target.p50 + hang, p99: target.p99 + hang })
+    }
+
+    /// Nothing lost, nothing wrong, nothing left behind.
+    pub const fn is_sound(&self) -> bool {
+        self.sessions_lost == 0
+            && self.corrupt_frames == 0
+            && self.stuck == 0
+            && self.events_doubled == 0
+            && self.leaked.is_nothing()
+    }
+
+    /// The gaps are within the target, if there is one; and of events, no more are lost than may be.
+    pub fn is_met(&self) -> bool {
+        let within = |permille, bound| self.quantile(permille).is_some_and(|gap| gap <= bound);
+        let events = self.case.victim != Victim::Input || self.events_lost_most <= EVENTS_LOST_MOST;
+        let gaps = self.target().is_none_or(|target| within(500, target.p50) && within(990, target.p99));
+        gaps && events && self.is_sound()
+    }
+
+    /// As scripts have it.
+    pub fn json(&self) -> Value {
+        let gap = |permille| self.quantile(permille).map(|gap| (gap * 100.0).round() / 100.0);
+        json!({
+            "plane": self.case.name(),
+            "signal": self.blow.name(),
+            "kills": self.kills,
+            "gap_ms": { "p50": gap(500), "p99": gap(990), "max": gap(1000) },
+            "sessions_lost": self.sessions_lost,
+            "corrupt_frames": self.corrupt_frames,
+            "leaked": { "fds": self.leaked.fds, "memfds": self.leaked.memfds, "outputs": self.leaked.outputs },
+        })
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let gap = |permille| self.quantile(permille).map_or("–".to_owned(), |gap| format!("{gap:.0}"));
+        let target = match (self.target(), self.case.victim) {
+            (Some(target), _) => format!("≤ {:.0} / {:.0}", target.p50, target.p99),
+            (None, Victim::Input) => format!("≤ {EVENTS_LOST_MOST} event"),
+            (None, _) => "back".to_owned(),
+        };
+        let events = match self.case.victim {
+            Victim::Compositor | Victim::Launcher | Victim::Lumend => "–".to_owned(),
+            _ => format!("{} / {} / {}", self.events_lost, self.events_doubled, self.stuck),
+        };
+        let Leaked { fds, memfds, outputs, .. } = self.leaked;
+        vec![
+            self.case.name(),
+            self.kills.to_string(),
+            gap(500),
+            gap(990),
+            gap(1000),
+            target,
+            if self.is_met() { "met" } else { "MISSED" }.to_owned(),
+            self.sessions_lost.to_string(),
+            self.corrupt_frames.to_string(),
+            events,
+            format!("{fds} / {memfds} / {outputs}"),
+        ]
+    }
+}
+
+const NOTHING: Leaked = Leaked { fds: 0, sockets: 0, memfds: 0, outputs: 0, processes: 0, private_bytes: 0 };
+
+const HEADER: [&str; 11] = [
+    "plane",
+    "kills",
+    "p50 ms",
+    "p99 ms",
+    "max ms",
+    "target",
+    "",
+    "sessions lost",
+    "corrupt frames",
+    "events lost/twice/stuck",
+    "leaked fds/memfds/outputs",
+];
+
+/// The table on the screen, and below it what there is to say.
+pub fn print(rows: &[Row]) {
+    println!();
+    table::print(&HEADER, &rows.iter().map(Row::cells).collect::<Vec<_>>());
+    println!();
+    for row in rows {
+        for note in &row.notes {
+            println!("{}: {note}", row.case.name());
+        }
+        if row.vanished > 0 {
+            println!("{}: windows lost sight of their keyboard {} times", row.case.name(), row.vanished);
+        }
+        let Leaked { sockets, processes, private_bytes, .. } = row.leaked;
+        if sockets + processes > 0 {
+            println!("{}: {sockets} sockets and {processes} processes more than before", row.case.name());
+        }
+        println!("{}: lumend's private memory {:+} KiB", row.case.name(), private_bytes / 1024);
+    }
+}
+
+/// The table of docs/reliability.md.
+pub fn markdown(rows: &[Row]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text =
+        line(&HEADER.map(str::to_owned)) + "|---|" + &"---:|".repeat(4) + "---|---|" + &"---:|".repeat(4) + "\n";
+    text.extend(rows.iter().map(|row| {
+        let mut cells = row.cells();
+        if !row.is_met() {
+            cells[6] = "**missed**".to_owned();
+        }
+        line(&cells)
+    }));
+    for row in rows {
+        for note in &row.notes {
+            let _ = write!(text, "\n* {}, {note}", row.case.name());
+        }
+    }
+    text
+}
+
+/// As scripts have it.
+pub fn json(rows: &[Row]) -> Value {
+    rows.iter().map(Row::json).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::case::Scene;
+    use crate::chaos::trace::Gaps;
+
+    fn row(victim: Victim) -> Row {
+        Row::new(Case { victim, scene: Scene::Moving, standby: false }, Blow::Kill)
+    }
+
+    fn loss(ms: f64) -> Loss {
+        let gaps = Gaps { picture_ms: Some(ms), sound_ms: Some(ms / 10.0), hands_ms: None };
+        Loss { gaps, ..Loss::default() }
+    }
+
+    #[test]
+    fn quantiles_are_of_the_kills_that_were_made() {
+        let mut row = row(Victim::Encode);
+        assert_eq!((row.quantile(500), row.is_met()), (None, false), "nothing is known yet");
+        (1..=100).rev().for_each(|ms| row.add(&loss(f64::from(ms))));
+        assert_eq!((row.quantile(500), row.quantile(990), row.quantile(1000)), (Some(50.0), Some(99.0), Some(100.0)));
+        assert!(row.is_met());
+        row.add(&loss(101.0));
+        row.add(&loss(102.0));
+        assert!(!row.is_met(), "two of a hundred are above 100 ms: {:?}", row.quantile(990));
+    }
+
+    #[test]
+    fn each_plane_is_judged_by_what_it_makes() {
+        let mut sound = row(Victim::Audio);
+        sound.add(&loss(400.0));
+        assert_eq!(sound.quantile(500), Some(40.0));
+        let mut hands = row(Victim::Input);
+        hands.add(&loss(400.0));
+        assert_eq!((hands.sessions_lost, hands.notes.len()), (1, 1), "no key was seen any more");
+    }
+
+    #[test]
+    fn what_is_lost_or_wrong_misses_every_target() {
+        for spoil in [
+            |row: &mut Row| row.leaked.memfds = 1,
+            |row: &mut Row| row.add(&Loss { corrupt: vec!["why".into()], ..loss(10.0) }),
+            |row: &mut Row| row.add(&Loss { session: Some("why".into()), ..loss(10.0) }),
+            |row: &mut Row| row.add(&Loss { stuck: 1, ..loss(10.0) }),
+        ] {
+            let mut row = row(Victim::Encode);
+            row.add(&loss(10.0));
+            assert!(row.is_met());
+            spoil(&mut row);
+            assert!(!row.is_met(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn scripts_get_what_they_were_promised() {
+        let mut row = row(Victim::Encode);
+        row.add(&loss(41.237));
+        let expected = json!([{
+            "plane": "encode", "signal": "KILL", "kills": 1, "gap_ms": { "p50": 41.24, "p99": 41.24, "max": 41.24 },
+            "sessions_lost": 0, "corrupt_frames": 0, "leaked": { "fds": 0, "memfds": 0, "outputs": 0 },
+        }]);
+        assert_eq!(json(&[row]), expected);
+    }
+}

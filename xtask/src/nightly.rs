@@ -1,0 +1,113 @@
+//! What takes too long for every change, and the document that tells its last result.
+
+mod record;
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use xtask::binaries::{Profile, run, target};
+use xtask::chaos::command::MODE;
+use xtask::chaos::{self, Blow, Manner, Rig, Scene, Storm};
+
+use crate::bench::{self, Files};
+use crate::suite::step;
+use crate::{fuzz, suite};
+use record::Record;
+
+/// Kills of each plane for the table, and of all together for the search for leaks.
+pub const KILLS: usize = 100;
+pub const STORM: usize = 1000;
+/// For each fuzz target.
+const FUZZ_SECONDS: u32 = 60;
+/// Of each property test.
+const CASES: &str = "20000";
+
+/// A part of the night.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Part {
+    /// Everything that must hold before a change lands
+    Test,
+    /// The chaos table
+    Chaos,
+    /// The search for leaks
+    Leaks,
+    /// Ten minutes in which no process may grow
+    Soak,
+    /// Property tests with many cases
+    Property,
+    /// libFuzzer on every parser
+    Fuzz,
+    /// Every figure of docs/benchmarks.md, printed
+    Bench,
+}
+
+/// How much of it.
+#[derive(Clone, Debug)]
+pub struct Effort {
+    /// All, if empty.
+    pub only: Vec<Part>,
+    pub kills: usize,
+    pub storm: usize,
+}
+
+/// Runs the parts, one after the other, and writes what they have shown into docs/reliability.md. A missed target is
+/// written down, not an error; a test that fails is one.
+pub fn nightly(effort: &Effort) -> Result<()> {
+    let wanted = |part| effort.only.is_empty() || effort.only.contains(&part);
+    let record = Record::open()?;
+    if wanted(Part::Test) {
+        suite::test()?;
+    }
+    if wanted(Part::Chaos) {
+        step("chaos", || table(effort.kills, &record))?;
+    }
+    if wanted(Part::Leaks) {
+        step("leaks", || leaks(effort.storm, &record))?;
+    }
+    if wanted(Part::Soak) {
+        step("soak", || soak(&record))?;
+    }
+    if wanted(Part::Property) {
+        step("long property tests", || property(&record))?;
+    }
+    if wanted(Part::Fuzz) {
+        step("fuzzing", || {
+            let names = fuzz::targets()?;
+            fuzz::fuzz(&names, FUZZ_SECONDS, false)?;
+            let text = format!("{} targets, {FUZZ_SECONDS} s each: nothing found.", names.len());
+            record.write("fuzz", &text)
+        })?;
+    }
+    if wanted(Part::Bench) {
+        step("benchmarks", || bench::run(Files::default(), 3, bench::SECONDS, &[]))?;
+    }
+    Ok(())
+}
+
+fn table(kills: usize, record: &Record) -> Result<()> {
+    let rig = Rig::new(Profile::Release, MODE, Vec::new())?;
+    let manner = Manner { blow: Blow::Kill, seed: record.seed() };
+    let rows = chaos::run(&rig, &chaos::plan(&[], Scene::Moving, kills), manner)?;
+    chaos::print(&rows);
+    record.write("chaos", &chaos::markdown(&rows))
+}
+
+fn leaks(kills: usize, record: &Record) -> Result<()> {
+    let rig = Rig::new(Profile::Release, MODE, Vec::new())?;
+    let storm: Storm = chaos::storm(&rig, Scene::Moving, kills, record.seed())?;
+    println!("{}", storm.line());
+    let lost = storm.lost.iter().map(|why| format!("\n* session lost {why}"));
+    record.write("leaks", &format!("{}.{}", storm.line(), lost.collect::<String>()))
+}
+
+fn soak(record: &Record) -> Result<()> {
+    let file = target().join("soak.md");
+    bench::soak::run(Files { json: None, markdown: Some(&file) }, bench::soak::SECONDS)?;
+    record.write("soak", &std::fs::read_to_string(&file)?)
+}
+
+fn property(record: &Record) -> Result<()> {
+    run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", CASES))?;
+    record.write("property", &format!("{CASES} cases of each: none failed."))
+}
