@@ -32,7 +32,8 @@ impl Default for DoorLimits {
 /// Before the next try to accept, after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener and its connections, which end with it.
+/// A listener and its connections, which end with it. There are never more of them than the limits say, but for the one
+/// that is being looked at: those that make way are gone before a newcomer is served.
 ///
 /// Where there is no more room for one address its oldest connection makes way: whoever means it speaks at once, and is
 /// served before others can push it out; one that has been heard and waits for its answer stays. Where there is no room
@@ -93,7 +94,7 @@ impl Door {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    if self.make_room(peer.ip()) {
+                    if self.make_room(peer.ip()).await {
                         let kept = Arc::new(AtomicBool::new(false));
                         let place = Place(kept.clone());
                         let (served, patience) = (attend(stream, peer, place), self.limits.patience);
@@ -113,8 +114,8 @@ impl Door {
         }
     }
 
-    /// True if one more connection of this address may be held.
-    fn make_room(&mut self, address: IpAddr) -> bool {
+    /// True if one more connection of this address may be held. Takes no longer than it takes a task to be dropped.
+    async fn make_room(&mut self, address: IpAddr) -> bool {
         while self.tasks.try_join_next().is_some() {}
         self.held.retain(|held| !held.task.is_finished());
         let network = network(address);
@@ -129,7 +130,10 @@ impl Door {
         let loser = |held: &Held| unheard(held) && (!among_its || held.network == network);
         match self.held.iter().position(loser) {
             Some(oldest) => {
-                self.held.remove(oldest).task.abort();
+                let loser = self.held.remove(oldest).task;
+                loser.abort();
+                // Its socket is closed when the runtime drops its task, and not before.
+                while !loser.is_finished() && self.tasks.join_next().await.is_some() {}
                 true
             }
             None => false,
@@ -147,6 +151,8 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -241,6 +247,54 @@ mod tests {
         let mut speaks = TcpStream::connect(address).await.unwrap();
         speaks.write_u8(7).await.unwrap();
         assert_eq!(speaks.read_u8().await.unwrap(), 7);
+    }
+
+    /// Counts those that are served at a time, and the most that ever were.
+    #[derive(Default)]
+    struct Crowd(AtomicUsize, AtomicUsize);
+
+    struct Served(Arc<Crowd>);
+
+    impl Served {
+        fn new(crowd: &Arc<Crowd>) -> Self {
+            let now = crowd.0.fetch_add(1, Ordering::Relaxed) + 1;
+            crowd.1.fetch_max(now, Ordering::Relaxed);
+            Self(crowd.clone())
+        }
+    }
+
+    impl Drop for Served {
+        fn drop(&mut self) {
+            self.0.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn in_a_storm_too_there_are_no_more_than_there_may_be() {
+        for limits in [(4, 64), (64, 3)] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let (address, crowd) = (listener.local_addr().unwrap(), Arc::new(Crowd::default()));
+            let (connections, per_address) = limits;
+            let limits = DoorLimits { connections, per_address, ..DoorLimits::default() };
+            let door = Door::new(listener, limits, Arc::default()).unwrap();
+            let counted = crowd.clone();
+            // They are there before anybody looks, so that the door finds one after the other without a pause.
+            let mut storm: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let _door = tokio::spawn(door.run(move |mut stream: TcpStream, _| {
+                let served = Served::new(&counted);
+                async move {
+                    let _served = served;
+                    let byte = stream.read_u8().await.unwrap_or(0);
+                    let _ = stream.write_u8(byte).await;
+                }
+            }));
+            let last = storm.pop().unwrap();
+            last.set_nonblocking(true).unwrap();
+            let mut last = TcpStream::from_std(last).unwrap();
+            last.write_u8(7).await.unwrap();
+            assert_eq!(last.read_u8().await.unwrap(), 7);
+            assert_eq!(crowd.1.load(Ordering::Relaxed), connections.min(per_address));
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]
