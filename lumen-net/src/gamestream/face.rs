@@ -82,6 +82,7 @@ struct Listening {
     certificate: HostCertificate,
     encryption: Encryption,
     signer: Signer,
+    turns: Arc<Turns>,
     /// The two doors, which close when this is dropped.
     _doors: JoinSet<()>,
 }
@@ -127,11 +128,11 @@ impl Face {
         let certificate = HostCertificate::new(listen.certificate.clone())
             .ok_or_else(|| PlaneError::peer("the host's GameStream certificate is none"))?;
         let tls = tls::server_config(listen.certificate, signer.clone()).map_err(PlaneError::failed)?;
-        let mut doors = JoinSet::new();
+        let (mut doors, turns) = (JoinSet::new(), Arc::<Turns>::default());
         for (socket, tls) in [(listen.http, None), (listen.https, Some(Arc::new(tls)))] {
             let door = Door::new(TcpListener::from(socket), door_limits(), self.counters.clone())?;
             let (visits, counters) = (self.visits.clone(), self.counters.clone());
-            let desk = Desk { tls, turns: Turns::default(), visits, counters, patience: Patience::default() };
+            let desk = Desk { tls, turns: turns.clone(), visits, counters, patience: Patience::default() };
             let desk = Arc::new(desk);
             doors.spawn(door.run_places(move |stream, peer, place| desk.clone().attend(stream, peer, place)));
         }
@@ -147,7 +148,7 @@ impl Face {
         acts.push(Act::Media(MediaCommand::GuestSocket(UdpSocket::from(listen.video))));
         let names = HostNames { unique_id: listen.unique_id, host_name: listen.host_name, base_port: listen.base_port };
         let (encryption, signer) = (listen.encryption, signer.clone());
-        self.listening = Some(Listening { names, certificate, encryption, signer, _doors: doors });
+        self.listening = Some(Listening { names, certificate, encryption, signer, turns, _doors: doors });
         Ok(())
     }
 
@@ -163,6 +164,9 @@ impl Face {
             return self.pairings.allowed(&client);
         }
         self.paired.remove(&client);
+        if let Some(listening) = &self.listening {
+            listening.turns.forget_known();
+        }
         self.running.remove(&client);
         self.pairing(acts, |pairings, said| pairings.forbidden(&client, said));
         self.release(client, "this client is no longer paired", acts);

@@ -97,7 +97,7 @@ impl Answer {
 pub struct Desk {
     /// None for plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    pub turns: Turns,
+    pub turns: Arc<Turns>,
     pub visits: mpsc::Sender<Visit>,
     pub counters: Arc<Counters>,
     pub patience: Patience,

@@ -1,8 +1,9 @@
 //! Whose handshake is next. Each one costs a signature, of which lumend gives a few a second, whoever asks; and clients
 //! shake hands for every picture of an app list at once. So handshakes take turns here, rather than fail there, and one
-//! machine's leave room for others'.
+//! machine's leave room for others'. Machines from which a paired client has been heard have a share that strangers cannot
+//! take from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,12 +12,17 @@ use tokio::time::sleep_until;
 
 use super::door::network;
 
-/// Of all machines together: a little less than lumend gives (`lumend/src/signer.rs`).
-const ALL: Pace = Pace { interval: Duration::from_millis(60), burst: 48 };
+/// Of all machines together: with [`KNOWN`] a little less than lumend gives (`lumend/src/signer.rs`).
+const ALL: Pace = Pace { interval: Duration::from_millis(100), burst: 32 };
+/// Of those together that are known, beside what they have with all.
+const KNOWN: Pace = Pace { interval: Duration::from_millis(150), burst: 16 };
 /// Of one machine.
 const ONE: Pace = Pace { interval: Duration::from_millis(125), burst: 32 };
 /// Machines that are remembered; those that have been quiet are forgotten before there are more.
 const KEPT: usize = 64;
+
+/// Machines that are known at a time: the ones that were heard last.
+const KNOWN_KEPT: usize = 64;
 
 /// No turn is given out that is farther away: nobody waits that long.
 const FARTHEST: Duration = Duration::from_secs(10);
@@ -32,11 +38,14 @@ struct Pace {
 #[derive(Default)]
 pub struct Turns(Mutex<Book>);
 
-/// For all together and for each machine: when there would be no more bursts owed.
+/// For all together, for the known ones and for each machine: when there would be no more bursts owed.
 #[derive(Default)]
 struct Book {
     all: Option<Instant>,
+    known: Option<Instant>,
     each: BTreeMap<IpAddr, Instant>,
+    /// Whence a paired client was heard, the last one at the end.
+    friends: VecDeque<IpAddr>,
 }
 
 impl Turns {
@@ -47,9 +56,19 @@ impl Turns {
         let latest = now + patience;
         let Some(turn) = self.book().one(now, network(address)).filter(|turn| *turn <= latest) else { return false };
         sleep_until(turn.into()).await;
-        let turn = self.book().all(Instant::now());
+        let turn = self.book().all(Instant::now(), network(address));
         sleep_until(turn.into()).await;
         turn <= latest
+    }
+
+    /// A paired client has been heard from there.
+    pub fn know(&self, address: IpAddr) {
+        self.book().know(network(address));
+    }
+
+    /// Somebody is paired no more: who still is will be heard again.
+    pub fn forget_known(&self) {
+        self.book().friends.clear();
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -74,10 +93,23 @@ impl Book {
         Some(turn)
     }
 
-    fn all(&mut self, now: Instant) -> Instant {
-        let (turn, due) = ALL.next(self.all, now);
-        self.all = Some(due);
-        turn
+    /// The next turn among all, or, for a machine that is known, among those, whichever is earlier.
+    fn all(&mut self, now: Instant, network: IpAddr) -> Instant {
+        let (of_all, of_known) = (ALL.next(self.all, now), KNOWN.next(self.known, now));
+        if of_known.0 < of_all.0 && self.friends.contains(&network) {
+            self.known = Some(of_known.1);
+            return of_known.0;
+        }
+        self.all = Some(of_all.1);
+        of_all.0
+    }
+
+    fn know(&mut self, network: IpAddr) {
+        self.friends.retain(|friend| *friend != network);
+        if self.friends.len() >= KNOWN_KEPT {
+            self.friends.pop_front();
+        }
+        self.friends.push_back(network);
     }
 }
 
@@ -126,12 +158,30 @@ mod tests {
     #[test]
     fn all_together_have_less_than_lumend_gives() {
         let (mut book, begun) = (Book::default(), Instant::now());
-        let within = |book: &mut Book, now: Instant| {
-            (0..1_000).map(|_| book.all(now)).filter(|turn| *turn <= begun + Duration::from_secs(10)).count()
+        let within = |book: &mut Book, number: u8| {
+            let turns = (0..1_000).map(|_| book.all(begun, machine(number)));
+            turns.filter(|turn| *turn <= begun + Duration::from_secs(10)).count()
         };
-        let given = within(&mut book, begun);
+        book.know(machine(1));
+        let (strangers, friends) = (within(&mut book, 2), within(&mut book, 1));
         // lumend: 64, and 20 a second.
-        assert!((200..=64 + 200).contains(&given), "{given}");
+        assert!((200..=64 + 200).contains(&(strangers + friends)), "{strangers} and {friends}");
+    }
+
+    #[test]
+    fn strangers_do_not_take_the_turns_of_those_that_are_known() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        book.know(machine(1));
+        while book.all(begun, machine(2)) <= begun + FARTHEST {}
+        assert_eq!([0; 16].map(|_| book.all(begun, machine(1)) - begun), [Duration::ZERO; 16]);
+        assert_eq!(book.all(begun, machine(1)) - begun, KNOWN.interval);
+        assert!(book.all(begun, machine(3)) > begun + FARTHEST, "a stranger still");
+        // Where nobody is in the way there is all that a stranger would have, and more.
+        let (mut book, some) = (Book::default(), 32 + 16);
+        book.know(machine(1));
+        assert!((0..some).all(|_| book.all(begun, machine(1)) == begun));
+        (0..=u8::MAX).for_each(|number| book.know(machine(number)));
+        assert!(book.friends.len() == KNOWN_KEPT && !book.friends.contains(&machine(1)));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Stage {
             certificate: HostCertificate::new(HOST.certificate.clone()).unwrap(),
             encryption,
             signer: Signer::new(ours.into_fd()).unwrap(),
+            turns: Arc::default(),
             _doors: JoinSet::new(),
         });
         for id in [5, 6] {

@@ -26,6 +26,9 @@ impl Face {
     pub fn visit(&mut self, now: Instant, visit: Visit, asks: &mut AskNumbers, acts: &mut Acts) {
         let Visit { entrance, peer, local, page, answer } = visit;
         let client = self.known(entrance);
+        if let (Some(_), Some(listening)) = (client, &self.listening) {
+            listening.turns.know(peer.ip());
+        }
         match page {
             // Over HTTPS clients ask it to learn whether they are paired, and try HTTP next.
             Page::ServerInfo if client.is_none() && entrance != Entrance::Http => answer.send(unauthorised()),
