@@ -153,7 +153,7 @@ impl Control {
                 Err(error) => break Err(error),
             }
         };
-        self.hub.shut_down().await;
+        self.hub.shut_down(&mut self.hub_events).await;
         self.discovery.stop().await;
         if let Some(listening) = &self.listening {
             listening.acceptor.shut_down().await;

@@ -86,7 +86,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts the hub inside the control thread's runtime. It waits when `events` is full, so the queue drops nothing.
+    /// Starts the hub inside the control thread's runtime. It waits when `events` is full, so the queue drops nothing,
+    /// until that is closed.
     pub fn start(events: mpsc::Sender<HubEvent>, counters: Arc<Counters>) -> Self {
         let (orders, for_task) = mpsc::channel(ORDERS);
         let task = tokio::spawn(Task::new(for_task, events, counters).run());
@@ -98,8 +99,10 @@ impl Hub {
         self.orders.try_send(order).map_err(|_| PlaneError::failed("the GameStream hub takes no orders"))
     }
 
-    /// Tells every client that it is over, and waits a moment for that to leave.
-    pub async fn shut_down(&mut self) {
+    /// Carries out what has been ordered, tells every client that it is over, and waits a moment for that to leave. The
+    /// other end of `events` is given up: a hub that waited for it would hear of none of this.
+    pub async fn shut_down(&mut self, events: &mut mpsc::Receiver<HubEvent>) {
+        events.close();
         // The end of the orders is the order to stop.
         self.orders = mpsc::channel(1).0;
         let _ = timeout(PARTING, &mut self.task).await;

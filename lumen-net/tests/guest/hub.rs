@@ -40,11 +40,16 @@ pub struct TestHub {
 
 impl TestHub {
     pub fn new(encryption: Encryption) -> Self {
+        Self::with_room(encryption, 64)
+    }
+
+    /// So many of the hub's reports may wait.
+    pub fn with_room(encryption: Encryption, reports: usize) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
-        let (to_events, events) = mpsc::channel(64);
+        let (to_events, events) = mpsc::channel(reports);
         let counters = Arc::new(Counters::default());
         let inside = handle.enter();
         let hub = Hub::start(to_events, counters.clone());
@@ -64,6 +69,12 @@ impl TestHub {
 
     pub fn tell(&self, order: HubOrder) {
         self.hub.as_ref().unwrap().tell(order).unwrap();
+    }
+
+    /// The control loop's end.
+    pub fn shut_down(&mut self) {
+        let Self { hub, events, handle, .. } = self;
+        handle.block_on(hub.as_mut().unwrap().shut_down(events));
     }
 
     /// Waits for an event that `pick` takes; others are passed over.

@@ -191,6 +191,21 @@ fn a_session_ends_with_the_word_that_clients_understand() {
 }
 
 #[test]
+fn a_hub_to_which_nobody_listens_obeys_and_says_goodbye() {
+    let mut hub = TestHub::with_room(Encryption::Auto, 4);
+    let (mut first, mut second) = (hub.started(1, true, &ENCRYPTED), hub.started(2, true, &ENCRYPTED));
+    // The first of these reports fill the queue, and the hub stands still with the next one.
+    for _ in 0..8 {
+        second.control.say(1, &FromGuest::RequestIdr);
+        second.control.idle(Duration::from_millis(30));
+    }
+    hub.tell(HubOrder::End { session: SessionId(1), code: EndCode::Unavailable });
+    hub.shut_down();
+    assert_eq!(first.control.hear(), ToGuest::Termination(Termination::Encoder));
+    assert_eq!(second.control.hear(), ToGuest::Termination(Termination::Graceful));
+}
+
+#[test]
 fn a_client_that_says_goodbye_is_gone_and_its_name_with_it() {
     let mut hub = TestHub::new(Encryption::Auto);
     let client = hub.started(1, false, &[]);

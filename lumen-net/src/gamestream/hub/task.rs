@@ -86,7 +86,7 @@ impl Task {
         }
     }
 
-    /// Runs until there is nobody left to obey.
+    /// Runs until there is nobody left to obey. Whether anybody still hears its reports makes no difference to that.
     pub async fn run(mut self) {
         loop {
             match self.next().await {
@@ -107,7 +107,7 @@ impl Task {
             }
             for event in self.told.drain(..) {
                 if self.events.send(event).await.is_err() {
-                    return;
+                    break;
                 }
             }
             // A flood makes every wait end at once, and such a wait takes no turns by itself.
