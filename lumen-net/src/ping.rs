@@ -4,6 +4,7 @@
 //! AudioStream.c): 16 bytes of payload that RTSP told it and a big-endian counter from 1; or `PING`, if it is too old
 //! for payloads.
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes of the payload that RTSP tells.
@@ -58,6 +59,11 @@ impl Pinged {
         Self { payload, plain_from: plain_from.map(|address| address.to_canonical()), newest: 0 }
     }
 
+    /// Its client knows no payloads after all, and is at this address.
+    pub fn take_plain_from(&mut self, address: IpAddr) {
+        self.plain_from = Some(address.to_canonical());
+    }
+
     /// Whether a ping may be of this stream's client; `peer` is where the stream goes at present.
     pub fn fit(&self, ping: &Ping, from: SocketAddr, peer: Option<SocketAddr>) -> Option<Fit> {
         match ping {
@@ -73,15 +79,18 @@ impl Pinged {
         }
     }
 
-    /// Takes a ping that fits. False if an older one, delayed on its way: the client may have moved since.
-    pub fn take(&mut self, ping: &Ping) -> bool {
-        match *ping {
-            Ping::Payload { counter, .. } if counter < self.newest => false,
-            Ping::Payload { counter, .. } => {
+    /// Takes a ping that fits; `peer` is as for [`Self::fit`]. False if the stream is not to follow it: an older one, which
+    /// was delayed, as the client may have moved since; or a copy of the newest from somewhere else, as nobody sends one
+    /// twice.
+    pub fn take(&mut self, ping: &Ping, from: SocketAddr, peer: Option<SocketAddr>) -> bool {
+        let Ping::Payload { counter, .. } = *ping else { return true };
+        match counter.cmp(&self.newest) {
+            Ordering::Less => false,
+            Ordering::Equal => peer.is_none_or(|peer| peer == from),
+            Ordering::Greater => {
                 self.newest = counter;
                 true
             }
-            Ping::Plain => true,
         }
     }
 }
@@ -106,8 +115,13 @@ mod tests {
         assert_eq!(stream.fit(&ping, at("192.0.2.1:7"), Some(at("192.0.2.2:8"))), Some(Fit::Named));
         assert_eq!(stream.fit(&Ping::Plain, at("192.0.2.1:7"), None), None);
         assert_eq!(Pinged::new([b'x'; 16], None).fit(&ping, at("192.0.2.1:7"), None), None);
-        assert!(stream.take(&ping) && stream.take(&ping));
-        assert!(!stream.take(&Ping::Payload { payload: PAYLOAD_A, counter: 257 }), "an older one");
+        let mut take = |counter, from: &str, peer: Option<&str>| {
+            stream.take(&Ping::Payload { payload: PAYLOAD_A, counter }, at(from), peer.map(at))
+        };
+        assert!(take(258, "192.0.2.1:7", None) && take(258, "192.0.2.1:7", Some("192.0.2.1:7")));
+        assert!(!take(257, "192.0.2.1:7", Some("192.0.2.1:7")), "an older one");
+        assert!(!take(258, "192.0.2.9:7", Some("192.0.2.1:7")), "somebody has heard it, and says it again");
+        assert!(take(259, "192.0.2.2:8", Some("192.0.2.1:7")), "the client has moved");
     }
 
     #[test]

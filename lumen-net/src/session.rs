@@ -223,7 +223,7 @@ impl MediaSession {
     /// Takes a ping that fits.
     pub fn on_ping(&mut self, ping: &Ping, from: Peer, received_ns: u64) {
         if let Contact::Guest(guest) = &mut self.contact {
-            let newest = guest.pinged.take(ping);
+            let newest = guest.pinged.take(ping, from.address, self.peer.map(|peer| peer.address));
             self.hear(received_ns, newest.then_some(from));
         }
     }

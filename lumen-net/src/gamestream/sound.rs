@@ -1,5 +1,7 @@
 //! A GameStream client's sound: from the audio ring into RTP packets, at once.
 
+use std::net::SocketAddr;
+
 use ipc::shm::Violation;
 use lumen_core::gamestream::audio::{AudioConfig, AudioPacketizer};
 
@@ -28,6 +30,11 @@ impl Sound {
     /// The client waits for its sound there.
     pub fn aim(&mut self, to: Peer) {
         self.to = Some(to);
+    }
+
+    /// Where that is.
+    pub fn aimed_at(&self) -> Option<SocketAddr> {
+        self.to.map(|peer| peer.address)
     }
 
     /// Sends what the ring holds; what comes before the client is `live` is forgotten.

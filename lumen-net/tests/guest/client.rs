@@ -270,7 +270,8 @@ pub struct Audio {
     pub socket: UdpSocket,
     host: SocketAddr,
     ping: Vec<u8>,
-    pings: u32,
+    /// How many there have been.
+    pub pings: u32,
 }
 
 impl Audio {

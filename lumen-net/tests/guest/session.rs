@@ -302,10 +302,17 @@ fn sound_goes_where_the_newest_ping_of_its_own_came_from() {
     first.audio.packet();
     // It has moved, and somebody who does not know its payload would like to have its sound.
     let mut moved = Audio::new(hub.audio, &first.streams.audio.ping);
+    moved.pings = 5;
     moved.ping();
     let mut thief = Audio::new(hub.audio, "AAAAAAAAAAAAAAAA");
     thief.ping();
     thief.socket.send_to(b"PING", hub.audio).unwrap();
+    // Nor is it to be had by saying again what was overheard, old or new.
+    let mut echo = Audio::new(hub.audio, &first.streams.audio.ping);
+    for overheard in [1, 6] {
+        echo.pings = overheard - 1;
+        echo.ping();
+    }
     let mut number = 1;
     moved.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut bytes = [0; 2048];
@@ -314,7 +321,7 @@ fn sound_goes_where_the_newest_ping_of_its_own_came_from() {
         number += 1;
         moved.socket.recv(&mut bytes).is_ok()
     });
-    for deaf in [&thief, &second.audio] {
+    for deaf in [&thief, &echo, &second.audio] {
         deaf.socket.set_read_timeout(Some(MOMENT)).unwrap();
         assert!(deaf.socket.recv(&mut bytes).is_err());
     }

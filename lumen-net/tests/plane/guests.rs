@@ -98,6 +98,7 @@ fn video_follows_the_newest_ping() {
     // Somebody who repeats an older ping does not draw the stream to himself.
     guest.frame(10_000, false);
     elsewhere.send_to(b"ping of guest 01\0\0\0\x01", media.gamestream).unwrap();
+    elsewhere.send_to(b"ping of guest 01\0\0\0\x02", media.gamestream).unwrap();
     media.expect_stats(guest.id, |stats| stats.frames == 2);
     guest.frame(10_000, false);
     guest.rtp.socket = elsewhere;

@@ -13,6 +13,7 @@ use crate::counters::Counter;
 use crate::gamestream::guest::GuestPhase;
 use crate::gamestream::rtsp::{Asked, Desk, Visit};
 use crate::media::socket::Peer;
+use crate::ping::Ping;
 
 impl Task {
     /// Answers a request, if it is that of a session's client.
@@ -89,15 +90,7 @@ impl Task {
 
 /// The session whose client pings: by the payload that it was given, or, from clients that know none, by its address
 /// (moonlight-common-c, AudioStream.c).
-pub fn pinged<'a>(seats: &'a mut BTreeMap<SessionId, Seat>, from: Peer, datagram: &[u8]) -> Option<&'a mut Seat> {
-    const LEGACY: &[u8] = b"PING";
-    if datagram == LEGACY {
-        let ip = from.address.ip().to_canonical();
-        let its =
-            seats.values_mut().filter(|seat| seat.guest.launch.peer.to_canonical() == ip && !seat.pings_by_name());
-        return its.max_by_key(|seat| seat.order);
-    }
-    let (payload, counter) = datagram.split_first_chunk()?;
-    let whole = counter.len() == 4;
-    seats.values_mut().find(|seat| whole && seat.guest.audio_ping == *payload)
+pub fn pinged<'a>(seats: &'a mut BTreeMap<SessionId, Seat>, from: Peer, ping: &Ping) -> Option<&'a mut Seat> {
+    let fitting = seats.values_mut().filter_map(|seat| Some((seat.fit(ping, from)?, seat)));
+    fitting.max_by_key(|(fit, seat)| (*fit, seat.order)).map(|(_, seat)| seat)
 }

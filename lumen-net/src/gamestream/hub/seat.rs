@@ -20,6 +20,7 @@ use crate::gamestream::hands::{Hands, Rumbles};
 use crate::gamestream::sound::Sound;
 use crate::media::GuestMedia;
 use crate::media::socket::{Outlet, Peer};
+use crate::ping::{Fit, Ping, Pinged};
 use crate::readable::Readable;
 
 /// From the launch to the ANNOUNCE. lumend gives up a little earlier.
@@ -51,9 +52,9 @@ pub struct Seat {
     rumbles: Rumbles,
     loss: Loss,
     started: bool,
-    /// Its pings carry the payload that they were given, and nothing else is taken for them; so it is taken to be until
-    /// its ANNOUNCE says otherwise.
-    by_name: bool,
+    /// Where its sound goes. Its pings are taken to carry the payload that they were given until its ANNOUNCE says
+    /// otherwise.
+    pinged: Pinged,
     /// The phase's deadline.
     deadline_ns: u64,
     loss_due_ns: u64,
@@ -75,7 +76,7 @@ impl Seat {
             rumbles: Rumbles::default(),
             loss: Loss::default(),
             started: false,
-            by_name: true,
+            pinged: Pinged::new(guest.audio_ping, None),
             deadline_ns: now_ns + LAUNCHED_NS,
             loss_due_ns: now_ns + LOSS_NS,
             keyframe: false,
@@ -88,11 +89,6 @@ impl Seat {
         self.guest.launch.session
     }
 
-    /// Its pings carry the payload they were given, as far as it has said.
-    pub fn pings_by_name(&self) -> bool {
-        self.by_name
-    }
-
     fn is_live(&self) -> bool {
         self.phase == GuestPhase::Live
     }
@@ -101,7 +97,9 @@ impl Seat {
     pub fn tune(&mut self, announcement: &Announcement, packet_size: PacketSize, now_ns: u64) -> HubEvent {
         let launch = &self.guest.launch;
         self.phase = GuestPhase::Tuned;
-        self.by_name = announcement.tells_session;
+        if !announcement.tells_session {
+            self.pinged.take_plain_from(launch.peer);
+        }
         self.deadline_ns = now_ns + TUNED_NS;
         let version = if announcement.encryption.control_v2 { ControlVersion::V2 } else { ControlVersion::V1 };
         self.control = Some(ControlCipher::new(&launch.key, version, Origin::Host));
@@ -292,10 +290,15 @@ impl Seat {
         None
     }
 
-    /// The client's sound goes there from now on, if this ping is its own.
-    pub fn aim(&mut self, to: Peer) {
-        if self.phase != GuestPhase::Ending {
-            self.sound.aim(to);
+    /// How well a ping of the audio socket fits this session.
+    pub fn fit(&self, ping: &Ping, from: Peer) -> Option<Fit> {
+        self.pinged.fit(ping, from.address, self.sound.aimed_at())
+    }
+
+    /// Takes a ping that fits: the client's sound goes there from now on, unless it is an old one.
+    pub fn on_ping(&mut self, ping: &Ping, from: Peer) {
+        if self.phase != GuestPhase::Ending && self.pinged.take(ping, from.address, self.sound.aimed_at()) {
+            self.sound.aim(from);
         }
     }
 

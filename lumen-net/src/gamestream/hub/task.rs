@@ -22,6 +22,7 @@ use crate::gamestream::enet::{Enet, Heard, SERVICE};
 use crate::gamestream::guest::{Guest, GuestPhase};
 use crate::gamestream::rtsp::Visit;
 use crate::media::socket::{Outlet, ReceiveBuffers};
+use crate::ping::Ping;
 
 /// Requests that may wait; a connection waits when it is full.
 const VISITS: usize = 16;
@@ -282,8 +283,9 @@ impl Task {
     /// Pings on the audio socket say where sound goes.
     fn on_pings(&mut self, count: usize) {
         for (from, datagram) in self.audio_in.datagrams(count) {
-            match pinged(&mut self.seats, from, datagram) {
-                Some(seat) => seat.aim(from),
+            let ping = Ping::parse(datagram);
+            match ping.and_then(|ping| Some((ping, pinged(&mut self.seats, from, &ping)?))) {
+                Some((ping, seat)) => seat.on_ping(&ping, from),
                 None => self.counters.add(Counter::StrayPackets),
             }
         }
