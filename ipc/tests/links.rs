@@ -121,7 +121,7 @@ fn every_kind_of_message_crosses() {
     let wish = Wish {
         face: Face::Lumen,
         app: None,
-        mode: RawMode { width: 0, height: 0, refresh_mhz: 0 },
+        mode: Some(RawMode { width: 0, height: 0, refresh_mhz: 0 }),
         bitrate_kbps: 0,
         audio: None,
         own_sink: false,

@@ -154,9 +154,19 @@ impl Moonlight {
         self.start("resume", "resume", wish)
     }
 
+    /// The same, as clients said it that are older than every other parameter: the keys alone.
+    pub fn resume_tersely(&self, wish: &Wish) -> Result<Launched> {
+        let keys = Keys::new()?;
+        let query = wish.query(&keys).into_iter().filter(|(name, _)| name.starts_with("rikey")).collect();
+        self.ask("resume", "resume", keys, query)
+    }
+
     fn start(&self, page: &str, done: &str, wish: &Wish) -> Result<Launched> {
         let keys = Keys::new()?;
-        let query = wish.query(&keys);
+        self.ask(page, done, keys, wish.query(&keys))
+    }
+
+    fn ask(&self, page: &str, done: &str, keys: Keys, query: Vec<(&str, String)>) -> Result<Launched> {
         let pairs: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let xml = self.page(page, &pairs)?;
         match xml.text(done).as_deref() {

@@ -80,7 +80,8 @@ pub struct Wish {
     pub face: Face,
     /// The app to start, or to come back to if it runs already. None: the desktop as it is.
     pub app: Option<AppId>,
-    pub mode: RawMode,
+    /// None, of one that comes back: that in which the app was shown last.
+    pub mode: Option<RawMode>,
     /// 0: the host's choice.
     pub bitrate_kbps: u32,
     /// None: the client wants no sound.

@@ -56,7 +56,7 @@ impl Control {
                 let wish = Wish {
                     face: Protocol::Lumen,
                     app: None,
-                    mode: hello.mode,
+                    mode: Some(hello.mode),
                     bitrate_kbps: hello.bitrate_kbps,
                     audio: hello.audio,
                     own_sink: hello.own_sink,

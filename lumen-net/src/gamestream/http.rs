@@ -157,6 +157,10 @@ impl Desk {
             self.counters.add(Counter::RequestsMalformed);
             return self.say(&mut stream, &Reply::Xml(Xml::refusal(400, words).finish())).await;
         }
+        if matches!(page, Page::MalformedPrivate(_)) {
+            // Answered by who knows whether this client is to be told more than that it is not paired.
+            self.counters.add(Counter::RequestsMalformed);
+        }
         // It has said what it wants: from here on it is not pushed out by connections that have not.
         place.keep();
         let (answer, reply) = Answer::new();

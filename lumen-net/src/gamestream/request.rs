@@ -34,6 +34,8 @@ pub enum Page {
     Unknown,
     /// Words for whoever wrote the client.
     Malformed(&'static str),
+    /// The same, of a page that only paired clients see.
+    MalformedPrivate(&'static str),
 }
 
 /// `uniqueid`: whose requests belong together, as long as nobody lies. Many clients share one.
@@ -70,7 +72,8 @@ pub struct Begin {
 pub struct LaunchRequest {
     /// Always there at `/launch`.
     pub app: Option<AppId>,
-    pub mode: RawMode,
+    /// Always there at `/launch`. An old client that comes back does not say it again.
+    pub mode: Option<RawMode>,
     pub key: [u8; 16],
     pub key_id: i32,
     pub audio: AudioLayout,
@@ -102,16 +105,20 @@ impl Page {
             "/unpair" => query.id().map(|id| Self::Unpair { id }),
             "/applist" => Ok(Self::AppList),
             "/appasset" => query.app().and_then(|app| app.ok_or("appid is missing")).map(Self::AppAsset),
-            "/launch" => match query.launch() {
-                Ok(launch) if launch.app.is_some() => Ok(Self::Launch(Box::new(launch))),
-                Ok(_) => Err("appid is missing"),
-                Err(error) => Err(error),
-            },
+            "/launch" => query.launch().and_then(|launch| match (launch.app, launch.mode) {
+                (Some(_), Some(_)) => Ok(Self::Launch(Box::new(launch))),
+                (None, _) => Err("appid is missing"),
+                (_, None) => Err("mode is missing"),
+            }),
             "/resume" => query.launch().map(|launch| Self::Resume(Box::new(launch))),
             "/cancel" => Ok(Self::Cancel),
             _ => Ok(Self::Unknown),
         };
-        page.unwrap_or_else(Self::Malformed)
+        match (page, path) {
+            (Ok(page), _) => page,
+            (Err(words), "/appasset" | "/launch" | "/resume") => Self::MalformedPrivate(words),
+            (Err(words), _) => Self::Malformed(words),
+        }
     }
 }
 
@@ -193,7 +200,7 @@ impl<'a> Query<'a> {
         let key_id = key_id.filter(|id| (i64::from(i32::MIN)..=i64::from(u32::MAX)).contains(id));
         Ok(LaunchRequest {
             app: self.app()?,
-            mode: self.get("mode").and_then(mode).ok_or("mode is WIDTHxHEIGHTxFPS")?,
+            mode: self.get("mode").map(|text| mode(text).ok_or("mode is WIDTHxHEIGHTxFPS")).transpose()?,
             key: array(self.get("rikey")).ok_or("rikey is 16 bytes in hexadecimal")?,
             key_id: key_id.ok_or("rikeyid is a number of 32 bits")? as i32,
             audio: self.audio()?,
@@ -256,26 +263,37 @@ mod tests {
     }
 
     fn malformed(target: &str) {
-        assert!(matches!(Page::parse(target), Page::Malformed(_)), "{target}");
+        assert!(matches!(Page::parse(target), Page::Malformed(_) | Page::MalformedPrivate(_)), "{target}");
     }
 
     #[test]
     fn a_launch_is_understood() {
         let said = launch(&format!("/launch?uniqueid=0123456789ABCDEF&uuid=1&{LAUNCH}"));
         assert_eq!(said.app, AppId::new(77));
-        assert_eq!(said.mode, RawMode { width: 1280, height: 720, refresh_mhz: 60_000 });
+        assert_eq!(said.mode, Some(RawMode { width: 1280, height: 720, refresh_mhz: 60_000 }));
         assert_eq!(said.key, std::array::from_fn(|at| at as u8));
         assert_eq!((said.key_id, said.audio, said.local_audio), (-5, AudioLayout::Surround51, false));
         assert!(said.sealed);
         assert_eq!(launch(&format!("/resume?{}", LAUNCH.replace("rikeyid=-5", "rikeyid=4294967291"))).key_id, -5);
         assert!(!launch(&format!("/launch?{}", LAUNCH.replace("corever=1", "corever=0"))).sealed);
-        assert_eq!(launch(&format!("/launch?{}", LAUNCH.replace("x60", "x0"))).mode.refresh_mhz, 60_000);
+        assert_eq!(launch(&format!("/launch?{}", LAUNCH.replace("x60", "x0"))).mode.unwrap().refresh_mhz, 60_000);
     }
 
     #[test]
     fn an_old_clients_launch_is_taken_as_it_is() {
         let said = launch("/resume?mode=1920x1080x30&rikey=00000000000000000000000000000000&rikeyid=1");
         assert_eq!((said.app, said.audio, said.local_audio, said.sealed), (None, AudioLayout::Stereo, false, false));
+        let said = launch("/resume?rikey=00000000000000000000000000000000&rikeyid=1");
+        assert_eq!((said.mode, said.audio), (None, AudioLayout::Stereo), "as it was launched");
+        malformed("/launch?appid=5&rikey=00000000000000000000000000000000&rikeyid=1");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_private_page_is_kept_apart() {
+        for private in ["/launch?appid=0", "/resume?rikey=0", "/appasset?appid=x"] {
+            assert!(matches!(Page::parse(private), Page::MalformedPrivate(_)), "{private}");
+        }
+        assert!(matches!(Page::parse("/pair?phrase=other"), Page::Malformed(_)));
     }
 
     #[test]
@@ -285,6 +303,8 @@ mod tests {
             ("appid=77", "appid=2147483648"),
             ("appid=77&", ""),
             ("mode=1280x720x60", "mode=1280x720"),
+            ("mode=1280x720x60&", ""),
+            ("mode=1280x720x60", "mode="),
             ("mode=1280x720x60", "mode=1280x720x60x1"),
             ("mode=1280x720x60", "mode=70000x720x60"),
             ("mode=1280x720x60", "mode=1280x720x5000000"),
@@ -345,7 +365,7 @@ mod tests {
             mode in "[0-9x-]{0,20}", key in "[0-9a-fA-Fx]{30,34}", id in "-?[0-9]{0,12}", rest in "[ -~]{0,80}",
         ) {
             let page = Page::parse(&format!("/launch?appid=1&mode={mode}&rikey={key}&rikeyid={id}&{rest}"));
-            prop_assert!(matches!(page, Page::Launch(_) | Page::Malformed(_)));
+            prop_assert!(matches!(page, Page::Launch(_) | Page::MalformedPrivate(_)));
         }
 
         #[test]

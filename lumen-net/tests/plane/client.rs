@@ -202,7 +202,7 @@ impl Client {
     pub fn begin(&self, host: &mut Host, session: u32) -> (Stream, Box<Welcome>, super::host::Encoder) {
         let mut stream = self.open(&bytes(&ClientMessage::Hello(hello())));
         let (ask, _, wish) = host.expect_ask();
-        assert_eq!((wish.mode, wish.bitrate_kbps), (hello().mode, 20_000));
+        assert_eq!((wish.mode, wish.bitrate_kbps), (Some(hello().mode), 20_000));
         assert_eq!((wish.audio, wish.own_sink, wish.input), (Some(AudioLayout::Surround51), true, true));
         let encoder = host.wire(session, 1, Some(ask));
         match self.hear(&mut stream) {

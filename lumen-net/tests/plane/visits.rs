@@ -140,7 +140,7 @@ fn strangers_see_the_doorplate_and_nothing_else() {
     }
     assert_eq!(house.get("/").status(), 404);
     assert_eq!(house.get("/unpair?uniqueid=1").status(), 200);
-    assert_eq!(house.get("/launch?appid=5").status(), 400);
+    assert_eq!(house.get("/launch?appid=5").status(), 401, "not what is wrong with it");
     host.expect_counters(|counters| counters.requests_malformed == 1);
     assert!(host.stop().success());
 }

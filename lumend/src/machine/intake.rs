@@ -37,7 +37,7 @@ impl Machine {
         let sound = sound.map(|layout| Demand::Sound { layout, packet: PacketTime::Five, own_sink });
         session.audio = sound.map(|demand| Branch::new(demand, now));
         session.input = (wish.input && self.limits.input).then(|| Branch::new(Demand::Hands, now));
-        session.run = self.take(client, choice, now);
+        session.run = self.take(client, choice, mode, now);
         self.sessions.insert(id, session);
     }
 
@@ -57,12 +57,18 @@ impl Machine {
             let reason = "this client may not see the desktop; see `lumend permit --help` on the host";
             return Err((EndCode::NotAllowed, reason.into()));
         }
-        if self.sessions.len() >= self.limits.max_sessions {
+        let choice = self.choose(asked.client, standing, wish.app)?;
+        if self.sessions.len() - self.sessions_before(choice) >= self.limits.max_sessions {
             let reason = format!("the host runs as many sessions as it may ({})", self.limits.max_sessions);
             return Err((EndCode::Full, reason));
         }
-        let mode = Mode::try_from(wish.mode).map_err(|error| (EndCode::Mode, error.to_string()))?;
-        Ok((mode, self.choose(asked.client, standing, wish.app)?))
+        let mode = match wish.mode {
+            Some(mode) => Mode::try_from(mode).map_err(|error| (EndCode::Mode, error.to_string()))?,
+            None => {
+                self.mode_of(choice).ok_or((EndCode::Mode, "nothing is running whose mode it could have".into()))?
+            }
+        };
+        Ok((mode, choice))
     }
 
     fn bitrate_kbps(&self, wished: u32, mode: Mode) -> u32 {

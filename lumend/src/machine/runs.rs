@@ -5,6 +5,7 @@
 //! before it has ended and what its preparations changed is undone.
 
 use ipc::{AppId, EndCode, Face, Fingerprint, RunId, SessionId};
+use lumen_core::Mode;
 
 use super::Machine;
 use super::event::{Action, PlaneId, Standing};
@@ -28,6 +29,8 @@ pub struct Run {
     pub app: AppId,
     /// In the launcher's list; none if there is nothing to start, as for the bare desktop.
     index: Option<u16>,
+    /// That in which its client has asked to see it, the last time.
+    mode: Mode,
     pub stage: RunStage,
     /// Net has been told that the client has it: it outlives its session.
     told: bool,
@@ -90,11 +93,32 @@ impl Machine {
         }
     }
 
+    /// Sessions that end when this choice is taken.
+    pub(super) fn sessions_before(&self, choice: Choice) -> usize {
+        match choice {
+            Choice::Begin { instead_of: Some(run), .. } => self.sessions_with(run).count(),
+            Choice::Begin { instead_of: None, .. } | Choice::Nothing | Choice::Resume(_) => 0,
+        }
+    }
+
+    /// The mode in which a client has seen last what it comes back to.
+    pub(super) fn mode_of(&self, choice: Choice) -> Option<Mode> {
+        match choice {
+            Choice::Resume(run) => self.runs.get(&run).map(|run| run.mode),
+            Choice::Begin { .. } | Choice::Nothing => None,
+        }
+    }
+
     /// Does what was chosen; the session's run.
-    pub(super) fn take(&mut self, client: Fingerprint, choice: Choice, now: u64) -> Option<RunId> {
+    pub(super) fn take(&mut self, client: Fingerprint, choice: Choice, mode: Mode, now: u64) -> Option<RunId> {
         match choice {
             Choice::Nothing => None,
-            Choice::Resume(run) => Some(run),
+            Choice::Resume(id) => {
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.mode = mode;
+                }
+                Some(id)
+            }
             Choice::Begin { app, index, instead_of } => {
                 if let Some(before) = instead_of {
                     let ids: Vec<_> = self.sessions_with(before).collect();
@@ -106,7 +130,7 @@ impl Machine {
                 self.last_run += 1;
                 let id = RunId(self.last_run);
                 let stage = if index.is_some() { RunStage::Wanted } else { RunStage::Running };
-                self.runs.insert(id, Run { id, client, app, index, stage, told: false });
+                self.runs.insert(id, Run { id, client, app, index, mode, stage, told: false });
                 Some(id)
             }
         }

@@ -62,7 +62,8 @@ enum Picture {
 }
 
 impl Face {
-    /// Asks lumend for a session. What the client had before makes way.
+    /// Asks lumend for a session. What the client had before makes way, but not before something else: whether what
+    /// runs has to be quit first is lumend's to say, and until it has, the client keeps its stream.
     pub(super) fn ask(
         &mut self,
         now: Instant,
@@ -79,7 +80,11 @@ impl Face {
         if self.keys.has(&launch.key) {
             return caller.answer.send(pages::no_session(verb, 400, KEY_USED));
         }
-        self.release(caller.client, "the client has asked for another session", acts);
+        let (client, reason) = (caller.client, "the client has asked for another session");
+        match self.running.get(&client).is_some_and(|running| *running != app) {
+            true => self.withdraw(client, reason, acts),
+            false => self.release(client, reason, acts),
+        }
         if self.launches.len() >= LAUNCHES {
             self.counters.add(Counter::AsksRefused);
             let reason = "too many clients are connecting at once; try again";
@@ -94,7 +99,7 @@ impl Face {
             own_sink: !launch.local_audio,
             input: true,
         };
-        let (ask, peer, client) = (asks.take(), caller.peer, caller.client);
+        let (ask, peer) = (asks.take(), caller.peer);
         self.launches.insert(ask, Launching { caller, verb, launch, until: now + FOR_THE_ANSWER });
         acts.push(Act::Lumend(FromNet::Ask { ask, peer, client, wish }));
     }

@@ -154,7 +154,8 @@ fn only_who_is_paired_sees_more_than_the_doorplate() {
     let mut stage = Stage::new(Encryption::Auto);
     let stranger = Entrance::Https(Some(Fingerprint([9; 32])));
     for entrance in [Entrance::Http, Entrance::Https(None), stranger] {
-        for page in ["/applist", "/appasset?appid=5", "/cancel"]
+        // Nor is it told what is wrong with what it asks.
+        for page in ["/applist", "/appasset?appid=5", "/appasset", "/launch?appid=5", "/resume?rikey=0", "/cancel"]
             .map(str::to_owned)
             .into_iter()
             .chain([format!("/launch?appid=5&{LAUNCH}"), format!("/resume?{LAUNCH}")])
@@ -180,6 +181,9 @@ fn only_who_is_paired_sees_more_than_the_doorplate() {
     assert!(matches!(reply.try_recv(), Ok(Reply::Png(_))));
     assert_eq!(status(&mut stage.of(ALICE, "/appasset?appid=7").0), 404);
     assert_eq!(status(&mut stage.of(ALICE, "/nowhere").0), 404);
+    for page in ["/appasset", "/launch?appid=5", "/resume?rikey=0"] {
+        assert_eq!(status(&mut stage.of(ALICE, page).0), 400, "{page}");
+    }
 }
 
 #[test]
@@ -208,6 +212,33 @@ fn a_client_has_one_session_at_most() {
     let (_again, acts) = stage.of(ALICE, &format!("/resume?{LAUNCH}"));
     assert_eq!(names(&acts), ["withdrawn", "ask"]);
     assert_eq!(status(&mut { reply }), 503);
+}
+
+#[test]
+fn who_asks_for_another_app_keeps_its_stream_until_lumend_has_decided() {
+    let mut stage = Stage::new(Encryption::Auto);
+    stage.session(ALICE, 5, 1);
+    let (mut reply, acts) = stage.of(ALICE, &format!("/launch?appid=6&{LAUNCH}"));
+    assert_eq!(names(&acts), ["ask"]);
+    let Some(Act::Lumend(FromNet::Ask { ask, .. })) = acts.first() else { panic!() };
+    assert!(stage.face.refuse(*ask, EndCode::Unavailable, "quit it first"));
+    assert_eq!((status(&mut reply), stage.face.has(SessionId(1))), (503, true));
+    // Where the bare desktop gives way, lumend ends what showed it.
+    let (_reply, acts) = stage.of(ALICE, &format!("/launch?appid=6&{LAUNCH}"));
+    let Some(Act::Lumend(FromNet::Ask { ask, .. })) = acts.first() else { panic!() };
+    let ended = stage.act(|face, acts| face.end(SessionId(1), EndCode::Stopped, acts));
+    assert_eq!(names(&ended), ["hub end", "media end"]);
+    stage.act(|face, acts| face.accepted(*ask, SessionId(2), mode(), acts).unwrap());
+    assert!(stage.face.has(SessionId(2)));
+}
+
+#[test]
+fn who_comes_back_without_a_mode_leaves_it_to_lumend() {
+    let mut stage = Stage::new(Encryption::Auto);
+    stage.session(ALICE, 5, 1);
+    let (_reply, acts) = stage.of(ALICE, "/resume?rikey=KEY&rikeyid=7");
+    let Some(Act::Lumend(FromNet::Ask { wish, .. })) = acts.last() else { panic!("{:?}", names(&acts)) };
+    assert_eq!((wish.mode, wish.app, wish.audio), (None, Some(app(5)), Some(AudioLayout::Stereo)));
 }
 
 #[test]

@@ -61,6 +61,10 @@ impl Face {
             }
             Page::Unknown => answer.send(pages::refusal(404, "there is no such page")),
             Page::Malformed(words) => answer.send(pages::refusal(400, words)),
+            Page::MalformedPrivate(words) => answer.send(match client {
+                Some(_) => pages::refusal(400, words),
+                None => unauthorised(),
+            }),
             Page::AppList | Page::AppAsset(_) | Page::Launch(_) | Page::Resume(_) | Page::Cancel => match client {
                 Some(client) => self.visit_of(now, Guest { client, peer, local, answer }, page, asks, acts),
                 None => answer.send(unauthorised()),

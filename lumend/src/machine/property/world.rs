@@ -16,7 +16,7 @@ use crate::machine::{Action, Event, Exit, Limits, Machine, PlaneId, Standing};
 pub const FRIEND: Fingerprint = Fingerprint([1; 32]);
 pub const STRANGER: Fingerprint = Fingerprint([2; 32]);
 pub const NATIVE: Standing = Standing { face: Face::Lumen, view: true, launch: true };
-const MAX_SESSIONS: usize = 3;
+pub const MAX_SESSIONS: usize = 3;
 
 /// A process as the world runs it.
 #[derive(Debug)]
@@ -369,6 +369,10 @@ impl World {
     }
 
     pub fn ask_for(&mut self, client: Fingerprint, width: u16, face: Face, app: Option<AppId>) {
+        self.ask_in(client, Some(RawMode { width, height: 720, refresh_mhz: 60_000 }), face, app);
+    }
+
+    pub fn ask_in(&mut self, client: Fingerprint, mode: Option<RawMode>, face: Face, app: Option<AppId>) {
         let Some(plane) = self.net() else { return };
         self.next_ask += 1;
         let ask = AskId(self.next_ask);
@@ -376,7 +380,7 @@ impl World {
         let wish = Wish {
             face,
             app,
-            mode: RawMode { width, height: 720, refresh_mhz: 60_000 },
+            mode,
             bitrate_kbps: 0,
             audio: self.next_ask.is_multiple_of(8).then_some(AudioLayout::Surround51).or(Some(AudioLayout::Stereo)),
             own_sink: true,
