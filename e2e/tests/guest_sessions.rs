@@ -6,7 +6,7 @@ use e2e::guest::moonlight::Moonlight;
 use e2e::guest::shared::Ended;
 use e2e::guest::stream::{Reception, Stream};
 use e2e::guest::trial::{Site, site, sound};
-use e2e::guest::wish::Wish;
+use e2e::guest::wish::{Secrecy, Wish};
 use e2e::guest::xml::Refused;
 use e2e::trial::{scene, stage, wait_for_nothing};
 use xtask::host::Desktop;
@@ -85,6 +85,76 @@ fn a_client_that_comes_back_without_having_left_takes_over_its_own_session() {
     sound(&second).unwrap();
     let sessions = site.host.status().unwrap()["sessions"].clone();
     assert!(sessions.as_array().unwrap().len() <= 1, "{sessions:#}");
+}
+
+#[test]
+fn an_old_client_comes_back_to_the_mode_that_it_had() {
+    let stage = stage().unwrap();
+    let site = site(&stage, Desktop::Pattern, "").unwrap();
+    let client = site.enrol().unwrap();
+    let wish = Wish { width: 848, height: 480, secrecy: Secrecy::NONE, ..site.wish(&client).unwrap() };
+    assert_ne!(status(&client.resume_tersely(&wish).unwrap_err()), 200, "there is nothing to come back to");
+    assert_eq!(site.watch_as(&client, &wish, Reception::default()).unwrap().leave(), Ended::Left);
+    site.wait_gone(&client).unwrap();
+    let launched = client.resume_tersely(&wish).unwrap();
+    let mut stream = Stream::start(&client, &launched, &wish, Reception::default()).unwrap();
+    site.flowing(&stream, 20).unwrap();
+    assert_eq!(stream.leave(), Ended::Left);
+    sound(&stream).unwrap();
+    let picture = stream.video().pictures[0];
+    assert_eq!((picture.width, picture.height), (848, 480));
+}
+
+/// Clients ask the person to quit what runs, since the host says that it does; one that does not ask loses nothing.
+#[test]
+fn another_app_is_refused_while_one_runs_and_the_stream_goes_on() {
+    let stage = stage().unwrap();
+    let config = "[[app]]\nname = \"One\"\ncommand = \"exec sleep 1000\"\n\n\
+        [[app]]\nname = \"Other\"\ncommand = \"exec sleep 1001\"";
+    let site = site(&stage, Desktop::Pattern, config).unwrap();
+    let client = site.enrol().unwrap();
+    let one = Wish { app: client.app("One").unwrap(), ..site.wish(&client).unwrap() };
+    let other = Wish { app: client.app("Other").unwrap(), ..one.clone() };
+    let mut stream = site.watch_as(&client, &one, Reception::default()).unwrap();
+    let refused = client.launch(&other).unwrap_err();
+    println!("while another runs: {refused:#}");
+    assert_ne!(status(&refused), 200);
+    assert_eq!(running(&client), (one.app, true));
+    site.flowing(&stream, stream.frames() + 60).unwrap();
+    assert_eq!(stream.leave(), Ended::Left);
+    sound(&stream).unwrap();
+    // As clients do it.
+    assert!(client.cancel().unwrap());
+    let mut stream = site.watch_as(&client, &other, Reception::default()).unwrap();
+    assert_eq!((running(&client), stream.leave()), ((other.app, true), Ended::Left));
+}
+
+#[test]
+fn a_person_ends_what_a_client_has_left_and_what_it_looks_at() {
+    let stage = stage().unwrap();
+    let undone = stage.directory("out").unwrap().join("undone");
+    let config =
+        format!("[[app]]\nname = \"Long\"\ncommand = \"exec sleep 1000\"\nundo = [\"touch {}\"]", undone.display());
+    let site = site(&stage, Desktop::Pattern, &config).unwrap();
+    let client = site.enrol().unwrap();
+    let name = client.identity().fingerprint().to_string();
+    let long = Wish { app: client.app("Long").unwrap(), ..site.wish(&client).unwrap() };
+    let nothing = site.host.ctl(&["stop", "--run", &name]).unwrap();
+    assert_eq!(nothing.status.code(), Some(4), "{}", String::from_utf8_lossy(&nothing.stderr));
+
+    let mut stream = site.watch_as(&client, &long, Reception::default()).unwrap();
+    assert_eq!(stream.leave(), Ended::Left);
+    site.wait_gone(&client).unwrap();
+    assert_eq!(running(&client), (long.app, true));
+    site.host.must(&["stop", "--run", &name]).unwrap();
+    wait_until(SOON, || undone.exists().then_some(())).unwrap();
+    assert_eq!(running(&client), (0, false));
+
+    let stream = site.watch_as(&client, &long, Reception::default()).unwrap();
+    let run = site.host.status().unwrap()["runs"][0]["run"].to_string();
+    site.host.must(&["stop", "--run", &run]).unwrap();
+    assert_eq!(stream.ended(SOON), Some(GRACEFUL));
+    wait_until(SOON, || (running(&client) == (0, false)).then_some(())).unwrap();
 }
 
 #[test]

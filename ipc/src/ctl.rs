@@ -36,6 +36,11 @@ pub enum CtlRequest {
     Restart { plane: PlaneKind, session: Option<SessionId> },
     /// End a session.
     Stop { session: SessionId },
+    /// End what a client has running, with all that shows it.
+    Quit {
+        /// Its number, or whose it is, as for `Rename`.
+        run: String,
+    },
     /// Make a session's next frame an IDR.
     Idr { session: SessionId },
     /// The SHA-256 of the host's certificate, in hex.

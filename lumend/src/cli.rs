@@ -28,6 +28,7 @@ First steps:
   lumend clients                   who may come in; rename, disable and remove them
   lumend permit CLIENT -keyboard   what one may do: view, pointer, keyboard, gamepad, launch
   lumend status                    planes, sessions, latencies
+  lumend stop --run CLIENT         end the app that a Moonlight client has left running
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
 The log goes to stderr; LUMEN_LOG sets what is told (error, warn, info, debug, or per module)."
@@ -74,11 +75,14 @@ pub enum Command {
         #[arg(long, value_name = "ID", value_parser = session)]
         session: Option<SessionId>,
     },
-    /// End a session.
+    /// End a session; or what a Moonlight client has running, also after it has left.
     Stop {
         /// Its number, as `lumend status` shows it
-        #[arg(value_parser = session)]
-        session: SessionId,
+        #[arg(value_parser = session, required_unless_present = "run")]
+        session: Option<SessionId>,
+        /// End an app and its session: by its number, as `lumend status` shows it, or the name or fingerprint of its client
+        #[arg(long, value_name = "RUN|CLIENT", conflicts_with = "session")]
+        run: Option<String>,
     },
     /// Make a session's next frame a keyframe.
     Idr {
@@ -273,6 +277,10 @@ mod tests {
         let pair = parse("lumend pair 0123 --client 4 --name Sofa").unwrap();
         assert!(matches!(pair.command, Command::Pair { pin: Some(_), client: Some(PairingId(4)), name: Some(_) }));
         assert!(matches!(parse("lumend pair").unwrap().command, Command::Pair { pin: None, client: None, name: None }));
+        let stop = parse("lumend stop 3").unwrap();
+        assert!(matches!(stop.command, Command::Stop { session: Some(SessionId(3)), run: None }));
+        let stop = parse("lumend stop --run Sofa").unwrap();
+        assert!(matches!(stop.command, Command::Stop { session: None, run: Some(run) } if run == "Sofa"));
         let clients = parse("lumend clients").unwrap();
         assert!(matches!(clients.command, Command::Clients { json: false, change: None }));
         let disable = parse("lumend clients disable Sofa").unwrap();
@@ -285,6 +293,8 @@ mod tests {
             "lumend restart launcher",
             "lumend allow 12",
             "lumend stop x",
+            "lumend stop",
+            "lumend stop 1 --run 2",
             "lumend run --desktop kde",
             "lumend pair 123",
             "lumend pair 12345",

@@ -43,7 +43,10 @@ fn request(command: &Command, runtime: &Path) -> Result<Option<CtlRequest>, Fail
         | Command::Launcher { .. } => return Ok(None),
         Command::Status { .. } => CtlRequest::Status {},
         Command::Restart { plane, session } => CtlRequest::Restart { plane: *plane, session: *session },
-        Command::Stop { session } => CtlRequest::Stop { session: *session },
+        Command::Stop { run: Some(run), .. } => CtlRequest::Quit { run: run.clone() },
+        Command::Stop { session: Some(session), run: None } => CtlRequest::Stop { session: *session },
+        // The command line has one of the two.
+        Command::Stop { session: None, run: None } => return Ok(None),
         Command::Idr { session } => CtlRequest::Idr { session: *session },
         Command::Fingerprint => CtlRequest::Fingerprint {},
         Command::Allow { sha256 } => CtlRequest::Allow { sha256: *sha256 },

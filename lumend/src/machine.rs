@@ -200,6 +200,7 @@ impl Machine {
             Event::DesktopDown { reason } => self.desktop_down(reason, now),
             Event::Permit { client, standing } => self.permit(client, standing, now),
             Event::Stop(session) => self.end(session, EndCode::Stopped, "stopped by the host's user".into(), now),
+            Event::StopRun(run) => self.end_run(run, now),
             Event::Restart { kind, session } => self.restart(kind, session, now),
             Event::Idr(session) => {
                 if let Some(s) = self.sessions.get(&session)

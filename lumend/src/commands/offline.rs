@@ -54,6 +54,7 @@ pub fn change(request: &CtlRequest, state: &Path) -> Result<Option<Value>, Failu
         CtlRequest::Status {}
         | CtlRequest::Restart { .. }
         | CtlRequest::Stop { .. }
+        | CtlRequest::Quit { .. }
         | CtlRequest::Idr { .. }
         | CtlRequest::Pair { .. } => return Ok(None),
     };

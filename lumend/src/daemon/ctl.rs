@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use ipc::ctl::{CtlReply, CtlRequest};
 use ipc::event::now_ns;
-use ipc::{Fingerprint, PlaneKind, SessionId, ToNet};
+use ipc::{Fingerprint, PlaneKind, RunId, SessionId, ToNet};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -27,6 +27,7 @@ impl Daemon {
             CtlRequest::Status {} => CtlReply::ok(self.view().json()),
             CtlRequest::Restart { plane, session } => self.restart(plane, session),
             CtlRequest::Stop { session } => self.of_session(session, Event::Stop(session)),
+            CtlRequest::Quit { run } => self.quit(&run),
             CtlRequest::Idr { session } => self.of_session(session, Event::Idr(session)),
             CtlRequest::Fingerprint {} => {
                 CtlReply::ok(json!({ "sha256": self.parts.signer.identity().fingerprint().to_string() }))
@@ -108,6 +109,23 @@ impl Daemon {
         }
         self.queue.push_back(event);
         CtlReply::ok(json!({ "session": session.0 }))
+    }
+
+    /// `what` is a run's number, or its client.
+    fn quit(&mut self, what: &str) -> CtlReply {
+        let number = what.parse().ok().map(RunId);
+        let named = self.machine.runs().find(|run| Some(run.id) == number).map(|run| run.id);
+        let run = match (named, self.parts.clients.find(what)) {
+            (Some(run), _) => Some(run),
+            (None, Ok(client)) => self.machine.run_of(client).map(|run| run.id),
+            (None, Err(error)) if number.is_none() => return CtlReply::error(REFUSED, error.to_string()),
+            (None, Err(_)) => None,
+        };
+        let Some(run) = run else {
+            return CtlReply::error(REFUSED, format!("{what} has nothing running; `lumend status` lists what runs"));
+        };
+        self.queue.push_back(Event::StopRun(run));
+        CtlReply::ok(json!({ "run": run.0 }))
     }
 
     fn allow(&mut self, client: Fingerprint) -> CtlReply {

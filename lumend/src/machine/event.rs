@@ -210,6 +210,8 @@ pub enum Event {
     },
     /// A person ended a session.
     Stop(SessionId),
+    /// The same for what a client has running, and its sessions with it.
+    StopRun(RunId),
     /// A person wants a fresh process; `session` is none for net.
     Restart {
         kind: PlaneKind,

@@ -58,7 +58,7 @@ impl Machine {
     }
 
     /// What the client has: nothing that is being stopped.
-    fn run_of(&self, client: Fingerprint) -> Option<&Run> {
+    pub fn run_of(&self, client: Fingerprint) -> Option<&Run> {
         self.runs.values().find(|run| run.client == client && !matches!(run.stage, RunStage::Stopping { .. }))
     }
 
@@ -217,6 +217,15 @@ impl Machine {
         if !told {
             self.out.push(Action::Running { plane, client, app: None });
         }
+    }
+
+    /// A person wants what a client has to end.
+    pub(super) fn end_run(&mut self, id: RunId, now: u64) {
+        let ids: Vec<_> = self.sessions_with(id).collect();
+        for session in ids {
+            self.end(session, EndCode::Stopped, "its app was stopped by the host's user".into(), now);
+        }
+        self.stop_run(id, now);
     }
 
     pub(super) fn app_ended(&mut self, id: RunId, reason: &str, now: u64) {

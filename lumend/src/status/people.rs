@@ -18,6 +18,6 @@ pub fn lines(status: &Value, out: &mut String) {
         let (app, state) = (run["app"].as_str().unwrap_or("-"), run["state"].as_str().unwrap_or_default());
         let client = run["client"]["name"].as_str().or(run["client"]["fingerprint"].as_str()).unwrap_or_default();
         let space = if at == 0 { "\n" } else { "" };
-        let _ = writeln!(out, "{space}app {app} of {client}: {state}");
+        let _ = writeln!(out, "{space}run {}: app {app} of {client}, {state}", run["run"]);
     }
 }

@@ -4,7 +4,7 @@ use ipc::{EndCode, Face, Generation, PlaneKind};
 use lumen_core::audio::PacketTime;
 
 use super::guests::{DESKTOP, GAME, GUEST, LOOKER, TUNING};
-use super::world::{FRIEND, World};
+use super::world::{FRIEND, MAX_SESSIONS, World};
 use super::{plane, wait};
 use crate::machine::policy::{SECOND, STOP_APP_WITHIN, TUNE_WITHIN};
 use crate::machine::{Action, Demand, Event, Exit, RunStage, Wiring};
@@ -81,6 +81,62 @@ fn a_client_comes_back_to_what_it_runs() {
     world.calm();
     assert_eq!((world.machine.sessions().count(), world.guests.processes()), (1, 1), "nothing is started twice");
     assert_eq!(world.machine.sessions().next().unwrap().wiring, Wiring::Whole);
+}
+
+#[test]
+fn who_comes_back_without_a_mode_gets_the_one_it_had() {
+    let mut world = World::new();
+    world.calm();
+    world.ask_in(GUEST, None, Face::GameStream, Some(GAME));
+    assert_eq!(world.machine.sessions().count(), 0, "there is none that it could have");
+    let mut world = playing();
+    gone(&mut world);
+    world.ask_in(GUEST, None, Face::GameStream, Some(GAME));
+    world.calm();
+    let mode = world.machine.sessions().next().unwrap().mode;
+    assert_eq!((mode.width(), mode.height(), mode.refresh_mhz()), (1280, 720, 60_000));
+    gone(&mut world);
+    world.ask_for(GUEST, 800, Face::GameStream, Some(GAME));
+    world.calm();
+    gone(&mut world);
+    world.ask_in(GUEST, None, Face::GameStream, Some(GAME));
+    assert_eq!(world.machine.sessions().next().unwrap().mode.width(), 800, "as it was last");
+}
+
+#[test]
+fn a_person_stops_what_a_client_has_left_and_what_it_looks_at() {
+    for left in [true, false] {
+        let mut world = playing();
+        if left {
+            gone(&mut world);
+        }
+        let run = world.machine.runs().next().unwrap().id;
+        world.feed(Event::StopRun(run));
+        assert_eq!((world.machine.sessions().count(), world.guests.running(GUEST)), (0, None));
+        world.calm();
+        assert_eq!((world.guests.processes(), world.machine.runs().count()), (0, 0));
+        world.feed(Event::StopRun(run));
+    }
+}
+
+#[test]
+fn another_app_is_refused_and_the_stream_goes_on_and_another_than_the_bare_desktop_takes_its_place() {
+    let mut world = playing();
+    world.ask_for(GUEST, 1280, Face::GameStream, Some(DESKTOP));
+    let wiring = world.machine.sessions().next().unwrap().wiring;
+    assert_eq!((wiring, world.open_asks.len()), (Wiring::Whole, 0), "refused");
+    let plane = world.net().unwrap();
+    world.feed(Event::Quit { plane, client: GUEST });
+    world.ask_for(GUEST, 1280, Face::GameStream, Some(DESKTOP));
+    world.calm();
+    let before = world.machine.sessions().next().unwrap().id;
+    // As many as there may be, and one of them makes way.
+    (1..MAX_SESSIONS).for_each(|_| world.ask(FRIEND, 1280));
+    assert_eq!(world.machine.sessions().count(), MAX_SESSIONS);
+    launch(&mut world);
+    world.calm();
+    assert_eq!((world.guests.running(GUEST), world.guests.processes()), (Some(GAME), 1));
+    assert!(world.machine.session(before).is_none());
 }
 
 #[test]

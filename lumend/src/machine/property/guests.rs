@@ -174,6 +174,11 @@ impl Guests {
             Event::AppEnded { run, .. } if world.guests.ended.contains(run) => {
                 assert!(machine.sessions().all(|s| s.run != Some(*run)), "its app has ended");
             }
+            Event::StopRun(run) => {
+                let left = machine.runs().find(|r| r.id == *run);
+                assert!(left.is_none_or(|run| is_stopping(run.stage)), "stopped, and goes on");
+                assert!(machine.sessions().all(|s| s.run != Some(*run)), "what it shows was stopped");
+            }
             Event::Permit { client, standing: None } => {
                 assert!(!has(*client) && machine.sessions().all(|s| s.client != *client), "it is no client any more");
             }
@@ -229,7 +234,12 @@ impl Guests {
                     world.feed(Event::Quit { plane, client });
                 }
             }
-            12 | 13 => {
+            12 => {
+                if let Some(run) = World::pick(world.machine.runs().map(|run| run.id), pick) {
+                    world.feed(Event::StopRun(run));
+                }
+            }
+            13 => {
                 if let Some(run) = run {
                     world.feed(Event::AppEnded { run, reason: "it has crashed".into() });
                 }
