@@ -234,7 +234,7 @@ impl Daemon {
         fds.extend(
             self.planes.iter().filter_map(|(&id, reach)| reach.pidfd().map(|(fd, what)| (fd, what, Wake::Death(id)))),
         );
-        fds.extend(self.parts.door.visitors().map(|(id, fd, write)| (fd, both(write), Wake::Visitor(id))));
+        fds.extend(self.parts.door.visitors().map(|(id, fd, what)| (fd, what, Wake::Visitor(id))));
         let mut polled: Vec<_> = fds.iter().map(|(fd, what, _)| PollFd::new(*fd, *what)).collect();
         let due = [
             self.machine.deadline(),

@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use ipc::ctl::{CtlReply, CtlRequest, HOLD, MAX_REQUEST, SOCKET};
+use nix::poll::PollFlags;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, geteuid};
@@ -87,11 +88,15 @@ impl Door {
         self.listener.as_fd()
     }
 
-    /// Each connection that has something to do, and whether that is to write (else to read). Of those who wait for an
-    /// answer nothing is to be heard: one who has said all may have closed that half, and need not have gone.
-    pub fn visitors(&self) -> impl Iterator<Item = (VisitorId, BorrowedFd<'_>, bool)> {
+    /// Each connection that has something to do, and what that is: to write, or else to read. Of those who wait for an
+    /// answer, or have not taken it, nothing is to be heard: one who has said all may have closed that half, and need
+    /// not have gone; waiting to read would end at once, for as long as it stays.
+    pub fn visitors(&self) -> impl Iterator<Item = (VisitorId, BorrowedFd<'_>, PollFlags)> {
         let busy = self.visitors.iter().filter(|visitor| !visitor.held || visitor.reply.is_some());
-        busy.map(|visitor| (visitor.id, visitor.stream.as_fd(), visitor.reply.is_some()))
+        busy.map(|visitor| {
+            let what = if visitor.reply.is_some() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+            (visitor.id, visitor.stream.as_fd(), what)
+        })
     }
 
     pub fn deadline(&self) -> Option<u64> {
@@ -198,6 +203,8 @@ impl Drop for Door {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use nix::poll::{PollFd, PollTimeout, poll};
+
     use super::*;
 
     fn runtime(name: &str) -> PathBuf {
@@ -265,6 +272,41 @@ mod tests {
         assert_eq!((door.deadline(), door.turned_away), (None, 1));
         door.answer(id, &CtlReply::ok("paired"));
         assert_eq!(stream.read(&mut [0; 4]).unwrap(), 0);
+        drop(door);
+        fs::remove_dir_all(runtime).unwrap();
+    }
+
+    #[test]
+    fn one_who_does_not_read_wakes_nobody() {
+        let runtime = runtime("idle");
+        let mut door = Door::open(&runtime).unwrap();
+        let mut stream = UnixStream::connect(runtime.join(SOCKET)).unwrap();
+        door.accept(0);
+        let ready = |door: &Door| {
+            let (_, fd, what) = door.visitors().next().unwrap();
+            let mut polled = [PollFd::new(fd, what)];
+            poll(&mut polled, PollTimeout::ZERO).unwrap();
+            polled[0].any() == Some(true)
+        };
+        assert!(!ready(&door), "it has said nothing");
+        stream.write_all(b"{\"request\":\"status\"}\nand more").unwrap();
+        assert!(ready(&door));
+        let id = only(&door);
+        assert!(door.read(id).is_some());
+        // More than the socket holds, so that some of it has to wait.
+        let long = "x".repeat(4 << 20);
+        door.answer(id, &CtlReply::ok(long.as_str()));
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!ready(&door), "what it has said, and that it says no more, is no reason to wake");
+        let mut reply = Vec::new();
+        while door.visitors().next().is_some() {
+            let mut part = vec![0; 1 << 16];
+            let length = stream.read(&mut part).unwrap();
+            reply.extend_from_slice(&part[..length]);
+            door.write(id);
+        }
+        stream.read_to_end(&mut reply).unwrap();
+        assert_eq!(reply.len(), long.len() + "{\"ok\":\"\"}\n".len());
         drop(door);
         fs::remove_dir_all(runtime).unwrap();
     }
