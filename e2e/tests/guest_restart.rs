@@ -11,6 +11,8 @@ use e2e::guest::trial::{LOCAL, Site, site, sound};
 use e2e::guest::wish::Wish;
 use e2e::guest::xml::Refused;
 use e2e::trial::{only_replaced, pids, scene, stage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xtask::host::Desktop;
 use xtask::process::{Running, wait_until};
 
@@ -90,6 +92,64 @@ fn after_the_death_of_net_a_client_resumes_what_it_had() {
     sound(&stream).unwrap();
 }
 
+/// The launcher of a host that has one.
+fn launcher(site: &Site<'_>) -> Pid {
+    let host = site.host.pid();
+    let children = std::fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
+    let launches = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).nth(1) == Some(b"launcher")
+    };
+    let mut found = children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(launches);
+    let (first, second) = (found.next().expect("a launcher"), found.next());
+    assert_eq!(second, None);
+    Pid::from_raw(first)
+}
+
+#[test]
+fn what_was_prepared_for_an_app_is_undone_once_whoever_is_killed() {
+    let stage = stage().unwrap();
+    let undone = stage.directory("out").unwrap().join("undone");
+    let config = format!(
+        "[[app]]\nname = \"Game\"\ncommand = \"exec sleep 1000\"\nprep = [\"true\"]\nundo = [\"echo >> {}\"]",
+        undone.display()
+    );
+    let times = || std::fs::read(&undone).unwrap_or_default().len();
+    let owed = || {
+        let notes = std::fs::read_dir(stage.path().join("state/host/app-undo"));
+        notes.map_or(0, Iterator::count)
+    };
+    let undone_by_now = |count| {
+        let all = || (times() >= count && owed() == 0).then_some(());
+        wait_until(Duration::from_secs(20), all).expect("nothing is left to be undone");
+        assert_eq!(times(), count);
+    };
+    let host = site(&stage, Desktop::Pattern, &config).unwrap();
+    let client = host.enrol().unwrap();
+    let wish = Wish { app: client.app("Game").unwrap(), ..host.wish(&client).unwrap() };
+    let stream = host.watch_as(&client, &wish, Reception::default()).unwrap();
+    assert_eq!(owed(), 1);
+    kill(launcher(&host), Signal::SIGKILL).unwrap();
+    // "It ended as it should" (moonlight-common-c, ControlStream.c).
+    assert_eq!(stream.ended(Duration::from_secs(10)), Some(Ended::Terminated(0x8003_0023)));
+    undone_by_now(1);
+
+    // Both at once: neither can do anything about the other's death.
+    let stream = host.watch_as(&client, &wish, Reception::default()).unwrap();
+    let launcher = launcher(&host);
+    for (pid, signal) in
+        [(launcher, Signal::SIGSTOP), (Pid::from_raw(host.host.pid()), Signal::SIGKILL), (launcher, Signal::SIGKILL)]
+    {
+        kill(pid, signal).unwrap();
+    }
+    drop((stream, host));
+    assert_eq!((times(), owed()), (1, 1));
+    let host = site(&stage, Desktop::Pattern, &config).unwrap();
+    undone_by_now(2);
+    drop(host);
+    assert_eq!(times(), 2);
+}
+
 /// Its machine has lost its network: it says nothing, not even goodbye.
 #[test]
 fn a_client_that_vanishes_is_given_up_and_may_come_back() {
@@ -108,7 +168,7 @@ fn a_client_that_vanishes_is_given_up_and_may_come_back() {
     let mut guest = Running::new("guest", command.spawn().unwrap());
     let sent = || site.session(&client).unwrap()["frames"]["sent"].as_u64().filter(|&sent| sent > 30);
     wait_until(Duration::from_secs(20), sent).unwrap();
-    guest.signal(nix::sys::signal::Signal::SIGKILL).unwrap();
+    guest.signal(Signal::SIGKILL).unwrap();
     guest.wait(Duration::from_secs(5)).unwrap();
     site.wait_gone(&client).unwrap();
     let wish = site.wish(&client).unwrap();

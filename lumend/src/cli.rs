@@ -173,6 +173,9 @@ pub enum Command {
         /// There are apps only, where lumend was started.
         #[arg(long)]
         bare: bool,
+        /// Where launchers note what they will have to undo.
+        #[arg(long, value_name = "DIR")]
+        undo: Option<PathBuf>,
         /// The list of apps, as JSON.
         #[arg(long, default_value = "[]")]
         apps: String,

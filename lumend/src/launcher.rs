@@ -7,6 +7,7 @@
 mod apps;
 mod compositor;
 mod family;
+mod notes;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -25,6 +26,8 @@ use apps::Apps;
 pub use apps::Commands;
 use compositor::Compositor;
 pub use compositor::DesktopPaths;
+use notes::Notes;
+pub use notes::any as owes;
 
 /// All apps have ended by then, or are killed, when the launcher is to end.
 pub const APPS_END_WITHIN: Duration = Duration::from_secs(8);
@@ -66,6 +69,8 @@ pub struct Setup<'a> {
     pub seats: u32,
     /// Which of lumend's desktops it is, from 1 on.
     pub number: u32,
+    /// Where launchers note what they will have to undo.
+    pub undo: Option<&'a Path>,
 }
 
 struct Launcher<'a> {
@@ -109,7 +114,9 @@ impl<'a> Launcher<'a> {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
         let paths = DesktopPaths::new(runtime, setup.number);
         let (place, of_apps) = (setup.place, paths.clone());
-        let apps = Apps::new(apps, Box::new(move |run, line| spawn(place, &of_apps, run, line)));
+        let notes = Notes::new(setup.undo.map(Path::to_owned));
+        let mut apps = Apps::new(apps, Box::new(move |run, line| spawn(place, &of_apps, run, line)), notes);
+        apps.inherit(Instant::now());
         Ok(Self { link, signals, paths, setup, desktop: None, apps })
     }
 

@@ -87,9 +87,10 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             run::run(config, desktop.map(Into::into), spawn, (&runtime, &state), kept)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
-        Command::Launcher { exec, seats, number, bare, apps } => {
+        Command::Launcher { exec, seats, number, bare, undo, apps } => {
             let place = if bare { launcher::Place::Bare } else { launcher::Place::Own };
-            return Ok(launcher::run(&runtime, launcher::Setup { place, exec: &exec, seats, number }, &apps));
+            let setup = launcher::Setup { place, exec: &exec, seats, number, undo: undo.as_deref() };
+            return Ok(launcher::run(&runtime, setup, &apps));
         }
         Command::Install { place } => install::install(&place.into(), &state)?,
         Command::Uninstall { place } => install::uninstall(&place.into(), &state)?,

@@ -27,6 +27,9 @@ use crate::sockets::{Kept, Sockets};
 use crate::sound::Sound;
 use crate::uinput::Supply;
 
+/// Where launchers note what they will have to undo, in the state directory.
+const UNDO: &str = "app-undo";
+
 /// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them; `kept` is
 /// what that has kept since an earlier run.
 pub fn run(
@@ -73,7 +76,7 @@ pub fn run(
         own: own_desktop,
     };
     let commands: Vec<_> = gamestream.apps().list().iter().map(Commands::from).collect();
-    let program = Program::new(own, runtime, &config.desktop.exec, terms.seats, &commands);
+    let program = Program::new(own, (runtime, &state.join(UNDO)), &config.desktop.exec, terms.seats, &commands);
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(program, means),
         DesktopKind::Auto => Desktop::found(now, program, terms, means),

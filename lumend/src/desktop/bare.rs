@@ -1,9 +1,11 @@
-//! Apps where there is no desktop of lumend's own: the launcher that starts them, from the first one on.
+//! Apps where there is no desktop of lumend's own: the launcher that starts them, from the first one on, or from the start
+//! if something has been left to be undone.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use ipc::{RunId, ToLauncher};
+use tracing::warn;
 
 use super::launched::{Launched, Program, Role, Word};
 use crate::machine::Event;
@@ -12,23 +14,38 @@ use crate::machine::Event;
 pub(super) struct Bare {
     program: Rc<Program>,
     running: Option<Launched>,
+    stopping: bool,
 }
 
 impl Bare {
     pub fn new(program: Program) -> Self {
-        Self { program: Rc::new(program), running: None }
+        let mut bare = Self { program: Rc::new(program), running: None, stopping: false };
+        bare.undo();
+        bare
     }
 
-    pub fn start_app(&mut self, run: RunId, app: u16) -> Result<(), String> {
-        self.program.check(app)?;
-        let running = match &mut self.running {
+    fn launcher(&mut self) -> Result<&mut Launched, String> {
+        Ok(match &mut self.running {
             Some(running) => running,
             none => {
                 let started = Launched::start(&self.program, Role::Apps);
                 none.insert(started.map_err(|error| format!("cannot start the launcher: {error}"))?)
             }
-        };
-        running.tell(ToLauncher::StartApp { run, app });
+        })
+    }
+
+    /// Has a launcher undo what another has left, which it does without being told.
+    fn undo(&mut self) {
+        if self.program.owes()
+            && let Err(reason) = self.launcher()
+        {
+            warn!("what was prepared for an app is not undone: {reason}");
+        }
+    }
+
+    pub fn start_app(&mut self, run: RunId, app: u16) -> Result<(), String> {
+        self.program.check(app)?;
+        self.launcher()?.tell(ToLauncher::StartApp { run, app });
         Ok(())
     }
 
@@ -40,6 +57,7 @@ impl Bare {
 
     /// Ends all apps; true once they have ended.
     pub fn stop(&mut self, now: u64) -> bool {
+        self.stopping = true;
         if let Some(running) = &mut self.running {
             running.close(now);
             if running.reap(now).is_some() {
@@ -65,8 +83,11 @@ impl Bare {
             }
         }
         if let Some(runs) = running.reap(now) {
-            // The next app starts another one.
             self.running = None;
+            // Else the next app starts another one. One that had nothing to do is not replaced, or there would be no end.
+            if !runs.is_empty() && !self.stopping {
+                self.undo();
+            }
             news.extend(runs.into_iter().map(|run| Event::AppEnded { run, reason: "the launcher ended".into() }));
         }
     }

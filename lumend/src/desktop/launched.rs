@@ -12,7 +12,7 @@ use ipc::link::{Link, LinkError};
 use ipc::{FromLauncher, RunId, ToLauncher};
 use tracing::{debug, warn};
 
-use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths};
+use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths, owes};
 use crate::reach::{Linked, command};
 
 /// From closing the launcher's link to SIGKILL: it gives the compositor a second of its own, and has more to end.
@@ -23,6 +23,8 @@ const STOP_WITHIN: u64 = 3_000_000_000;
 pub struct Program {
     lumend: OwnedFd,
     runtime: PathBuf,
+    /// Where launchers note what they will have to undo.
+    undo: PathBuf,
     exec: String,
     seats: u32,
     /// JSON.
@@ -40,20 +42,25 @@ pub(super) enum Role {
 }
 
 impl Program {
-    /// `lumend` is this program, opened; `exec` the shell command of `[desktop] exec`; `seats` those for sessions; `apps`
-    /// the list whose indices [`super::Desktop::start_app`] takes.
-    pub fn new(lumend: OwnedFd, runtime: &Path, exec: &str, seats: u32, apps: &[Commands]) -> Self {
+    /// `lumend` is this program, opened; `undo` a directory for launchers' notes; `exec` the shell command of `[desktop]
+    /// exec`; `seats` those for sessions; `apps` the list whose indices [`super::Desktop::start_app`] takes.
+    pub fn new(lumend: OwnedFd, (runtime, undo): (&Path, &Path), exec: &str, seats: u32, apps: &[Commands]) -> Self {
         // The launcher does not run where lumend was started.
-        let runtime = std::path::absolute(runtime).unwrap_or_else(|_| runtime.to_owned());
+        let [runtime, undo] = [runtime, undo].map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let app_count = apps.len();
         // Strings in vectors: there is nothing that JSON could not express.
         let apps = serde_json::to_string(apps).unwrap_or_else(|_| "[]".into());
-        Self { lumend, runtime, exec: exec.to_owned(), seats, apps, app_count }
+        Self { lumend, runtime, undo, exec: exec.to_owned(), seats, apps, app_count }
     }
 
     /// Of the desktop of this number, from 1 on.
     pub fn paths(&self, number: u32) -> DesktopPaths {
         DesktopPaths::new(&self.runtime, number)
+    }
+
+    /// Whether a launcher has, or has left, something to undo.
+    pub(super) fn owes(&self) -> bool {
+        owes(&self.undo)
     }
 
     /// Whether the list has such an app. The error is for people.
@@ -82,10 +89,13 @@ pub(super) struct Launched {
 
 impl Launched {
     pub fn start(program: &Program, role: Role) -> io::Result<Self> {
-        let mut runtime = OsString::from("--runtime=");
-        runtime.push(&program.runtime);
         let mut command = command(program.lumend.as_fd());
-        command.arg0("lumend").arg("launcher").arg(runtime).arg(format!("--apps={}", program.apps));
+        command.arg0("lumend").arg("launcher").arg(format!("--apps={}", program.apps));
+        for (name, path) in [("--runtime=", &program.runtime), ("--undo=", &program.undo)] {
+            let mut argument = OsString::from(name);
+            argument.push(path);
+            command.arg(argument);
+        }
         match role {
             Role::Desktop(number) => command
                 .arg(format!("--seats={}", program.seats))
@@ -148,7 +158,7 @@ impl Launched {
         }
     }
 
-    /// The runs that ended with the launcher, if it has ended. What prepared them is not undone.
+    /// The runs that ended with the launcher, if it has ended. What prepared them the next one undoes, if this one has not.
     pub fn reap(&mut self, now: u64) -> Option<BTreeSet<RunId>> {
         if self.link.is_none() {
             // Also for one that could not be told something.

@@ -1,5 +1,7 @@
 //! What is started for clients: preparations, the app itself, and what undoes the preparations, one run at a time from
 //! each client. Nothing here waits; a child's end, an order or a deadline moves a run on.
+//!
+//! What a dead launcher has left is undone first; whatever is to be started waits for that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::family;
+use super::notes::{Note, Notes};
 
 /// Runs at a time; lumend allows fewer sessions.
 const MOST: usize = 32;
@@ -58,7 +61,7 @@ struct Step {
 
 #[derive(Debug)]
 enum Stage {
-    /// For the desktop to come up.
+    /// For the desktop to come up, and what the dead have left to be undone.
     Waiting,
     Preparing(Step),
     /// There is a process group of this number, with or without the process that began it; none for an app without a
@@ -79,8 +82,12 @@ enum Stage {
 
 #[derive(Debug)]
 struct Run {
-    app: usize,
+    commands: Commands,
     stage: Stage,
+    /// Since it has begun, if it is to be undone.
+    note: Option<Note>,
+    /// It is a dead launcher's, and nobody has to be told of its end.
+    inherited: bool,
     /// Why it ends, once it does.
     reason: Option<String>,
 }
@@ -88,43 +95,71 @@ struct Run {
 pub struct Apps {
     table: Vec<Commands>,
     spawn: Spawn,
+    notes: Notes,
     runs: BTreeMap<RunId, Run>,
+    inherited: u32,
+    /// There is a desktop, or none is needed.
+    ready: bool,
     /// The launcher is about to end: everybody is given less time.
     last: bool,
 }
 
 impl Apps {
-    pub fn new(table: Vec<Commands>, spawn: Spawn) -> Self {
-        Self { table, spawn, runs: BTreeMap::new(), last: false }
+    pub fn new(table: Vec<Commands>, spawn: Spawn, notes: Notes) -> Self {
+        Self { table, spawn, notes, runs: BTreeMap::new(), inherited: 0, ready: false, last: false }
     }
 
-    /// Begins with the preparations, or waits for the desktop if there is none yet. The error is why there is no such
-    /// run.
-    pub fn start(&mut self, now: Instant, run: RunId, app: u16, ready: bool) -> Result<(), String> {
-        let app = usize::from(app);
-        if app >= self.table.len() {
-            return Err("the launcher knows no such app".into());
+    /// Undoes what dead launchers have left.
+    pub fn inherit(&mut self, now: Instant) {
+        for (note, undo) in self.notes.left() {
+            // lumend counts its own from the other end.
+            let id = RunId(u32::MAX - self.inherited);
+            self.inherited += 1;
+            let commands = Commands { undo, ..Commands::default() };
+            let run = Run { commands, stage: Stage::Waiting, note: Some(note), inherited: true, reason: None };
+            self.runs.insert(id, run);
+            self.undo(now, id, 0);
         }
+    }
+
+    /// Begins with the preparations as soon as nothing has to be waited for, as the desktop if that is not `ready` yet.
+    /// The error is why there is no such run.
+    pub fn start(&mut self, now: Instant, run: RunId, app: u16, ready: bool) -> Result<(), String> {
+        let commands = self.table.get(usize::from(app)).ok_or("the launcher knows no such app")?.clone();
         if self.runs.len() >= MOST || self.runs.contains_key(&run) {
             return Err("too many apps are running".into());
         }
-        self.runs.insert(run, Run { app, stage: Stage::Waiting, reason: None });
-        if ready {
-            self.prepare(now, run, 0);
-        }
+        self.runs.insert(run, Run { commands, stage: Stage::Waiting, note: None, inherited: false, reason: None });
+        self.ready = ready;
+        self.inherit(now);
+        self.begin(now);
         Ok(())
+    }
+
+    /// Begins with what waits, if it waits for nothing any more. What it will have to undo is on disk before that.
+    fn begin(&mut self, now: Instant) {
+        let held_up = self.runs.values().any(|run| run.inherited && !matches!(run.stage, Stage::Ended));
+        if held_up || !self.ready {
+            return;
+        }
+        let waits = |(&id, run): (&RunId, &Run)| matches!(run.stage, Stage::Waiting).then_some(id);
+        for id in self.runs.iter().filter_map(waits).collect::<Vec<_>>() {
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.note = self.notes.write(id, &run.commands.undo);
+            }
+            self.prepare(now, id, 0);
+        }
     }
 
     /// The desktop is there: what waited for it goes ahead.
     pub fn desktop_is_ready(&mut self, now: Instant) {
-        let waits = |(&id, run): (&RunId, &Run)| matches!(run.stage, Stage::Waiting).then_some(id);
-        for run in self.runs.iter().filter_map(waits).collect::<Vec<_>>() {
-            self.prepare(now, run, 0);
-        }
+        self.ready = true;
+        self.begin(now);
     }
 
     /// The desktop is gone, and every process that was started on it is dead and reaped.
     pub fn desktop_is_gone(&mut self, now: Instant, reason: &str) {
+        self.ready = false;
         for id in self.runs.keys().copied().collect::<Vec<_>>() {
             let Some(run) = self.runs.get_mut(&id) else { continue };
             run.reason.get_or_insert_with(|| reason.to_owned());
@@ -176,7 +211,7 @@ impl Apps {
     /// The runs that are over, each told once.
     pub fn ended(&mut self) -> impl Iterator<Item = (RunId, String)> {
         let over = self.runs.extract_if(.., |_, run| matches!(run.stage, Stage::Ended));
-        over.map(|(id, run)| (id, run.reason.unwrap_or_else(|| "it ended".into())))
+        over.filter(|(_, run)| !run.inherited).map(|(id, run)| (id, run.reason.unwrap_or_else(|| "it ended".into())))
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -272,7 +307,7 @@ impl Apps {
     fn prepare(&mut self, now: Instant, id: RunId, index: usize) {
         let within = if self.last { LAST_STEP_WITHIN } else { STEP_WITHIN };
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Commands { command, prep, .. } = &self.table[run.app];
+        let Commands { command, prep, .. } = &run.commands;
         let begun = match prep.get(index) {
             Some(line) => (self.spawn)(id, line)
                 .map(|pid| Stage::Preparing(Step { index, pid, kill_at: now + within, late: false }))
@@ -293,7 +328,7 @@ impl Apps {
     fn undo(&mut self, now: Instant, id: RunId, index: usize) {
         let within = if self.last { LAST_STEP_WITHIN } else { STEP_WITHIN };
         let Some(run) = self.runs.get_mut(&id) else { return };
-        for (index, line) in self.table[run.app].undo.iter().enumerate().skip(index) {
+        for (index, line) in run.commands.undo.iter().enumerate().skip(index) {
             match (self.spawn)(id, line) {
                 Ok(pid) => {
                     run.stage = Stage::Undoing(Step { index, pid, kill_at: now + within, late: false });
@@ -303,6 +338,10 @@ impl Apps {
             }
         }
         run.stage = Stage::Ended;
+        if let Some(note) = run.note.take() {
+            note.done();
+        }
+        self.begin(now);
     }
 }
 

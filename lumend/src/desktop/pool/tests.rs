@@ -17,7 +17,7 @@ fn pool(most: u32) -> Pool {
     let program = above_link(File::open("/bin/true").unwrap().as_fd()).unwrap();
     let runtime = std::env::temp_dir().join(format!("lumen-pool-{}", std::process::id()));
     let terms = Terms { display: Display::default(), seats: 1, own: true };
-    let program = Rc::new(Program::new(program, &runtime, "", 1, &[Commands::default()]));
+    let program = Rc::new(Program::new(program, (&runtime, &runtime.join("undo")), "", 1, &[Commands::default()]));
     let mut pool = Pool { program, terms, most, desktops: Vec::new(), hopeless: None };
     pool.add();
     pool

@@ -23,14 +23,14 @@ impl World {
     fn new(prep: &[&str], command: &str, undo: &[&str]) -> Self {
         let started = Rc::new(RefCell::new(Vec::new()));
         let log = started.clone();
-        let spawn = Box::new(move |run, line: &str| {
-            assert_eq!(run, RUN_ID);
+        let spawn = Box::new(move |run: RunId, line: &str| {
+            assert!(run == RUN_ID || run.0 > u32::MAX - 2);
             log.borrow_mut().push(line.to_owned());
             let pid = FIRST_PID + log.borrow().len() as i32;
             if line == "impossible" { Err("no shell".to_owned()) } else { Ok(Pid::from_raw(pid)) }
         });
         let table = vec![Commands { command: command.into(), prep: strings(prep), undo: strings(undo) }];
-        Self { apps: Apps::new(table, spawn), started, now: Instant::now() }
+        Self { apps: Apps::new(table, spawn, Notes::new(None)), started, now: Instant::now() }
     }
 
     fn start(&mut self) {
@@ -155,6 +155,51 @@ fn an_app_waits_for_its_desktop_and_ends_with_it() {
     world.apps.start(world.now, RUN_ID, 0, false).unwrap();
     world.apps.stop(world.now, RUN_ID, "it was stopped");
     assert!(world.reason().is_some() && world.started().is_empty());
+}
+
+/// A directory in which a launcher has died that had these to undo, one for each run.
+fn legacy(name: &str, undo: &[&str]) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("lumen-legacy-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    let dead = Notes::new(Some(path.clone()));
+    undo.iter().enumerate().for_each(|(run, line)| drop(dead.write(RunId(run as u32), &strings(&[line]))));
+    path
+}
+
+#[test]
+fn what_a_dead_launcher_has_left_is_undone_before_anything_is_begun() {
+    let path = legacy("first", &["old"]);
+    let mut world = World::new(&["one"], "game", &["undo"]);
+    world.apps.notes = Notes::new(Some(path.clone()));
+    world.start();
+    assert_eq!(*world.started.borrow(), ["old"]);
+    world.ends(1);
+    assert_eq!(*world.started.borrow(), ["old", "one"]);
+    assert!(world.reason().is_none(), "nobody has asked for that");
+    assert!(super::super::notes::any(&path), "of what is being begun");
+    for code in [0, 0, 0] {
+        world.ends(code);
+    }
+    assert_eq!(world.started(), ["old", "one", "game", "undo"]);
+    assert_eq!(world.reason().as_deref(), Some("it ended"));
+    assert!(!super::super::notes::any(&path), "all is undone");
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn the_heirs_end_is_in_a_hurry_too_and_a_desktop_is_no_matter() {
+    let path = legacy("hurry", &["old"]);
+    let mut world = World::new(&[], "game", &[]);
+    world.apps.notes = Notes::new(Some(path.clone()));
+    world.apps.inherit(world.now);
+    assert!(!world.apps.is_idle() && world.started() == ["old"]);
+    world.apps.desktop_is_ready(world.now);
+    world.start();
+    world.apps.stop_all(world.now);
+    assert!(world.apps.deadline().unwrap() <= world.now + LAST_STEP_WITHIN);
+    world.apps.child_ended(world.now, WaitStatus::Exited(Pid::from_raw(FIRST_PID + 1), 0));
+    assert!(world.apps.is_idle() && world.started().is_empty() && world.reason().is_some());
+    std::fs::remove_dir_all(path).unwrap();
 }
 
 #[test]
