@@ -17,6 +17,10 @@ mod client;
 mod host;
 #[path = "plane/moonlight.rs"]
 mod moonlight;
+#[path = "support/pinned.rs"]
+mod pinned;
+#[path = "support/rings.rs"]
+mod rings;
 #[path = "plane/rtp.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the harness")]
 mod rtp;

@@ -5,6 +5,8 @@
 mod client;
 #[path = "guest/hub.rs"]
 mod hub;
+#[path = "support/rings.rs"]
+mod rings;
 #[path = "guest/session.rs"]
 mod session;
 #[path = "guest/strangers.rs"]

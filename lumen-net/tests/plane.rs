@@ -23,8 +23,12 @@ mod https;
 mod media;
 #[path = "plane/moonlight.rs"]
 mod moonlight;
+#[path = "support/pinned.rs"]
+mod pinned;
 #[path = "plane/refusals.rs"]
 mod refusals;
+#[path = "support/rings.rs"]
+mod rings;
 #[path = "plane/rtp.rs"]
 mod rtp;
 #[path = "plane/session.rs"]

@@ -1,15 +1,13 @@
 //! The hub of GameStream sessions on sockets and rings of the test's, which plays the control loop.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ipc::event::{Event, now_ns};
-use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
-use ipc::shm::sealed_memfd;
-use ipc::{Generation, RingFds, RingGeometry, SessionId, Tuning};
+use ipc::event::now_ns;
+use ipc::ring::{ChunkFlags, ChunkHeader, RingConsumer, RingProducer};
+use ipc::{Generation, RingGeometry, SessionId, Tuning};
 use lumen_core::gamestream::Encryption;
 use lumen_core::gamestream::control::ControlVersion;
 use lumen_core::input::MAX_EVENT;
@@ -24,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::client::{Audio, Control, PATIENCE, Rtsp, Streams};
+use super::rings::{consumer, producer, ring};
 
 /// A hub in a thread of its own.
 pub struct TestHub {
@@ -230,25 +229,4 @@ pub fn play(ring: &mut RingProducer, number: u32, packet: &[u8]) {
     let captured_ns = now_ns();
     let header = ChunkHeader { frame: number, flags: ChunkFlags::LAST, captured_ns, ..ChunkHeader::default() };
     ring.reserve().expect("the ring has room").commit(header, packet).unwrap();
-}
-
-/// A ring's descriptors twice: for the hub and for the test.
-fn ring(geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {
-    let memory = sealed_memfd("test-ring", Ring::memory_size(&geometry)).unwrap();
-    let (data, credit) = (Event::new().unwrap().into_fd(), Event::new().unwrap().into_fd());
-    let twin = RingFds {
-        memory: memory.try_clone().unwrap(),
-        data: data.try_clone().unwrap(),
-        credit: credit.try_clone().unwrap(),
-        geometry,
-    };
-    (RingFds { memory, data, credit, geometry }, twin)
-}
-
-fn producer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingProducer {
-    RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
-}
-
-fn consumer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingConsumer {
-    RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
 }

@@ -16,12 +16,11 @@ use lumen_core::seal::{Direction, MediaSecret, Sealer};
 use lumen_core::{AudioLayout, RawMode};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
 
 use super::host::{Host, PATIENCE};
+use super::pinned::PinnedHost;
 
 /// A client's certificate and key.
 pub struct Identity {
@@ -79,7 +78,7 @@ impl Client {
     /// Connects and checks that the host holds the key of the certificate that it was given.
     pub fn connect(host: &Host, identity: Option<&Identity>) -> Result<Self, ConnectionError> {
         let provider = lumen_net::tls::crypto_provider();
-        let pin = Arc::new(Pin { certificate: host.certificate.clone() });
+        let pin = Arc::new(PinnedHost { certificate: host.certificate.clone() });
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
@@ -335,48 +334,5 @@ impl Media {
             }
         }
         panic!("frame {number} did not come");
-    }
-}
-
-/// Takes exactly the certificate that the test gave the host.
-#[derive(Debug)]
-struct Pin {
-    certificate: Vec<u8>,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        assert_eq!(end_entity.as_ref(), self.certificate);
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        unreachable!("only TLS 1.3 is offered")
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = lumen_net::tls::crypto_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }

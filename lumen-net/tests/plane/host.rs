@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::thread::{self, JoinHandle};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use ipc::event::{Event, now_ns};
+use ipc::event::now_ns;
 use ipc::feedback::Feedback;
 use ipc::link::Link;
 use ipc::plane::{Exit, PlaneError};
-use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingConsumer, RingProducer};
-use ipc::shm::sealed_memfd;
+use ipc::ring::{ChunkFlags, ChunkHeader, RingConsumer, RingProducer};
 use ipc::{
-    AskId, Face, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingFds, RingGeometry,
-    SessionId, SignReply, SignRequest, ToNet,
+    AskId, Face, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingGeometry, SessionId,
+    SignReply, SignRequest, ToNet,
 };
 use lumen_core::{AudioLayout, Mode, Permissions};
 use lumen_net::native::Limits;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::moonlight::RSA;
+use super::rings::{consumer, producer, ring};
 
 /// Longer than anything here takes, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -270,27 +270,6 @@ pub fn wiring(session: u32, generation: u32, ask: Option<AskId>) -> (NetWiring<O
     };
     let encoder = Encoder { generation, video: producer(for_encoder), feedback: consumer(for_feedback), next_frame: 0 };
     (wiring, encoder)
-}
-
-/// A ring's descriptors twice: for the plane and for the test.
-fn ring(geometry: RingGeometry) -> (RingFds<OwnedFd>, RingFds<OwnedFd>) {
-    let memory = sealed_memfd("test-ring", Ring::memory_size(&geometry)).unwrap();
-    let (data, credit) = (Event::new().unwrap().into_fd(), Event::new().unwrap().into_fd());
-    let twin = RingFds {
-        memory: memory.try_clone().unwrap(),
-        data: data.try_clone().unwrap(),
-        credit: credit.try_clone().unwrap(),
-        geometry,
-    };
-    (RingFds { memory, data, credit, geometry }, twin)
-}
-
-fn producer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingProducer {
-    RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
-}
-
-fn consumer(RingFds { memory, data, credit, geometry }: RingFds<OwnedFd>) -> RingConsumer {
-    RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry).unwrap()
 }
 
 /// Signs as lumend does: it is told a hash, and puts the prefix of RFC 8446 §4.4.3 before it itself; and so on.

@@ -8,19 +8,16 @@ use std::sync::Arc;
 
 use ipc::{App, AppId, AskId, Fingerprint, FromNet, GameStreamListen, PairingId, Pin, SessionId, ToNet};
 use lumen_core::Encryption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{aws_lc_rs as provider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
 use socket2::{Domain, Socket, Type};
 
 use super::host::{Host, PATIENCE, mode};
 use super::moonlight::{Attempt, Identity, RSA, text_of, unhex};
+use super::pinned::PinnedHost;
 
 pub use rustls::version::{TLS12, TLS13};
 
@@ -232,7 +229,7 @@ fn client_config(who: Option<&Identity>, version: &'static SupportedProtocolVers
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedHost));
+        .with_custom_certificate_verifier(Arc::new(PinnedHost { certificate: RSA.certificate.clone() }));
     let mut config = match who {
         Some(who) => {
             let key = PrivateKeyDer::try_from(who.key.serialize_der()).unwrap();
@@ -246,46 +243,4 @@ fn client_config(who: Option<&Identity>, version: &'static SupportedProtocolVers
     };
     config.resumption = Resumption::disabled();
     Arc::new(config)
-}
-
-/// The host, by its certificate, as clients pin it.
-#[derive(Debug)]
-struct PinnedHost;
-
-impl ServerCertVerifier for PinnedHost {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        assert_eq!(end_entity.as_ref(), RSA.certificate);
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider::default_provider().signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider::default_provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
