@@ -159,6 +159,14 @@ impl Machine {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// The first process with this name, as the container counts.
+    pub fn process(&self, name: &str) -> Option<u32> {
+        fs::read_dir(self.path("/proc")).ok()?.flatten().find_map(|entry| {
+            let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+            (comm.trim() == name).then(|| entry.file_name().to_str()?.parse().ok()).flatten()
+        })
+    }
+
     /// A directory of this user's.
     pub fn directory_of(&self, path: &str, uid: u32) -> Result<()> {
         let path = self.path(path);
