@@ -72,6 +72,25 @@ impl Host<'_> {
         self.run("systemctl", &[user, arguments].concat())
     }
 
+    /// Writes lumen.toml where this host looks for it.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        match self.scope {
+            Scope::System => self.machine.write("/etc/lumen/lumen.toml", text),
+            Scope::Person => {
+                self.machine.directory_of(&format!("{HOME}/.config"), PERSON)?;
+                self.machine.write(&format!("{HOME}/.config/lumen/lumen.toml"), text)
+            }
+        }
+    }
+
+    /// For what is printed.
+    pub const fn name(&self) -> &'static str {
+        match self.scope {
+            Scope::System => "system",
+            Scope::Person => "person",
+        }
+    }
+
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         self.run(self.lumend, arguments)
     }

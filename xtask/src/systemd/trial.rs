@@ -8,7 +8,7 @@ use xtask::binaries::root;
 use xtask::process::wait_until;
 
 use super::guest::{self, Client, Host, PERSON, Runs, Scope};
-use super::machine::Machine;
+use super::machine::{self, Machine};
 
 const CONFIGURATION: &str = "[desktop]\nkind = \"pattern\"\n";
 /// With a window in which something moves.
@@ -20,13 +20,27 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 pub fn run(machine: &Machine) -> Result<()> {
     guest::settle(machine)?;
+    package(machine).context("installed into a tree")?;
     system(machine).context("installed for the machine")?;
     person(machine).context("installed for a person")
 }
 
+/// As who makes a package would: without rights, below another root, and away again.
+fn package(machine: &Machine) -> Result<()> {
+    let tree = "/home/person/tree";
+    for (command, files) in [("install", true), ("uninstall", false)] {
+        let mut lumend = guest::as_person(machine, BUILT);
+        lumend.args([command, "--system", "--prefix", "/usr", "--root", tree]);
+        machine::said(&["lumend", command], &lumend.output()?)?;
+        let there = ["usr/lib/lumen/lumen-net", "etc/systemd/system/lumend.service"]
+            .map(|file| machine.path(&format!("{tree}/{file}")).exists());
+        ensure!(there == [files; 2], "after {command}: {there:?}");
+    }
+    Ok(())
+}
+
 /// As root would.
 fn system(machine: &Machine) -> Result<()> {
-    machine.write("/etc/lumen/lumen.toml", CONFIGURATION)?;
     let said = machine.must(&[BUILT, "install", "--system"])?;
     ensure!(said.ends_with("next: systemctl enable --now lumend"), "install says: {said}");
     let again = machine.must(&["lumend", "install", "--system"])?;
@@ -68,7 +82,7 @@ fn system(machine: &Machine) -> Result<()> {
 /// A sway that the launcher's unit has started: free of what binds lumend, and with the hands and eyes of planes on it.
 fn own_desktop(host: &Host<'_>) -> Result<()> {
     let machine = host.machine;
-    machine.write("/etc/lumen/lumen.toml", SWAY)?;
+    host.configure(SWAY)?;
     host.systemctl(&["restart", "lumend"])?;
     let client = Client::connect(host, "third")?;
     host.streams()?;
@@ -82,14 +96,14 @@ fn own_desktop(host: &Host<'_>) -> Result<()> {
     for kind in ["input", "capture"] {
         let (_, before, after, took) = host.strike(kind, "KILL").with_context(|| format!("{kind} killed"))?;
         one_replaced(kind, &before, &after)?;
-        println!("   system, own sway: {kind} killed, another after {} ms", took.as_millis());
+        println!("   {}, own sway: {kind} killed, another after {} ms", host.name(), took.as_millis());
     }
     picture_is_whole(&client.finish()?)?;
     host.systemctl(&["stop", "lumend"])?;
     let left = host.runs()?;
     ensure!(left.is_empty() && machine.process("sway").is_none(), "left after lumend was stopped: {left:?}");
-    host.systemctl(&["start", "lumend"])?;
-    Ok(())
+    host.configure(CONFIGURATION)?;
+    host.systemctl(&["start", "lumend"]).map(drop)
 }
 
 /// As somebody without rights would, on a machine where an administrator has done nothing for them.
@@ -121,7 +135,8 @@ fn person(machine: &Machine) -> Result<()> {
         println!("   person: {kind} killed, another after {} ms", took.as_millis());
     }
     picture_is_whole(&client.finish()?)?;
-    no_namespaces(&host)?;
+    own_desktop(&host).context("with a desktop of its own")?;
+    no_namespaces(&host).context("without namespaces")?;
     host.ctl(&["uninstall"])?;
     let left = host.run("find", &["/home/person/.config/systemd", "/home/person/.local/lib", "-type", "f"]);
     ensure!(left.as_deref().unwrap_or_default().is_empty(), "left by uninstall: {left:?}");
@@ -130,11 +145,11 @@ fn person(machine: &Machine) -> Result<()> {
 
 /// It does not mend by itself, so that it is not tried again and again; and it is tried again when somebody says so.
 fn unusable_configuration(host: &Host<'_>) -> Result<()> {
-    host.machine.write("/etc/lumen/lumen.toml", "[desktop]\nkind = \"kde\"\n")?;
+    host.configure("[desktop]\nkind = \"kde\"\n")?;
     ensure!(host.systemctl(&["start", "lumend"]).is_err(), "lumend starts with a configuration that it cannot use");
     let state = [host.show("lumend.service", "ActiveState")?, host.show("lumend.service", "NRestarts")?];
     ensure!(state == ["failed", "0"], "with a configuration that it cannot use lumend is {state:?}");
-    host.machine.write("/etc/lumen/lumen.toml", CONFIGURATION)
+    host.configure(CONFIGURATION)
 }
 
 /// Of all units exactly one of this kind has ended, and exactly one has begun.
@@ -187,7 +202,7 @@ fn no_namespaces(host: &Host<'_>) -> Result<()> {
     host.systemctl(&["daemon-reload"])?;
     host.systemctl(&["restart", "lumend"])?;
     let client = Client::connect(host, "fourth")?;
-    host.streams().context("without namespaces")?;
+    host.streams()?;
     ensure!(walls(host).is_err(), "there are namespaces although the units are told to do without");
     picture_is_whole(&client.finish()?)?;
     host.run("rm", &["-r", "/home/person/.config/systemd/user/lumen-.service.d"])?;
