@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 
 use crate::guest::video::judge::{Errors, Judge, Planes};
 
-/// By how much the mean of a block of 16x16 may be off, in steps of 255. What is coded at 10 Mbit/s stays below half of
-/// it; a picture that builds on another one than its encoder's is far above (see the tests).
-pub const LIMIT: f32 = 8.0;
+/// By how much the mean of a block of 16x16 may be off, in steps of 255. What is coded at 10 Mbit/s stays below 7, or 16
+/// when a busy machine lets the encoder have few pictures and the next ones are coarse; an arrow that a compositor shows
+/// makes 33. A picture that builds on another one than its encoder's is off by more than 140 (see the tests).
+pub const LIMIT: f32 = 40.0;
 
 /// BT.709 in limited range, which is what hosts make for native clients unless told otherwise.
 const COLOUR: u32 = 0b10;

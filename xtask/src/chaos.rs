@@ -153,7 +153,8 @@ fn note(title: &str, number: usize, of: usize, series: &Series, round: &Round) {
             _ => loss.gaps.picture_ms,
         };
         let gap = gap.map_or("nothing".to_owned(), |gap| format!("{gap:.0} ms"));
-        let wrong = if loss.corrupt.is_empty() { String::new() } else { format!(", {} corrupt", loss.corrupt.len()) };
+        let count = loss.corrupt.len();
+        let wrong = loss.corrupt.first().map_or(String::new(), |why| format!(", {count} corrupt: {why}"));
         let lost = loss.session.as_ref().map_or(String::new(), |why| format!(", lost: {why}"));
         parts.push(format!("{} {gap}{wrong}{lost}", case.name()));
     }

@@ -146,8 +146,10 @@ enum Kinship {
 pub struct Series {
     pub cases: Vec<Case>,
     pub scene: Scene,
-    /// Sessions, and so kills of each case.
+    /// Sessions.
     pub rounds: usize,
+    /// How often each victim dies in a session.
+    pub laps: usize,
     /// A host for each session.
     pub fresh: bool,
 }
@@ -190,6 +192,11 @@ pub enum Plane {
 /// Kills of the launcher and of lumend take long and bring little: so many of the others' for one of theirs.
 const RARE: usize = 5;
 
+/// Where so many others die before it is its turn again, a victim has lived for more than two seconds: then lumend puts
+/// another one into its place at once, for the second time as for the first.
+const LONG_ENOUGH: usize = 4;
+const LAPS: usize = 2;
+
 /// The series that show `planes`; with everything asked for, capture on a still desktop too.
 pub fn plan(planes: &[Plane], scene: Scene, kills: usize) -> Vec<Series> {
     let all = planes.is_empty() || planes.contains(&Plane::All);
@@ -224,8 +231,14 @@ pub fn plan(planes: &[Plane], scene: Scene, kills: usize) -> Vec<Series> {
             None => {
                 let rounds = if all && kinship == Kinship::All { kills.div_ceil(RARE) } else { kills };
                 let fresh = kinship != Kinship::Session;
-                series.push((kinship, Series { cases: vec![case], scene: case.scene, rounds, fresh }));
+                series.push((kinship, Series { cases: vec![case], scene: case.scene, rounds, laps: 1, fresh }));
             }
+        }
+    }
+    for (kinship, series) in &mut series {
+        if *kinship == Kinship::Session && series.cases.len() >= LONG_ENOUGH {
+            series.laps = LAPS;
+            series.rounds = series.rounds.div_ceil(LAPS);
         }
     }
     series.into_iter().map(|(_, series)| series).collect()
@@ -242,7 +255,8 @@ mod tests {
         let expected =
             ["encode, capture, audio, input", "encode, standby, net, compositor", "launcher, lumend", "capture, still"];
         assert_eq!(names, expected);
-        assert_eq!(all.iter().map(|series| series.rounds).collect::<Vec<_>>(), [20, 20, 4, 20]);
+        assert_eq!(all.iter().map(|series| series.rounds).collect::<Vec<_>>(), [10, 20, 4, 20]);
+        assert_eq!(all.iter().map(|series| series.laps).collect::<Vec<_>>(), [2, 1, 1, 1]);
         assert_eq!(all.iter().map(|series| series.fresh).collect::<Vec<_>>(), [false, true, true, false]);
         assert_eq!(all.iter().map(Series::standby).collect::<Vec<_>>(), [false, true, false, false]);
     }

@@ -15,9 +15,10 @@ pub const EVERY_MS: f64 = 8.0;
 
 const KEYS: &str = "abcdefghijklmnopqrstuvwxyz1234567890";
 
-/// A script for this long: the pointer to the middle, where the window is, then keys.
+/// A script for this long: the pointer into the window, to its last corner, where no arrow covers what the window has
+/// drawn; then keys.
 pub fn script(seconds: u32) -> String {
-    let mut script = String::from("0 at 0.5 0.5\n");
+    let mut script = String::from("0 at 1 1\n");
     let presses = (f64::from(seconds) * 1000.0 / EVERY_MS) as usize;
     for (index, key) in KEYS.chars().cycle().take(presses).enumerate() {
         let at = 20 + index * EVERY_MS as usize;
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn a_script_presses_each_key_and_lets_it_go() {
         let script = script(1);
-        assert!(script.starts_with("0 at 0.5 0.5\n20 key a down\n24 key a up\n28 key b down\n"), "{script}");
+        assert!(script.starts_with("0 at 1 1\n20 key a down\n24 key a up\n28 key b down\n"), "{script}");
         assert_eq!(script.lines().count(), 1 + 2 * 125);
     }
 }

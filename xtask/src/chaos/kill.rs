@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::case::{Scene, Victim};
+use super::case::{Scene, Series, Victim};
 use crate::host::Host;
 use crate::process::{descendant, now_ns};
 
@@ -98,6 +98,12 @@ pub fn flows(status: &Value, scene: Scene) -> bool {
     let sent = session["frames"]["sent"].as_u64().unwrap_or(0);
     let enough = if scene == Scene::Still { 2 } else { 12 };
     session["state"] == "streaming" && sent >= enough && branch("audio") && (scene == Scene::Pattern || branch("input"))
+}
+
+/// Everything that may die is there: where a spare is kept, the spare too.
+pub fn is_ready(status: &Value, series: &Series) -> bool {
+    let mut planes = status["planes"].as_array().map_or(&[][..], Vec::as_slice).iter();
+    flows(status, series.scene) && (!series.standby() || planes.any(|entry| entry["state"] == "standby"))
 }
 
 /// The same session flows again, and somebody else is where the victim was.

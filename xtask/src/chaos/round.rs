@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::case::{Series, Victim};
 use super::chance::Chance;
 use super::hands;
-use super::kill::{BACK_WITHIN, Blow, Death, flows, is_back, strike};
+use super::kill::{BACK_WITHIN, Blow, Death, is_back, is_ready, strike};
 use super::rig::{FAREWELL, Files, Rig};
 use super::trace::{Gaps, Senses, Stretch};
 use crate::host::Host;
@@ -58,10 +58,11 @@ pub struct Round {
 /// Plays one. An error is one of the harness or of the host as a whole, not of what dies.
 pub fn play(rig: &Rig, host: &mut Host, series: &Series, blow: Blow, chance: &mut Chance) -> Result<Round> {
     let mut client = rig.client(host)?;
-    host.status_where(BACK_WITHIN, |status| flows(status, series.scene)).context("the session does not begin")?;
+    host.status_where(BACK_WITHIN, |status| is_ready(status, series)).context("the session does not begin")?;
     let mut deaths: Vec<(usize, Death)> = Vec::new();
     let mut lost = None;
-    for case in series.order(chance.order(series.cases.len())) {
+    // In the same order each time around, so that as much time as possible lies between two deaths of one plane.
+    for case in series.order(chance.order(series.cases.len())).repeat(series.laps) {
         let phase = Duration::from_nanos(chance.below(PHASE.as_nanos() as u64));
         // Calm between two blows, not a wait for something.
         sleep(CALM + phase);
@@ -151,6 +152,8 @@ fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost
         let shown = senses.pictures.iter().find(|picture| picture.line == line).map_or(0, |shown| shown.decoded_ns);
         match deaths.iter().rposition(|(_, death)| death.at_ns <= shown) {
             Some(index) => round.losses[index].corrupt.push(why),
+            // Until hands have moved it, a compositor shows its arrow somewhere on the window.
+            None if senses.presses.first().is_some_and(|first| shown < first.ns) => {}
             None => round.corrupt_before.push(why),
         }
     }
