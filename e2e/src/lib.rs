@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod activator;
 pub mod attacker;
 pub mod guest;
 pub mod hands;

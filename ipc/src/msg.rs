@@ -257,9 +257,24 @@ pub enum FromEncode {
     Leaving(Leaving),
 }
 
+/// What a launcher is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Duty {
+    /// The desktop of this number, from 1 on, with so many seats for sessions, and apps on it.
+    Desktop { number: u32, seats: u32 },
+    /// Apps where the launcher itself was started.
+    Apps,
+}
+
 /// lumend to its launcher. Indices name entries of the launcher's own configuration; command strings never travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToLauncher {
+    /// What it is for, to one that lumend has not started itself: the first message, and the only one of its kind.
+    Begin {
+        duty: Duty,
+        /// SHA-256 of the commands that lumend knows. A launcher that has read others could start the wrong one.
+        commands: [u8; 32],
+    },
     /// Start the compositor and, once its socket is there, what `[desktop] exec` names.
     StartDesktop,
     StopDesktop,
@@ -276,6 +291,8 @@ pub enum ToLauncher {
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromLauncher {
+    /// From one that lumend has not started itself: here it is.
+    Hello,
     /// The compositor answers on its sockets in the runtime directory's `desktop` folder.
     DesktopReady,
     /// It ended, or could not be started; the reason is for people.

@@ -162,10 +162,11 @@ pub enum Command {
         #[command(flatten)]
         place: Placement,
     },
-    /// A role of `lumend run --desktop sway`, which starts it with a link of its own.
+    /// A role of `lumend run --desktop sway`, which starts it with a link of its own. Without arguments it is one that a
+    /// service manager has started, and learns by that link what it is for.
     #[command(hide = true)]
     Launcher {
-        exec: String,
+        exec: Option<String>,
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
         seats: u32,
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]

@@ -8,6 +8,7 @@ mod apps;
 mod compositor;
 mod family;
 mod notes;
+mod served;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -28,6 +29,7 @@ use compositor::Compositor;
 pub use compositor::DesktopPaths;
 use notes::Notes;
 pub use notes::any as owes;
+pub use served::{digest, run as run_served};
 
 /// All apps have ended by then, or are killed, when the launcher is to end.
 pub const APPS_END_WITHIN: Duration = Duration::from_secs(8);
@@ -91,11 +93,17 @@ pub fn run(runtime: &Path, setup: Setup<'_>, apps: &str) -> ExitCode {
         eprintln!("lumend launcher: its list of apps is none");
         return ExitCode::from(2);
     };
-    let Some(fd) = ipc::inherited::link() else {
-        eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --spawn --desktop sway`");
-        return ExitCode::from(2);
-    };
-    match Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup, apps)).and_then(Launcher::serve) {
+    let Some(fd) = ipc::inherited::link() else { return by_hand() };
+    ended(Link::from_fd(fd).and_then(|link| Launcher::new(link, runtime, setup, apps)).and_then(Launcher::serve))
+}
+
+fn by_hand() -> ExitCode {
+    eprintln!("lumend launcher is started by lumend, not by hand; run `lumend run --spawn --desktop sway`");
+    ExitCode::from(2)
+}
+
+fn ended(end: Result<(), LinkError>) -> ExitCode {
+    match end {
         Ok(()) | Err(LinkError::Closed) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lumend launcher: {error}");
@@ -140,6 +148,7 @@ impl<'a> Launcher<'a> {
     fn turn(&mut self) -> Result<bool, LinkError> {
         for event in self.wait()? {
             match event {
+                Event::Order(ToLauncher::Begin { .. }) => return Err(LinkError::Malformed("it has begun already")),
                 Event::Order(ToLauncher::StartDesktop) => self.start()?,
                 Event::Order(ToLauncher::StopDesktop) => self.stop(),
                 Event::Order(ToLauncher::StartApp { run, app }) => self.start_app(run, app)?,

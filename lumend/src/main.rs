@@ -87,7 +87,8 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             run::run(config, desktop.map(Into::into), spawn, (&runtime, &state), kept)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
-        Command::Launcher { exec, seats, number, bare, undo, apps } => {
+        Command::Launcher { exec: None, .. } => return launcher::run_served(&runtime, &state),
+        Command::Launcher { exec: Some(exec), seats, number, bare, undo, apps } => {
             let place = if bare { launcher::Place::Bare } else { launcher::Place::Own };
             let setup = launcher::Setup { place, exec: &exec, seats, number, undo: undo.as_deref() };
             return Ok(launcher::run(&runtime, setup, &apps));

@@ -46,14 +46,18 @@ impl Notify {
         let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         // Microseconds; half of them in nanoseconds.
         let alive_every = number("WATCHDOG_USEC").filter(|&time| ours && time > 0).map(|time| time.saturating_mul(500));
+        Self { manager, alive_every, ..Self::silent() }
+    }
+
+    const fn silent() -> Self {
         Self {
-            manager,
+            manager: None,
             unsent: VecDeque::new(),
             again_at: None,
             is_ready: false,
             status: String::new(),
             status_at: 0,
-            alive_every,
+            alive_every: None,
             alive_at: 0,
             kept: BTreeMap::new(),
         }
@@ -172,4 +176,100 @@ impl Notify {
 
 fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
     fstat(fd).ok().map(|stat| stat.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn notify(name: &str) -> (Notify, UnixDatagram) {
+        let path = std::env::temp_dir().join(format!("lumen-notify-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let notify = Notify { manager: Some(Manager::connect(path.as_os_str()).unwrap()), ..Notify::silent() };
+        std::fs::remove_file(&path).unwrap();
+        (notify, socket)
+    }
+
+    fn told(socket: &UnixDatagram) -> Vec<String> {
+        let mut text = [0; 1000];
+        std::iter::from_fn(|| {
+            let length = socket.recv(&mut text).ok()?;
+            Some(String::from_utf8_lossy(&text[..length]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_status_is_told_when_it_changes_and_not_too_often() {
+        let (mut notify, socket) = notify("status");
+        assert!(notify.is_due() && notify.wants_status(0));
+        notify.ready(0);
+        notify.status(0, "a".into());
+        assert!(!notify.is_due() && !notify.wants_status(STATUS_EVERY - 1));
+        notify.status(STATUS_EVERY, "a".into());
+        notify.status(2 * STATUS_EVERY, "b".into());
+        assert_eq!(told(&socket), ["READY=1", "STATUS=a", "STATUS=b"]);
+    }
+
+    #[test]
+    fn signs_of_life_come_twice_as_often_as_they_must() {
+        let (notify, socket) = notify("alive");
+        assert_eq!(notify.deadline(), None);
+        let mut notify = Notify { alive_every: Some(5), ..notify };
+        for now in 0..11 {
+            notify.tick(now);
+        }
+        assert_eq!((told(&socket), notify.deadline()), (vec!["WATCHDOG=1".to_owned(); 3], Some(15)));
+    }
+
+    #[test]
+    fn a_socket_is_stored_once_and_another_in_its_place() {
+        let (mut notify, socket) = notify("store");
+        let [one, two] = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        notify.has_kept("a", one.as_fd());
+        notify.has_kept("old", two.as_fd());
+        notify.keep(0, &[("a", one.as_fd()), ("b", two.as_fd())]);
+        notify.keep(0, &[("a", one.as_fd()), ("b", two.as_fd())]);
+        let stored = "FDSTORE=1\nFDNAME=b\nFDPOLL=0";
+        assert_eq!(told(&socket), ["FDSTOREREMOVE=1\nFDNAME=old", stored]);
+        notify.keep(0, &[("a", one.as_fd()), ("b", one.as_fd())]);
+        assert_eq!(told(&socket), ["FDSTOREREMOVE=1\nFDNAME=b", stored]);
+        // Two of one name cannot be told apart.
+        notify.has_kept("a", one.as_fd());
+        notify.keep(0, &[("a", one.as_fd()), ("b", one.as_fd())]);
+        assert_eq!(told(&socket), ["FDSTOREREMOVE=1\nFDNAME=a", "FDSTORE=1\nFDNAME=a\nFDPOLL=0"]);
+        assert_eq!(notify.kept.len(), 2);
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_is_not_waited_for_and_hears_it_later() {
+        let (mut notify, socket) = notify("deaf");
+        let file = File::open("/dev/null").unwrap();
+        notify.keep(0, &[("a", file.as_fd())]);
+        for index in 0..2 * MOST {
+            notify.tell(0, format!("STATUS={index}"));
+        }
+        assert!(notify.unsent.len() <= MOST);
+        let Some(again_at) = notify.deadline() else {
+            return assert!(told(&socket).len() > 2 * MOST, "a queue so long that there was nothing to wait for");
+        };
+        let heard = told(&socket);
+        assert_eq!(heard[1], "STATUS=0");
+        notify.tick(again_at);
+        assert_eq!(told(&socket)[0], format!("STATUS={}", heard.len() - 1));
+    }
+
+    #[test]
+    fn nobody_is_told_nothing() {
+        let mut notify = Notify::silent();
+        notify.ready(0);
+        notify.status(0, "a".into());
+        assert!(!notify.is_due() && !notify.wants_status(9) && notify.unsent.is_empty() && notify.deadline().is_none());
+    }
 }

@@ -179,6 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn of_several_directories_the_first_is_meant() {
+        let path = |list: &str| first(OsStr::new(list));
+        assert_eq!(path("/run/lumen"), Some("/run/lumen".into()));
+        assert_eq!(path("/run/lumen:/run/other"), Some("/run/lumen".into()));
+        assert_eq!((path(""), path("lumen:/run/lumen")), (None, None));
+    }
+
+    #[test]
     fn a_link_is_not_a_directory() {
         let real = directory("real");
         let link = real.join("link");

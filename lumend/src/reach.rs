@@ -1,13 +1,14 @@
 //! Starting planes and keeping hold of them: a link, a process, and a pidfd that says when it has ended.
 
+mod body;
 mod child;
 mod pidfd;
 mod served;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use ipc::codec::Message;
 use ipc::link::{Link, LinkError};
@@ -15,9 +16,9 @@ use ipc::plane::EXIT_REOPEN;
 use ipc::{Hello, Leaving, PlaneKind, SessionId};
 use nix::poll::PollFlags;
 
-pub use self::child::{Binaries, Linked, MissingBinary, above_link, command};
+pub use self::body::{Body, End};
+pub use self::child::{Binaries, MissingBinary, above_link, command};
 pub use self::pidfd::open as pidfd_open;
-use self::served::{End, Served};
 pub use self::served::{NoManager, Sockets};
 use crate::grumbles::Grumbles;
 use crate::machine::Exit;
@@ -37,10 +38,14 @@ pub enum Starter {
     Manager(Sockets),
 }
 
-#[derive(Debug)]
-enum Body {
-    Child { child: Child, pidfd: OwnedFd },
-    Served(Served),
+impl Starter {
+    /// The service manager, where there is one.
+    pub const fn manager(&self) -> Option<&Sockets> {
+        match self {
+            Self::Parent(_) => None,
+            Self::Manager(sockets) => Some(sockets),
+        }
+    }
 }
 
 /// A living process of a plane.
@@ -68,8 +73,8 @@ impl Reach {
         match starter {
             Starter::Parent(binaries) => Self::spawn(binaries, kind, session, now),
             Starter::Manager(sockets) => {
-                let (link, served) = sockets.dial(kind)?;
-                Ok(Self::new(kind, session, link, Body::Served(served), None, now))
+                let (link, body) = sockets.plane(kind)?;
+                Ok(Self::new(kind, session, link, body, None, now))
             }
         }
     }
@@ -79,8 +84,8 @@ impl Reach {
         let (grumbles, stderr) = Grumbles::pipe(now)?;
         let mut command = command(binaries.get(kind));
         command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let Linked { link, child, pidfd } = Linked::spawn(command)?;
-        Ok(Self::new(kind, session, link, Body::Child { child, pidfd }, Some(grumbles), now))
+        let (link, body) = Body::spawn(command)?;
+        Ok(Self::new(kind, session, link, body, Some(grumbles), now))
     }
 
     fn new(
@@ -97,26 +102,17 @@ impl Reach {
 
     /// None until a plane that lumend has not started itself has spoken.
     pub fn pid(&self) -> Option<u32> {
-        match &self.body {
-            Body::Child { child, .. } => Some(child.id()),
-            Body::Served(served) => served.pid(),
-        }
+        self.body.pid()
     }
 
     /// What to poll for its end, and how: then it is to be reaped.
     pub fn pidfd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        match &self.body {
-            Body::Child { pidfd, .. } => Some((pidfd.as_fd(), PollFlags::POLLIN)),
-            Body::Served(served) => served.pidfd(),
-        }
+        self.body.pidfd()
     }
 
     /// When it is to be reaped although nothing is there to poll.
     pub fn deadline(&self) -> Option<u64> {
-        match &self.body {
-            Body::Child { .. } => None,
-            Body::Served(served) => served.deadline(self.link.is_none()),
-        }
+        self.body.deadline(self.link.is_none())
     }
 
     pub fn link(&self) -> Option<&Link> {
@@ -141,13 +137,7 @@ impl Reach {
         if !self.talk.take(now) {
             return Err(LinkError::Malformed("it talks without end"));
         }
-        match &mut self.body {
-            Body::Child { child, .. } if received.sender.pid.cast_unsigned() == child.id() => {}
-            Body::Child { .. } => return Err(LinkError::Malformed("it was sent by another process")),
-            Body::Served(served) => {
-                served.hear(link, received.sender, received.pidfd).map_err(LinkError::Malformed)?;
-            }
-        }
+        self.body.hear(link, received.sender, received.pidfd).map_err(LinkError::Malformed)?;
         Ok(Some(received.message))
     }
 
@@ -172,28 +162,16 @@ impl Reach {
     pub fn kill(&mut self, now: u64) {
         self.link = None;
         self.killed = true;
-        match &mut self.body {
-            // An error would mean that it has ended, which is what is wanted.
-            Body::Child { child, .. } => drop(child.kill()),
-            Body::Served(served) => served.kill(now),
-        }
+        self.body.kill(now);
     }
 
     /// Takes the exit status, if it has ended.
     pub fn reap(&mut self, now: u64) -> Option<Exit> {
-        let closed = self.link.is_none();
-        let (status, otherwise) = match &mut self.body {
-            Body::Child { child, .. } => match child.try_wait() {
-                Ok(None) => return None,
-                Ok(status) => (status, String::new()),
-                Err(error) => (None, format!("its status is lost: {error}")),
-            },
-            Body::Served(served) => match served.reap(closed, now)? {
-                End::Status(status) => (Some(status), String::new()),
-                End::Unknown => (None, "it ended without a word".into()),
-                End::Unmet => (None, format!("it never spoke; the journal of lumen-{}@ may tell", self.kind.name())),
-                End::Abandoned => (None, "it cannot be killed from here".into()),
-            },
+        let (status, otherwise) = match self.body.reap(self.link.is_none(), now)? {
+            End::Status(status) => (Some(status), String::new()),
+            End::Unknown => (None, "it ended without a word".into()),
+            End::Unmet => (None, format!("it never spoke; the journal of lumen-{}@ may tell", self.kind.name())),
+            End::Abandoned => (None, "it cannot be killed from here".into()),
         };
         Some(match (status, self.leaving.take()) {
             // Of a child's stderr the log has the reason already.

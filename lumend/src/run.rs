@@ -28,7 +28,7 @@ use crate::sound::Sound;
 use crate::uinput::Supply;
 
 /// Where launchers note what they will have to undo, in the state directory.
-const UNDO: &str = "app-undo";
+pub const UNDO: &str = "app-undo";
 
 /// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them; `kept` is
 /// what that has kept since an earlier run.
@@ -77,6 +77,7 @@ pub fn run(
     };
     let commands: Vec<_> = gamestream.apps().list().iter().map(Commands::from).collect();
     let program = Program::new(own, (runtime, &state.join(UNDO)), &config.desktop.exec, terms.seats, &commands);
+    let program = program.served_by(starter.manager().cloned());
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(program, means),
         DesktopKind::Auto => Desktop::found(now, program, terms, means),

@@ -6,14 +6,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use ipc::link::{Link, LinkError};
-use ipc::{FromLauncher, RunId, ToLauncher};
+use ipc::{Duty, FromLauncher, RunId, ToLauncher};
+use nix::poll::PollFlags;
 use tracing::{debug, warn};
 
-use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths, owes};
-use crate::reach::{Linked, command};
+use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths, digest, owes};
+use crate::reach::{Body, End, Sockets, command};
 
 /// From closing the launcher's link to SIGKILL: it gives the compositor a second of its own, and has more to end.
 const STOP_WITHIN: u64 = 3_000_000_000;
@@ -30,6 +31,8 @@ pub struct Program {
     /// JSON.
     apps: String,
     app_count: usize,
+    /// Where a service manager starts launchers, if it is not lumend who does.
+    manager: Option<Sockets>,
 }
 
 /// What a launcher is for.
@@ -50,7 +53,12 @@ impl Program {
         let app_count = apps.len();
         // Strings in vectors: there is nothing that JSON could not express.
         let apps = serde_json::to_string(apps).unwrap_or_else(|_| "[]".into());
-        Self { lumend, runtime, undo, exec: exec.to_owned(), seats, apps, app_count }
+        Self { lumend, runtime, undo, exec: exec.to_owned(), seats, apps, app_count, manager: None }
+    }
+
+    /// Launchers are to be started by this service manager.
+    pub fn served_by(self, manager: Option<Sockets>) -> Self {
+        Self { manager, ..self }
     }
 
     /// Of the desktop of this number, from 1 on.
@@ -80,8 +88,7 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Launched {
     link: Option<Link>,
-    child: Child,
-    pidfd: OwnedFd,
+    body: Body,
     kill_at: Option<u64>,
     /// Ordered, and not been said to have ended.
     runs: BTreeSet<RunId>,
@@ -89,6 +96,24 @@ pub(super) struct Launched {
 
 impl Launched {
     pub fn start(program: &Program, role: Role) -> io::Result<Self> {
+        let (link, body) = match &program.manager {
+            None => Self::spawn(program, role)?,
+            Some(manager) => {
+                let (link, body) = manager.launcher()?;
+                let duty = match role {
+                    Role::Desktop(number) => Duty::Desktop { number, seats: program.seats },
+                    Role::Apps => Duty::Apps,
+                };
+                let commands = digest(&program.exec, &program.apps);
+                link.send(ToLauncher::Begin { duty, commands }).map_err(io::Error::other)?;
+                (link, body)
+            }
+        };
+        debug!("launcher started");
+        Ok(Self { link: Some(link), body, kill_at: None, runs: BTreeSet::new() })
+    }
+
+    fn spawn(program: &Program, role: Role) -> io::Result<(Link, Body)> {
         let mut command = command(program.lumend.as_fd());
         command.arg0("lumend").arg("launcher").arg(format!("--apps={}", program.apps));
         for (name, path) in [("--runtime=", &program.runtime), ("--undo=", &program.undo)] {
@@ -105,9 +130,7 @@ impl Launched {
             Role::Apps => command.args(["--bare", "--", ""]),
         };
         command.stdin(Stdio::null());
-        let Linked { link, child, pidfd } = Linked::spawn(command)?;
-        debug!("launcher (pid {}) started", child.id());
-        Ok(Self { link: Some(link), child, pidfd, kill_at: None, runs: BTreeSet::new() })
+        Body::spawn(command)
     }
 
     pub fn tell(&mut self, order: ToLauncher) {
@@ -128,18 +151,27 @@ impl Launched {
     }
 
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.link.as_ref().map(AsFd::as_fd).into_iter().chain([self.pidfd.as_fd()])
+        // Of one that has ended nothing more is to be read but a hang-up, and its deadline is near.
+        let pidfd = self.body.pidfd().filter(|(_, flags)| flags.contains(PollFlags::POLLIN)).map(|(fd, _)| fd);
+        self.link.as_ref().map(AsFd::as_fd).into_iter().chain(pidfd)
     }
 
-    pub const fn deadline(&self) -> Option<u64> {
-        self.kill_at
+    pub fn deadline(&self) -> Option<u64> {
+        [self.kill_at, self.body.deadline(self.link.is_none())].into_iter().flatten().min()
     }
 
     pub fn hear(&mut self, now: u64) -> Option<Word> {
         loop {
-            match self.link.as_ref()?.recv::<FromLauncher>() {
+            let link = self.link.as_ref()?;
+            let received = link.recv::<FromLauncher>().and_then(|received| {
+                let Some(received) = received else { return Ok(None) };
+                let heard = self.body.hear(link, received.sender, received.pidfd);
+                heard.map(|()| Some(received.message)).map_err(LinkError::Malformed)
+            });
+            match received {
                 Ok(None) => return None,
-                Ok(Some(received)) => match received.message {
+                Ok(Some(message)) => match message {
+                    FromLauncher::Hello => {}
                     FromLauncher::DesktopReady => return Some(Word::Ready),
                     FromLauncher::DesktopGone { reason } => return Some(Word::Gone { reason }),
                     FromLauncher::AppEnded { run, reason } if self.runs.remove(&run) => {
@@ -165,14 +197,14 @@ impl Launched {
             self.close(now);
         }
         if self.kill_at.is_some_and(|at| now >= at) {
-            // An error would mean that it has ended, which is what is wanted.
-            let _ = self.child.kill();
+            self.body.kill(now);
             self.kill_at = None;
         }
-        match self.child.try_wait() {
-            Ok(None) => return None,
-            Ok(Some(status)) => debug!("launcher ended: {status}"),
-            Err(error) => warn!("the launcher's status is lost: {error}"),
+        match self.body.reap(self.link.is_none(), now)? {
+            End::Status(status) => debug!("launcher ended: {status}"),
+            End::Unknown => debug!("launcher ended"),
+            End::Unmet => warn!("the launcher has not come up; see the journal of lumen-launcher@"),
+            End::Abandoned => warn!("the launcher cannot be ended from here"),
         }
         Some(std::mem::take(&mut self.runs))
     }

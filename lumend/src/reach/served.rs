@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 use ipc::PlaneKind;
 use ipc::link::{Credentials, Link};
@@ -15,6 +14,7 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::geteuid;
 
+use super::body::{Body, End};
 use super::pidfd;
 
 /// Between a process's end and its parent's taking note of it, after which the kernel tells its exit status.
@@ -37,7 +37,7 @@ pub struct NoManager {
 }
 
 /// Where the service manager listens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sockets {
     directory: PathBuf,
 }
@@ -54,15 +54,28 @@ impl Sockets {
     }
 
     fn path(&self, kind: PlaneKind) -> PathBuf {
-        self.directory.join(format!("{}.sock", kind.name()))
+        self.path_of(kind.name())
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.sock"))
     }
 
     /// Has a plane started.
-    pub(super) fn dial(&self, kind: PlaneKind) -> io::Result<(Link, Served)> {
-        let path = self.path(kind);
+    pub(super) fn plane(&self, kind: PlaneKind) -> io::Result<(Link, Body)> {
+        self.dial(kind.name())
+    }
+
+    /// Has a launcher started.
+    pub fn launcher(&self) -> io::Result<(Link, Body)> {
+        self.dial("launcher")
+    }
+
+    fn dial(&self, name: &str) -> io::Result<(Link, Body)> {
+        let path = self.path_of(name);
         let link = Link::dial(&path).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT | libc::ECONNREFUSED) => {
-                io::Error::other(format!("nobody listens at {}; start lumen-{}.socket", path.display(), kind.name()))
+                io::Error::other(format!("nobody listens at {}; start lumen-{name}.socket", path.display()))
             }
             _ => error,
         })?;
@@ -74,7 +87,7 @@ impl Sockets {
         let pidfds = link.ask_for_pidfds(true).is_ok();
         // A user's manager starts processes of that user alone; the system's gives each plane a user of its own.
         let uid = (manager == own).then_some(own);
-        Ok((link, Served { uid, pidfds, met: None, status_until: None, gone_until: None }))
+        Ok((link, Body::Served(Served { uid, pidfds, met: None, status_until: None, gone_until: None })))
     }
 }
 
@@ -89,7 +102,7 @@ struct Met {
 
 /// A plane that somebody else has started, or is starting.
 #[derive(Debug)]
-pub(super) struct Served {
+pub struct Served {
     /// Whose it must be.
     uid: Option<u32>,
     /// The kernel names senders by descriptor.
@@ -97,17 +110,6 @@ pub(super) struct Served {
     met: Option<Met>,
     status_until: Option<u64>,
     gone_until: Option<u64>,
-}
-
-/// What is left of a process.
-pub(super) enum End {
-    Status(ExitStatus),
-    /// It has ended; how, nobody says.
-    Unknown,
-    /// It never spoke.
-    Unmet,
-    /// It lives on, out of reach.
-    Abandoned,
 }
 
 impl Served {
@@ -190,4 +192,155 @@ fn state(pidfd: BorrowedFd<'_>) -> PollFlags {
     let _ = poll(&mut polled, PollTimeout::ZERO);
     let [polled] = polled;
     polled.revents().unwrap_or(PollFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+
+    use ipc::{FromEncode, FromLauncher};
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+
+    use super::*;
+
+    /// A service manager whose planes are this very process.
+    struct Manager {
+        directory: PathBuf,
+        // Of packets, which it does not mind.
+        listener: UnixListener,
+    }
+
+    impl Manager {
+        fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("lumen-served-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&directory);
+            std::fs::create_dir_all(directory.join("planes")).unwrap();
+            let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+            bind(listener.as_raw_fd(), &UnixAddr::new(&directory.join("planes/encode.sock")).unwrap()).unwrap();
+            listen(&listener, Backlog::new(4).unwrap()).unwrap();
+            Self { directory, listener: listener.into() }
+        }
+
+        fn dial(&self) -> (Link, Served) {
+            let sockets = Sockets { directory: self.directory.join("planes") };
+            match sockets.plane(PlaneKind::Encode).unwrap() {
+                (link, Body::Served(served)) => (link, served),
+                (_, body) => panic!("{body:?}"),
+            }
+        }
+
+        fn accept(&self) -> Link {
+            Link::from_fd(self.listener.accept().unwrap().0.into()).unwrap()
+        }
+    }
+
+    impl Drop for Manager {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    fn hear(link: &Link, served: &mut Served) -> Result<(), &'static str> {
+        let received = link.recv::<FromEncode>().unwrap().unwrap();
+        served.hear(link, received.sender, received.pidfd)
+    }
+
+    #[test]
+    fn who_speaks_first_is_the_plane() {
+        let manager = Manager::new("speaks");
+        let (link, mut served) = manager.dial();
+        let plane = manager.accept();
+        assert!(served.pid().is_none() && served.pidfd().is_none() && served.reap(false, 0).is_none());
+        plane.send(FromEncode::Pong(1)).unwrap();
+        hear(&link, &mut served).unwrap();
+        assert_eq!((served.pid(), served.deadline(false)), (Some(std::process::id()), None));
+        let met = served.met.as_ref().unwrap();
+        assert_eq!(met.certain, served.pidfds, "the kernel's word, or one to be confirmed");
+        assert!(state(met.pidfd.as_fd()).is_empty() && served.reap(true, 0).is_none(), "it lives");
+        plane.send(FromEncode::Pong(2)).unwrap();
+        let received = link.recv::<FromEncode>().unwrap().unwrap();
+        assert!(received.pidfd.is_none(), "one is enough");
+        let another = Credentials { pid: received.sender.pid + 1, ..received.sender };
+        assert!(served.hear(&link, another, None).is_err());
+        served.hear(&link, received.sender, None).unwrap();
+        assert!(served.met.as_ref().unwrap().certain);
+    }
+
+    #[test]
+    fn another_user_s_plane_is_taken_of_the_system_s_manager_alone() {
+        let manager = Manager::new("users");
+        let (link, mut served) = manager.dial();
+        let plane = manager.accept();
+        plane.send(FromEncode::Pong(1)).unwrap();
+        let received = link.recv::<FromEncode>().unwrap().unwrap();
+        let other = Credentials { uid: received.sender.uid + 1, ..received.sender };
+        assert_eq!(served.uid, Some(received.sender.uid), "this user's own manager");
+        assert!(served.hear(&link, other, None).unwrap_err().contains("user"));
+        served.uid = None;
+        served.hear(&link, other, received.pidfd).unwrap();
+    }
+
+    #[test]
+    fn a_plane_that_never_speaks_is_given_up_with_its_link() {
+        let manager = Manager::new("silent");
+        let (link, mut served) = manager.dial();
+        served.kill(0);
+        drop(link);
+        assert_eq!(served.deadline(true), Some(0));
+        assert!(matches!(served.reap(true, 0), Some(End::Unmet)));
+    }
+
+    #[test]
+    fn a_plane_that_cannot_be_killed_is_abandoned_in_time() {
+        let manager = Manager::new("abandoned");
+        let (link, mut served) = manager.dial();
+        manager.accept().send(FromEncode::Pong(1)).unwrap();
+        hear(&link, &mut served).unwrap();
+        // What is not certain to be it is not killed either: here it would be this test.
+        served.met.as_mut().unwrap().certain = false;
+        served.kill(5);
+        assert_eq!(served.deadline(true), Some(5 + GONE_WITHIN));
+        assert!(served.reap(true, 4 + GONE_WITHIN).is_none());
+        assert!(matches!(served.reap(true, 5 + GONE_WITHIN), Some(End::Abandoned)));
+    }
+
+    #[test]
+    fn the_end_of_somebody_else_s_child_is_read_from_its_pidfd() {
+        // The parent of this one has to take note of it first, which is this process, and decides when.
+        let mut child = std::process::Command::new("/bin/sh").args(["-c", "exit 75"]).spawn().unwrap();
+        let pidfd = pidfd::open(child.id()).unwrap();
+        let met = Some(Met { pid: child.id(), pidfd, certain: true });
+        let mut served = Served { uid: None, pidfds: true, met, status_until: None, gone_until: None };
+        let mut polled = [PollFd::new(served.pidfd().unwrap().0, PollFlags::POLLIN)];
+        assert_eq!(poll(&mut polled, PollTimeout::from(20_000u16)), Ok(1));
+        match served.reap(true, 7) {
+            // It knows that it cannot know.
+            Some(End::Unknown) => assert!(pidfd::status(served.pidfd().unwrap().0).is_err()),
+            None => {
+                assert_eq!(served.deadline(true), Some(7 + STATUS_WITHIN));
+                assert_eq!(served.pidfd().unwrap().1, PollFlags::empty());
+                child.wait().unwrap();
+                match served.reap(true, 7) {
+                    Some(End::Status(status)) => assert_eq!(status.code(), Some(75)),
+                    Some(End::Unknown) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+        let _ = child.wait();
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let manager = Manager::new("missing");
+        assert!(Sockets::find(&manager.directory).unwrap_err().to_string().contains("planes/net.sock"));
+        let sockets = Sockets { directory: manager.directory.join("planes") };
+        let said = sockets.launcher().unwrap_err().to_string();
+        assert!(said.contains("start lumen-launcher.socket"), "{said}");
+        let (link, _) = sockets.plane(PlaneKind::Encode).unwrap();
+        manager.accept().send(FromLauncher::Hello).unwrap();
+        assert!(link.recv::<FromLauncher>().unwrap().is_some());
+    }
 }

@@ -1,0 +1,186 @@
+//! Planes that somebody else has started, one for each connection of lumend's: the host works as with its own children.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::activator::{Activator, Manager};
+use e2e::trial::{hiccups, sound, stage, trace, wait_for_frames, wait_for_nothing, watch};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
+use xtask::client::{Client, fingerprint};
+use xtask::host::{Desktop, Host};
+use xtask::process::{Running, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn plane<'a>(status: &'a Value, name: &str) -> &'a Value {
+    status["planes"].as_array().unwrap().iter().find(|entry| entry["plane"] == name).unwrap()
+}
+
+fn parent(pid: i64) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().to_owned()
+}
+
+#[test]
+fn a_stream_survives_planes_that_are_nobodys_children() {
+    let stage = stage().unwrap();
+    let mut manager = Manager::listen(&stage).unwrap();
+    let _activator = Activator::start(&stage, "host", manager.path(), &[]).unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let client = watch(&stage, &host, "viewer", 10, &[]).unwrap();
+    let status = wait_for_frames(&host, 30).unwrap();
+    for entry in status["planes"].as_array().unwrap() {
+        assert_ne!(parent(entry["pid"].as_i64().unwrap()), host.pid().to_string(), "{entry:#}");
+        assert_eq!(entry["sandbox"]["seccomp"], 2, "{entry:#}");
+    }
+    let session = format!("STATUS=serves session {}", status["sessions"][0]["id"]);
+    manager
+        .hear_until(PATIENCE, |manager| {
+            let said = |what: &str| manager.told.iter().filter(|line| *line == what).count();
+            said("READY=1") >= 3 && said("WATCHDOG=1") >= 3 && said(&session) >= 2
+        })
+        .unwrap();
+    for (generation, name) in [(2, "encode"), (3, "capture")] {
+        host.kill_plane(name).unwrap();
+        let sent = host.status().unwrap()["sessions"][0]["frames"]["sent"].as_u64().unwrap();
+        let status = host
+            .status_where(PATIENCE, |status| {
+                let session = &status["sessions"][0];
+                session["generation"] == generation && session["frames"]["sent"].as_u64().unwrap_or(0) > sent + 3
+            })
+            .unwrap();
+        let reborn = plane(&status, name);
+        assert_eq!((&reborn["restarts"], &reborn["last_exit"]), (&1.into(), &"SIGKILL".into()), "{reborn:#}");
+    }
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
+    let frames = trace(&stage, "viewer").unwrap();
+    sound(&frames).unwrap();
+    println!("hiccups {:.0?} ms", hiccups(&frames));
+    wait_for_nothing(&host, Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn a_stopped_plane_of_another_user_is_let_go_of() {
+    if !geteuid().is_root() {
+        return println!("this takes root");
+    }
+    let stage = stage().unwrap();
+    let manager = Manager::listen(&stage).unwrap();
+    let _activator = Activator::start(&stage, "host", manager.path(), &["encode"]).unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let client = watch(&stage, &host, "viewer", 12, &[]).unwrap();
+    wait_for_frames(&host, 30).unwrap();
+    let pid = host.planes("encode").unwrap()[0];
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    let status = host
+        .status_where(PATIENCE, |status| {
+            let session = &status["sessions"][0];
+            session["generation"] == 2 && session["state"] == "streaming" && session["fps"].as_f64() > Some(0.0)
+        })
+        .unwrap();
+    assert_ne!(plane(&status, "encode")["pid"], pid, "{status:#}");
+    // Its unit's watchdog would end it. It finds its link closed instead.
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap(), "lumend may not kill it");
+    kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
+    wait_until(PATIENCE, || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(())).unwrap();
+    assert_eq!(client.succeed(Duration::from_secs(30)).unwrap()["frames"]["decode_errors"], 0);
+}
+
+#[test]
+fn without_sockets_it_says_what_to_do() {
+    let stage = stage().unwrap();
+    let mut command = stage.command("lumend");
+    command.args(["run", "--desktop", "pattern"]).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().count() == 1 && said.contains("--spawn") && said.contains("net.sock"), "{said}");
+}
+
+/// Whether a datagram lies in the socket of this port, which nobody reads.
+fn waits_at(port: u16) -> bool {
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+    sockets.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&format!(":{port:04X}")) && !fields[4].ends_with(":00000000")
+    })
+}
+
+/// lumend as a service manager starts it: with the sockets that were kept, from descriptor 3 on.
+fn start(stage: &xtask::stage::Stage, manager: &Manager, port: u16) -> Running {
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1\"\nport = {port}\n[gamestream]\nenabled = false\n[discovery]\nenabled = false\n"
+    );
+    let config = stage.write("kept.toml", &config).unwrap();
+    // The shell moves them to where they belong, and knows its own number, which is lumend's.
+    let moves = manager.kept.values().enumerate().map(|(index, fd)| format!(" {}<&{fd}", index + 3));
+    let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\"{}", moves.collect::<String>());
+    let names = manager.kept.keys().map(String::as_str).collect::<Vec<_>>().join(":");
+    let mut command = Command::new("/bin/bash");
+    command.env_clear().arg("-c").arg(script).arg(stage.program("lumend"));
+    command.args(["run", "--spawn", "--desktop", "pattern", "--config"]).arg(config);
+    command.arg("--state").arg(stage.path().join("state")).arg("--runtime").arg(stage.path().join("run/kept"));
+    command.env("NOTIFY_SOCKET", manager.path()).env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    command.stderr(fs::File::options().create(true).append(true).open(stage.out("kept.log")).unwrap());
+    command.env("LISTEN_FDS", manager.kept.len().to_string()).env("LISTEN_FDNAMES", names);
+    if geteuid().is_root() {
+        command.uid(stage.uid()).gid(stage.gid());
+    }
+    Running::new("lumend", command.spawn().unwrap())
+}
+
+fn ready(manager: &Manager) -> bool {
+    manager.told.iter().any(|line| line == "READY=1") && manager.kept.len() == 2
+}
+
+#[test]
+fn a_successor_serves_what_came_in_meanwhile_and_whom_its_predecessor_served() {
+    let stage = stage().unwrap();
+    let mut manager = Manager::listen(&stage).unwrap();
+    stage.directory("run/kept").unwrap();
+    let runtime = ["--runtime", stage.path().join("run/kept").to_str().unwrap()].map(str::to_owned);
+    let mut lumend = start(&stage, &manager, 0);
+    manager.hear_until(PATIENCE, ready).unwrap();
+    let status = manager.told.iter().find_map(|line| line.strip_prefix("STATUS=")).unwrap();
+    let port: u16 = status.rsplit(':').next().unwrap().parse().unwrap();
+    let (kept, address) = (manager.kept.clone(), format!("127.0.0.1:{port}"));
+    let ctl = |arguments: &[&str]| {
+        let output = stage.command("lumend").args(arguments).args(&runtime).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ctl(&["allow", &fingerprint(&stage, "viewer").unwrap()]);
+    let trace_file = stage.out("viewer.trace");
+    let arguments = ["--mode", "1280x720@60", "--decode", "--seconds", "6", "--trace", trace_file.to_str().unwrap()];
+    let viewer = Client::connect(&stage, "viewer", &address, &arguments).unwrap();
+    let status = wait_until(PATIENCE, || {
+        let status: Value = serde_json::from_str(&ctl(&["status", "--json"])).unwrap_or_default();
+        (status["sessions"][0]["frames"]["sent"].as_u64() > Some(30)).then_some(status)
+    })
+    .unwrap();
+    let net = format!("/proc/{}", plane(&status, "net")["pid"]);
+
+    lumend.signal(Signal::SIGKILL).unwrap();
+    lumend.wait(PATIENCE).unwrap();
+    manager.told.clear();
+    // Somebody comes while nobody is there, not even a network plane that turns everybody away since it is to end.
+    wait_until(PATIENCE, || (!fs::exists(&net).unwrap()).then_some(())).unwrap();
+    let stranger = Client::connect(&stage, "stranger", &address, &["--seconds", "1"]).unwrap();
+    wait_until(PATIENCE, || waits_at(port).then_some(())).unwrap();
+    let _lumend = start(&stage, &manager, port);
+    let refused = stranger.finish(PATIENCE).unwrap();
+    assert!(refused.stderr.contains("unknown client"), "{}", refused.stderr);
+    manager.hear_until(PATIENCE, ready).unwrap();
+    assert_eq!(manager.kept, kept, "nothing was bound anew: {:?}", manager.told);
+
+    let report = viewer.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
+    let shown: Vec<_> = trace(&stage, "viewer").unwrap().iter().filter_map(|frame| frame.decoded_ns).collect();
+    let gap = shown.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap();
+    println!("without a picture for {} ms", gap / 1_000_000);
+    assert!(gap <= 2_000_000_000, "{gap} ns: {report:#}");
+}
