@@ -205,8 +205,9 @@ fn no_namespaces(host: &Host<'_>) -> Result<()> {
     host.streams()?;
     ensure!(walls(host).is_err(), "there are namespaces although the units are told to do without");
     picture_is_whole(&client.finish()?)?;
-    host.run("rm", &["-r", "/home/person/.config/systemd/user/lumen-.service.d"])?;
-    host.run("rm", &["-r", "/home/person/.config/systemd/user/lumend.service.d"]).map(drop)
+    let directories =
+        ["lumen-.service.d", "lumend.service.d"].map(|name| format!("/home/person/.config/systemd/user/{name}"));
+    host.machine.must(&["rm", "-r", &directories[0], &directories[1]]).map(drop)
 }
 
 fn planes(status: &Value) -> Result<Vec<i64>> {
