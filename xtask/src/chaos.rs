@@ -90,7 +90,7 @@ fn on_one_host(
     let mut before = None;
     for number in 0..WARM_UP + series.rounds {
         if number == WARM_UP {
-            before = Some(Census::take(&rig.stage, &host, desktop)?);
+            before = Some(Census::settled(&rig.stage, &host, desktop)?);
         }
         let round = round::play(rig, &mut host, series, manner.blow, chance).with_context(|| host.log())?;
         note(title, number, series.rounds + WARM_UP, series, &round);
@@ -118,7 +118,7 @@ fn on_fresh_hosts(
     for number in 0..=series.rounds {
         rig.sweep()?;
         let mut host: Host<'_> = rig.host(series)?;
-        let before = Census::take(&rig.stage, &host, desktop)?;
+        let before = Census::settled(&rig.stage, &host, desktop)?;
         let quiet = Series { cases: Vec::new(), ..series.clone() };
         let played = if number == 0 { &quiet } else { series };
         let round = round::play(rig, &mut host, played, manner.blow, chance).with_context(|| host.log())?;

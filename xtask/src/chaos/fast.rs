@@ -118,7 +118,7 @@ pub fn storm(rig: &Rig, scene: Scene, kills: usize, seed: u64) -> Result<Storm> 
     ensure!(weather.lost.is_empty(), "sessions were lost: {:?}", weather.lost);
     weather.closed = 0;
     weather.sessions = 0;
-    let before = Census::take(&rig.stage, &host, desktop)?;
+    let before = Census::settled(&rig.stage, &host, desktop)?;
     let start = Instant::now();
     weather.rage(WARM_UP + kills)?;
     let seconds = start.elapsed().as_secs();

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
@@ -19,6 +19,9 @@ use crate::stage::Stage;
 
 /// How long a host may take to put away what a session had.
 const SETTLED_WITHIN: Duration = Duration::from_secs(8);
+
+/// A host in which nothing has changed for so long has settled.
+const STILL_FOR: Duration = Duration::from_millis(150);
 
 /// What a host without a session has.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -94,6 +97,22 @@ impl Census {
             processes: processes.len(),
             private_bytes: private_bytes(host.pid())?,
         })
+    }
+
+    /// Counts everything once nothing changes any more: a desktop that has just come up is still starting programs.
+    pub fn settled(stage: &Stage, host: &Host, desktop: Desktop) -> Result<Self> {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        let mut last = Self::take(stage, host, desktop)?;
+        loop {
+            // The time over which nothing may change.
+            std::thread::sleep(STILL_FOR);
+            let now = Self::take(stage, host, desktop)?;
+            let (more, less) = (last.until(&now), now.until(&last));
+            if more.is_nothing() && less.is_nothing() || Instant::now() > deadline {
+                return Ok(now);
+            }
+            last = now;
+        }
     }
 
     /// What there is more of now than in `self`, once everything that goes has gone.

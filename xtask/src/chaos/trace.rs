@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn sound_and_hands_are_missed_beyond_what_is_regular() {
-        let presses = [96, 104, 112, 140].map(|ms| Press { ns: ms * MS, code: 30 }).to_vec();
+        let presses = [96, 104, 112, 140].map(|ms| Press { ns: ms * MS, code: 30, held: false }).to_vec();
         let senses = Senses { sounds: [100, 105, 150, 155].map(|ms| ms * MS).to_vec(), presses, ..Senses::default() };
         let gaps = senses.gaps(stretch(106, 200), Scene::Moving);
         assert_eq!((gaps.sound_ms, gaps.hands_ms, gaps.picture_ms), (Some(40.0), Some(20.0), None));
