@@ -213,6 +213,7 @@ async fn dial(tls: quinn::crypto::rustls::QuicClientConfig, address: SocketAddr)
         own_sink: false,
         input: true,
         name: "attacker".into(),
+        resume: None,
     };
     send.write_all(&encoded(&ClientMessage::Hello(hello))).await?;
     let mut reader = FrameReader::default();

@@ -126,6 +126,7 @@ fn every_kind_of_message_crosses() {
         audio: None,
         own_sink: false,
         input: false,
+        resume: None,
     };
     let peer = "[::1]:47800".parse().unwrap();
     below.send(FromNet::Ask { ask: AskId(1), peer, client: Fingerprint([7; 32]), wish: wish.clone() }).unwrap();

@@ -1,6 +1,7 @@
 //! The plane: one loop over the link, PipeWire's events and one timer.
 //!
-//! A plane's life is `Wire` → packets → `Retire`, or `Undo` and nothing else. It ends with the link, with a `Retire`,
+//! A plane's life is `Wire` → packets → `Retire`, or `Undo` and nothing else; a `Ring` in between is for another network
+//! plane, and leaves what was set up as it is. It ends with the link, with a `Retire`,
 //! or when the last record of an `Undo` is dealt with; when PipeWire goes away it asks to be replaced.
 
 use std::io;
@@ -147,6 +148,9 @@ impl Plane {
                     Err(gone) => return Err(gone),
                 }
             }
+            (ToAudio::Ring { generation, ring }, Work::Session(session)) => {
+                session.move_to(generation, &ring, &self.link, now_ns())?;
+            }
             (ToAudio::Undo { pipewire, records }, Work::None) => {
                 let desktop = Desktop::connect(&self.client, pipewire)?;
                 self.work = Work::Janitor(desktop, Undoing::new(records), now_ns() + JANITOR_NS);
@@ -158,8 +162,8 @@ impl Plane {
             (ToAudio::Retire { generation }, Work::Session(session)) if session.generation() == generation => {
                 return Ok(Some(self.farewell()?));
             }
-            // Both can cross a `Failed`.
-            (ToAudio::Recorded { .. } | ToAudio::Retire { .. }, _) => {}
+            // All can cross a `Failed`.
+            (ToAudio::Ring { .. } | ToAudio::Recorded { .. } | ToAudio::Retire { .. }, _) => {}
         }
         Ok(None)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc::link::{Link, LinkError};
 use ipc::plane::PlaneError;
-use ipc::{AudioWiring, FromAudio, Generation, SinkChoice};
+use ipc::{AudioWiring, FromAudio, Generation, RingFds, SinkChoice};
 use lumen_core::AudioLayout;
 
 use crate::client::Client;
@@ -73,6 +73,21 @@ impl Session {
 
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// The network plane has been replaced: packets go into another ring, as soon as they come.
+    pub fn move_to(
+        &mut self,
+        generation: Generation,
+        ring: &RingFds<OwnedFd>,
+        link: &Link,
+        now_ns: u64,
+    ) -> Result<(), Trouble> {
+        let stats = self.track.stats(&self.slots, now_ns);
+        link.send(FromAudio::Stats { generation: self.generation, stats })?;
+        self.track.move_to(generation, ring)?;
+        (self.generation, self.told) = (generation, false);
+        Ok(())
     }
 
     /// When to call [`turn`](Self::turn) next, in CLOCK_MONOTONIC nanoseconds: never later than the next slot.

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use ipc::event::Event as Wake;
 use ipc::plane::PlaneError;
 use ipc::ring::{ChunkFlags, ChunkHeader, RingProducer};
-use ipc::{AudioStats, AudioWiring, RingFds};
+use ipc::{AudioStats, AudioWiring, Generation, RingFds};
 
 use crate::gain::Gain;
 use crate::opus::Encoder;
@@ -38,10 +38,7 @@ impl Track {
     /// The ring or the layout is not one.
     pub fn new(wiring: &AudioWiring<OwnedFd>, now_ns: u64) -> Result<Self, PlaneError> {
         let encoder = Encoder::new(wiring.layout, wiring.packet, wiring.bitrate_kbps).map_err(PlaneError::failed)?;
-        let RingFds { memory, data, credit, geometry } = &wiring.ring;
-        let wake = |fd: &OwnedFd| fd.try_clone().map(Wake::from_fd);
-        let ring = RingProducer::attach(memory.as_fd(), wake(data)?, wake(credit)?, *geometry)
-            .map_err(|error| PlaneError::failed(format!("the audio ring cannot be used: {error}")))?;
+        let ring = attach(&wiring.ring)?;
         let samples = vec![0.0; encoder.samples()];
         Ok(Self {
             generation: wiring.generation.0,
@@ -54,6 +51,16 @@ impl Track {
             stats_ns: now_ns + STATS_NS,
             waits: Vec::with_capacity(WAITS),
         })
+    }
+
+    /// Goes on into another ring, which nobody has written to. What is in the one before is nobody's any more.
+    ///
+    /// # Errors
+    /// The ring is not one.
+    pub fn move_to(&mut self, generation: Generation, ring: &RingFds<OwnedFd>) -> Result<(), PlaneError> {
+        self.ring = attach(ring)?;
+        (self.generation, self.next, self.stats) = (generation.0, 0, AudioStats::default());
+        Ok(())
     }
 
     /// When the next [`stats`](Self::stats) are due, in CLOCK_MONOTONIC nanoseconds.
@@ -112,4 +119,11 @@ impl Track {
         }
         self.stats
     }
+}
+
+fn attach(ring: &RingFds<OwnedFd>) -> Result<RingProducer, PlaneError> {
+    let RingFds { memory, data, credit, geometry } = ring;
+    let wake = |fd: &OwnedFd| fd.try_clone().map(Wake::from_fd);
+    RingProducer::attach(memory.as_fd(), wake(data)?, wake(credit)?, *geometry)
+        .map_err(|error| PlaneError::failed(format!("the audio ring cannot be used: {error}")))
 }

@@ -87,6 +87,9 @@ pub struct Connect {
     /// Send media probes here instead of to the host's media port: a port forward, or a relay under test
     #[arg(long, value_name = "HOST:PORT")]
     pub media: Option<String>,
+    /// End when the host is lost, instead of looking for it for ten seconds and going on where it was
+    #[arg(long)]
+    pub no_resume: bool,
     #[command(flatten)]
     pub config: ConfigDir,
     /// Nothing on standard error but errors

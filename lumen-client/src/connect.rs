@@ -10,8 +10,9 @@ use lumen_core::fec::Scheme;
 use lumen_core::hello::{
     self, ClientHello, ClientMessage, Code, ControlMessage, DEFAULT_PORT, FrameReader, HostMessage, Welcome,
 };
-use lumen_core::{AudioLayout, RawMode};
+use lumen_core::{AudioLayout, RawMode, Resume};
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn_proto::crypto::rustls::QuicClientConfig;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -27,7 +28,11 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const WELCOME: Duration = Duration::from_secs(20);
 /// Silence after which either side takes the other for gone (PROTOCOL.md).
 const IDLE: u32 = 4_000;
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Between signs of life on a connection on which nothing else comes: a host whose network plane has been replaced answers
+/// the next with a reset, which is known sooner than that it is silent.
+const KEEP_ALIVE: Duration = Duration::from_millis(100);
+/// Shorter round trips are not believed of a host that may be starting a process.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// Bytes of datagrams that may wait here: some hundred packets of sound.
 const DATAGRAMS_IN: usize = 64 << 10;
 /// Bytes of input that may wait to leave. What a slow network pushes out is sent again when it has become known as lost.
@@ -52,6 +57,8 @@ pub struct Options {
     pub own_sink: bool,
     /// Ask for hands: [`crate::Session::input`].
     pub input: bool,
+    /// Come back to the session if the connection is lost, or its host's network plane, for ten seconds.
+    pub resume: bool,
     /// How the host may call this client in its lists; at most 255 bytes of it travel.
     pub name: String,
 }
@@ -67,6 +74,16 @@ pub(crate) struct Connected {
     pub welcome: Welcome,
     pub remote: SocketAddr,
     pub fingerprint: Fingerprint,
+    /// How to connect once more; none where that is not wanted.
+    pub again: Option<Again>,
+}
+
+/// What a client that lost its connection dials with.
+pub(crate) struct Again {
+    /// Accepts the host that was met, and no other.
+    tls: Arc<QuicClientConfig>,
+    hello: ClientHello,
+    client: Fingerprint,
 }
 
 /// Adds the default port where `host` names none.
@@ -127,7 +144,10 @@ pub(crate) fn connect(identity: &Identity, options: &Options, expected: &Expecte
     for address in resolve(&host)? {
         let verifier = HostVerifier::new(expected.fingerprint());
         match runtime.block_on(dial(identity, options, verifier.clone(), address)) {
-            Ok(dialled) => return Ok(dialled.with(runtime, address)),
+            Ok(dialled) => {
+                let again = options.resume.then(|| Again::new(identity, options, dialled.fingerprint)).transpose()?;
+                return Ok(dialled.with(runtime, address, again));
+            }
             Err(error @ (ConnectError::Unreachable { .. } | ConnectError::Local(_))) => failure = error,
             Err(error) => return Err(expected.mismatch(&host, verifier.seen()).unwrap_or(error)),
         }
@@ -146,9 +166,9 @@ struct Dialled {
 }
 
 impl Dialled {
-    fn with(self, runtime: Runtime, remote: SocketAddr) -> Connected {
+    fn with(self, runtime: Runtime, remote: SocketAddr, again: Option<Again>) -> Connected {
         let Self { endpoint, connection, send, recv, reader, welcome, fingerprint } = self;
-        Connected { runtime, endpoint, connection, send, recv, reader, welcome, remote, fingerprint }
+        Connected { runtime, endpoint, connection, send, recv, reader, welcome, remote, fingerprint, again }
     }
 }
 
@@ -171,8 +191,9 @@ async fn dial(
         Err(_) => return Err(ConnectError::Unreachable { address }),
     };
     let fingerprint = verifier.seen().ok_or_else(|| ConnectError::Protocol("it showed no certificate".to_owned()))?;
-    let asked = timeout(WELCOME, ask(&connection, options, client)).await;
-    let (send, recv, reader, welcome) = asked.map_err(|_| ConnectError::Silent { seconds: WELCOME.as_secs() })??;
+    let asked = timeout(WELCOME, ask(&connection, hello(options), client)).await;
+    let Answer { send, recv, reader, welcome } =
+        asked.map_err(|_| ConnectError::Silent { seconds: WELCOME.as_secs() })??;
     Ok(Dialled { endpoint, connection, send, recv, reader, welcome, fingerprint })
 }
 
@@ -186,6 +207,14 @@ pub(crate) fn any_like(address: SocketAddr) -> SocketAddr {
 
 fn endpoint(identity: &Identity, verifier: Arc<HostVerifier>, address: SocketAddr) -> Result<Endpoint, ConnectError> {
     let tls = client_config(identity, verifier).map_err(|error| ConnectError::Protocol(error.to_string()))?;
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport()));
+    let mut endpoint = Endpoint::client(any_like(address))?;
+    endpoint.set_default_client_config(config);
+    Ok(endpoint)
+}
+
+fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(VarInt::from_u32(IDLE).into()))
@@ -197,11 +226,37 @@ fn endpoint(identity: &Identity, verifier: Arc<HostVerifier>, address: SocketAdd
         .receive_window(VarInt::from_u32(64 << 10))
         .datagram_receive_buffer_size(Some(DATAGRAMS_IN))
         .datagram_send_buffer_size(DATAGRAMS_OUT);
-    let mut config = ClientConfig::new(Arc::new(tls));
-    config.transport_config(Arc::new(transport));
-    let mut endpoint = Endpoint::client(any_like(address))?;
-    endpoint.set_default_client_config(config);
-    Ok(endpoint)
+    transport
+}
+
+impl Again {
+    fn new(identity: &Identity, options: &Options, host: Fingerprint) -> Result<Self, ConnectError> {
+        let tls = client_config(identity, HostVerifier::new(Some(host)));
+        let tls = tls.map_err(|error| ConnectError::Protocol(error.to_string()))?;
+        Ok(Self { tls: Arc::new(tls), hello: hello(options), client: identity.fingerprint() })
+    }
+
+    /// Shakes hands once more. What gets lost leaves again after some of the `round_trip`s of the connection before,
+    /// and not after a second, as where nothing is known of the way.
+    pub(crate) async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        round_trip: Duration,
+    ) -> Result<Connection, ConnectionError> {
+        let mut transport = transport();
+        transport.initial_rtt(round_trip.max(LEAST_ROUND_TRIP));
+        let mut config = ClientConfig::new(self.tls.clone());
+        config.transport_config(Arc::new(transport));
+        // An error is one of this machine's, and may pass.
+        let connecting = endpoint.connect_with(config, address, "lumen").map_err(|_| ConnectionError::LocallyClosed)?;
+        connecting.await
+    }
+
+    /// Asks for the session that `resume` stands for; one that is lost has the host make another.
+    pub(crate) async fn ask(&self, connection: &Connection, resume: Option<Resume>) -> Result<Answer, ConnectError> {
+        ask(connection, ClientHello { resume, ..self.hello.clone() }, self.client).await
+    }
 }
 
 /// Ends when the machine at `address` says that nobody has this port, which QUIC by itself does not listen for: an
@@ -242,18 +297,16 @@ fn handshake_error(
     }
 }
 
-type Answer = (SendStream, RecvStream, FrameReader, Welcome);
+/// A control stream on which the host has said `Welcome`.
+pub(crate) struct Answer {
+    pub send: SendStream,
+    pub recv: RecvStream,
+    pub reader: FrameReader,
+    pub welcome: Welcome,
+}
 
-/// Opens the control stream, says `Hello` and waits for the answer.
-async fn ask(connection: &Connection, options: &Options, client: Fingerprint) -> Result<Answer, ConnectError> {
-    let ended = |error: ConnectionError| match refusal_in(&error, client) {
-        Some(refusal) => ConnectError::Refused(refusal),
-        None => ConnectError::Protocol(format!("it closed the connection: {error}")),
-    };
-    // A stream's own error hides why the connection ended; the connection knows.
-    let why = || connection.close_reason().unwrap_or(ConnectionError::LocallyClosed);
-    let (mut send, mut recv) = connection.open_bi().await.map_err(ended)?;
-    let hello = ClientHello {
+fn hello(options: &Options) -> ClientHello {
+    ClientHello {
         version: hello::VERSION,
         boot_id: boot_id(),
         mode: options.mode,
@@ -263,14 +316,26 @@ async fn ask(connection: &Connection, options: &Options, client: Fingerprint) ->
         audio: options.sound,
         own_sink: options.own_sink,
         input: options.input,
+        resume: None,
         name: options.name.clone(),
+    }
+}
+
+/// Opens the control stream, says `Hello` and waits for the answer.
+async fn ask(connection: &Connection, hello: ClientHello, client: Fingerprint) -> Result<Answer, ConnectError> {
+    let ended = |error: ConnectionError| match refusal_in(&error, client) {
+        Some(refusal) => ConnectError::Refused(refusal),
+        None => ConnectError::Protocol(format!("it closed the connection: {error}")),
     };
+    // A stream's own error hides why the connection ended; the connection knows.
+    let why = || connection.close_reason().unwrap_or(ConnectionError::LocallyClosed);
+    let (mut send, mut recv) = connection.open_bi().await.map_err(ended)?;
     let mut bytes = Vec::new();
     ClientMessage::Hello(hello).encode(&mut bytes);
     send.write_all(&bytes).await.map_err(|_| ended(why()))?;
     let mut reader = FrameReader::default();
     match next_message(&mut recv, &mut reader).await {
-        Ok(Some(HostMessage::Welcome(welcome))) => Ok((send, recv, reader, welcome)),
+        Ok(Some(HostMessage::Welcome(welcome))) => Ok(Answer { send, recv, reader, welcome }),
         Ok(Some(HostMessage::Refused { code, reason } | HostMessage::End { code, reason })) => {
             Err(ConnectError::Refused(Refusal { code: Code::from_wire(code.into()), reason, client }))
         }

@@ -35,13 +35,31 @@ pub trait RumbleSink: Send {
 /// Where datagrams go.
 #[derive(Default)]
 pub(crate) struct Receivers {
-    pub sound: Option<Box<dyn SoundSink>>,
-    pub rumble: Option<Box<dyn RumbleSink>>,
+    sound: Option<Box<dyn SoundSink>>,
+    rumble: Option<Box<dyn RumbleSink>>,
     pub input: Option<InputSender>,
     pub report: DatagramReport,
+    /// The number of the next packet of sound, as it is handed on.
+    next: u32,
+    /// What is added to the numbers of this connection's; none before its first.
+    offset: Option<u32>,
 }
 
 impl Receivers {
+    pub(crate) fn new(
+        sound: Option<Box<dyn SoundSink>>,
+        rumble: Option<Box<dyn RumbleSink>>,
+        input: Option<InputSender>,
+    ) -> Self {
+        Self { sound, rumble, input, ..Self::default() }
+    }
+
+    /// On another connection sound is numbered anew; handed on it is numbered on. What was missed in between shows in the
+    /// packets' times.
+    pub(crate) fn reconnected(&mut self) {
+        self.offset = None;
+    }
+
     /// Receives until the connection ends, and then for ever nothing: why it has ended is for others to find out.
     pub(crate) async fn receive(&mut self, connection: &Connection) -> ! {
         while let Ok(datagram) = connection.read_datagram().await {
@@ -58,6 +76,10 @@ impl Receivers {
             AUDIO_DATAGRAM => {
                 let sound = self.sound.as_mut()?;
                 let (seq, pts_ns, opus) = audio::parse(datagram)?;
+                let seq = seq.wrapping_add(*self.offset.get_or_insert(self.next.wrapping_sub(seq)));
+                if seq.wrapping_sub(self.next) < 1 << 31 {
+                    self.next = seq.wrapping_add(1);
+                }
                 sound.packet(SoundPacket { seq, pts_ns, received_ns, opus: opus.to_vec() });
             }
             RUMBLE_DATAGRAM => self.rumble(Rumble::from_datagram(datagram)?),

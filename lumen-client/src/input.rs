@@ -10,6 +10,7 @@ use std::time::Duration;
 use lumen_core::InputEvent;
 use lumen_core::input::hands::Hands;
 use lumen_core::input::outbox::Outbox;
+use lumen_core::input::{MAX_PADS, PadIndex, PadKind, PadState};
 use quinn::Connection;
 use tokio::sync::Notify;
 
@@ -50,6 +51,8 @@ pub struct InputCounts {
     /// Events, each once.
     pub sent: u64,
     pub acknowledged: u64,
+    /// Events that were on their way to a session that was lost: nobody knows whether they arrived.
+    pub given_up: u64,
     /// Events that had to leave again because no acknowledgement came in time.
     pub retransmitted: u64,
     /// Datagrams that carried them.
@@ -62,7 +65,6 @@ pub struct InputCounts {
 pub struct InputSender(Arc<Shared>);
 
 struct Shared {
-    connection: Connection,
     state: Mutex<State>,
     /// Somebody waits for acknowledgements, and some came; or it is over.
     changed: Condvar,
@@ -71,8 +73,12 @@ struct Shared {
 }
 
 struct State {
+    /// The newest. What one that is lost carries off leaves again over the next.
+    connection: Option<Connection>,
     outbox: Outbox,
     hands: Hands,
+    /// What each pad that is plugged in has said last.
+    pads: [Option<Pad>; MAX_PADS as usize],
     /// When to say what is held, and how often more once nothing is.
     held_ns: Option<u64>,
     held_more: u8,
@@ -88,8 +94,26 @@ struct State {
 
 impl InputSender {
     pub(crate) fn new(connection: Connection) -> Self {
-        let state = Mutex::new(State::new());
-        Self(Arc::new(Shared { connection, state, changed: Condvar::new(), earlier: Notify::new() }))
+        let mut state = State::new();
+        state.connection = Some(connection);
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), earlier: Notify::new() }))
+    }
+
+    /// There is another connection: to the same session, whose host goes on where it was, or to a new one, which knows of
+    /// nothing. Everything that is down is put down again, for the host may have lifted it meanwhile.
+    pub(crate) fn attach(&self, connection: Connection, resumed: bool) {
+        let mut state = self.lock();
+        let now_ns = monotonic_ns();
+        state.connection = Some(connection);
+        state.come_back(now_ns, resumed);
+        state.transmit(now_ns);
+        self.0.earlier.notify_one();
+        self.0.changed.notify_all();
+    }
+
+    /// Number of the oldest event that the host is not known to have.
+    pub(crate) fn first_event(&self) -> u32 {
+        self.lock().outbox.first()
     }
 
     /// Sends an event and gives its number.
@@ -120,7 +144,7 @@ impl InputSender {
     /// Waits until the host has every event that was sent so far, at most until `deadline_ns` (our CLOCK_MONOTONIC), and
     /// says whether it has.
     pub fn wait_acknowledged(&self, deadline_ns: u64) -> Result<bool, NotSent> {
-        self.wait(deadline_ns, |counts| counts.acknowledged >= counts.sent)
+        self.wait(deadline_ns, |counts| counts.acknowledged + counts.given_up >= counts.sent)
     }
 
     /// Waits for a time of our CLOCK_MONOTONIC, in nanoseconds; an error if the session ends before.
@@ -178,7 +202,7 @@ impl InputSender {
                 let mut state = self.lock();
                 let now_ns = monotonic_ns();
                 state.tell_held(now_ns);
-                state.transmit(now_ns, &self.0.connection);
+                state.transmit(now_ns);
                 state.asleep_until_ns = state.deadline_ns();
                 state.asleep_until_ns.saturating_sub(now_ns)
             };
@@ -193,7 +217,7 @@ impl InputSender {
 
     /// Sends what is due, and sees to it that [`InputSender::keep`] is there for what is due next.
     fn leave(&self, state: &mut State, now_ns: u64) {
-        state.transmit(now_ns, &self.0.connection);
+        state.transmit(now_ns);
         if state.deadline_ns() < state.asleep_until_ns {
             self.0.earlier.notify_one();
         }
@@ -226,11 +250,20 @@ impl InputSender {
     }
 }
 
+/// A pad that is plugged in.
+#[derive(Clone, Copy)]
+struct Pad {
+    kind: PadKind,
+    state: PadState,
+}
+
 impl State {
     fn new() -> Self {
         Self {
+            connection: None,
             outbox: Outbox::new(),
             hands: Hands::default(),
+            pads: [None; MAX_PADS as usize],
             held_ns: None,
             held_more: 0,
             interrupted: false,
@@ -246,6 +279,7 @@ impl State {
     fn take(&mut self, now_ns: u64, event: InputEvent) -> Option<u32> {
         let seq = self.push(now_ns, event)?;
         self.hands.apply(&event);
+        self.follow(&event);
         if self.anything_down() {
             // Also for what is lifted again before its time has come.
             self.held_more = HELD_AFTER;
@@ -263,8 +297,43 @@ impl State {
         Some(seq)
     }
 
+    /// Remembers what a pad says.
+    fn follow(&mut self, event: &InputEvent) {
+        match *event {
+            InputEvent::PadArrived { pad, kind } => {
+                self.pads[usize::from(pad.get())] = Some(Pad { kind, state: PadState::default() });
+            }
+            InputEvent::PadRemoved { pad } => self.pads[usize::from(pad.get())] = None,
+            InputEvent::PadState { pad, state } => {
+                let kind = PadKind::Unknown;
+                self.pads[usize::from(pad.get())].get_or_insert(Pad { kind, state }).state = state;
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything that is not acknowledged leaves again, or at least what never left; then comes how things stand. What
+    /// finds no room is made up for by whoever moves the hands next.
+    fn come_back(&mut self, now_ns: u64, resumed: bool) {
+        match resumed {
+            true => self.outbox.reconnected(),
+            false => self.outbox.renumber(),
+        }
+        let mut events: Vec<_> = self.hands.presses().collect();
+        let pads = (0..MAX_PADS).filter_map(PadIndex::new).zip(self.pads);
+        for (pad, Pad { kind, state }) in pads.filter_map(|(pad, known)| Some((pad, known?))) {
+            events.extend((!resumed).then_some(InputEvent::PadArrived { pad, kind }));
+            events.push(InputEvent::PadState { pad, state });
+        }
+        // Nobody did these: they are in no log.
+        for event in events {
+            let _ = self.outbox.push(now_ns, event);
+        }
+    }
+
     /// Sends what is due now.
-    fn transmit(&mut self, now_ns: u64, connection: &Connection) {
+    fn transmit(&mut self, now_ns: u64) {
+        let Some(connection) = &self.connection else { return };
         while self.outbox.poll(now_ns, &mut self.datagram) {
             // What cannot be sent is what got lost: it leaves again, or the connection's end shows elsewhere.
             let _ = connection.send_datagram(std::mem::take(&mut self.datagram).into());
@@ -300,6 +369,7 @@ impl State {
         InputCounts {
             sent: counts.sent,
             acknowledged: counts.acknowledged,
+            given_up: counts.given_up,
             retransmitted: counts.retransmitted,
             datagrams: counts.datagrams,
         }

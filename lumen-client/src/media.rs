@@ -1,7 +1,7 @@
 //! The media thread: one blocking loop over the socket, what other threads want, and the next deadline.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::error::Ending;
 use crate::frame::{ClockReading, FrameSink, LateLedger, Ledger, ReceivedFrame};
 use crate::live::Live;
 use crate::probe::Prober;
-use crate::session::{Command, Over, first_readable};
+use crate::returns::{Back, Returns};
+use crate::session::{Command, Over, Resumption, first_readable};
 use crate::socket::MediaSocket;
 use crate::{boot_id, monotonic_ns};
 
@@ -56,6 +57,8 @@ pub struct MediaReport {
     pub clock: Option<ClockReading>,
     /// The last mode, where the host has changed it.
     pub mode: Option<Mode>,
+    /// Times that the connection was lost and another came in its place.
+    pub returns: Returns,
 }
 
 impl MediaReport {
@@ -68,6 +71,8 @@ impl MediaReport {
 /// Everything the thread owns.
 pub(crate) struct Media {
     socket: MediaSocket,
+    /// Where media is, if not where the host says.
+    elsewhere: Option<SocketAddr>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
     session: u32,
@@ -85,38 +90,42 @@ struct Inbound {
     first_ns: Option<u64>,
     /// The newest generation of which a frame was delivered.
     generation: Option<u32>,
+    /// What is added to the session's generations for whoever takes the frames, so that they grow over sessions too.
+    before: u32,
+    /// When the last frame was delivered.
+    frame_ns: Option<u64>,
+    /// The host was lost and is back; no frame has come since.
+    back: Option<Back>,
 }
 
 impl Media {
     pub(crate) fn new(
         welcome: &Welcome,
-        address: SocketAddr,
+        host: IpAddr,
+        elsewhere: Option<SocketAddr>,
         commands: Receiver<Command>,
         wake: Arc<EventFd>,
     ) -> io::Result<Self> {
         // Now, and not while the first large frame with a loss waits.
         lumen_core::fec::warm_up();
-        let config = ReassemblerConfig {
-            session: welcome.session,
-            generation: welcome.generation,
-            secret: welcome.secret.clone(),
-            shard_size: welcome.shard_size,
-            reorder_wait_ns: welcome.mode.frame_interval_ns().min(LONGEST_REORDER),
-        };
         Ok(Self {
-            socket: MediaSocket::bind(address)?,
+            socket: MediaSocket::bind(elsewhere.unwrap_or(SocketAddr::new(host, welcome.media_port)))?,
+            elsewhere,
             commands,
             wake,
             session: welcome.session,
             secret: welcome.secret.clone(),
             sealer: Sealer::new(&welcome.secret, welcome.generation, Direction::ClientToHost),
             receiver: Inbound {
-                reassembler: Reassembler::new(config),
+                reassembler: Reassembler::new(config(welcome)),
                 clock: ClockOffset::new(welcome.boot_id, boot_id()),
                 prober: Prober::new(monotonic_ns()),
                 report: MediaReport::default(),
                 first_ns: None,
                 generation: None,
+                before: 0,
+                frame_ns: None,
+                back: None,
             },
         })
     }
@@ -129,7 +138,7 @@ impl Media {
             if self.receiver.prober.due(now_ns, self.receiver.reassembler.keyframe_wanted().is_some()) {
                 self.probe(now_ns);
             }
-            if let Some(heard) = self.receiver.prober.silent(now_ns) {
+            if let Some(heard) = self.receiver.prober.silent(now_ns).filter(|_| !over.is_away()) {
                 over.end(Ending::Lost { reason: self.silence(heard) });
             }
             let deadline_ns = self.receiver.deadline_ns(now_ns);
@@ -149,6 +158,7 @@ impl Media {
             if let Err(error) = self.socket.receive(|datagram| inbound.push(now_ns, datagram)) {
                 over.end(Ending::Lost { reason: format!("the media socket failed: {error}") });
             }
+            over.heard(inbound.prober.heard_ns());
             inbound.deliver(now_ns, sink.as_mut(), live);
         }
         self.receiver.finish()
@@ -160,18 +170,42 @@ impl Media {
             match self.commands.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
                 Ok(Command::Keyframe { generation, frame }) => {
-                    if generation >= self.receiver.reassembler.generation() {
+                    let generation = generation.saturating_sub(self.receiver.before);
+                    if generation > 0 && generation >= self.receiver.reassembler.generation() {
                         self.receiver.prober.want_keyframe(monotonic_ns(), generation, frame);
                     }
                 }
                 Ok(Command::Reconfigure { generation, mode }) => {
                     self.receiver.reassembler.move_to(generation);
                     self.receiver.report.mode = Some(mode);
-                    sink.reconfigured(generation, mode);
+                    sink.reconfigured(self.receiver.before + generation, mode);
                 }
+                Ok(Command::Resume(back)) => self.resume(*back, sink),
                 Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
             }
         }
+    }
+
+    /// Goes on with what the host has said on another connection.
+    fn resume(&mut self, resumption: Resumption, sink: &mut dyn FrameSink) {
+        let Resumption { welcome, lost_ns, redialled_ns } = resumption;
+        let inbound = &mut self.receiver;
+        let now_ns = monotonic_ns();
+        if !welcome.resumed {
+            inbound.before += inbound.reassembler.generation();
+            // It may be another boot's.
+            inbound.clock = ClockOffset::new(welcome.boot_id, boot_id());
+        }
+        inbound.reassembler.resume(config(&welcome));
+        inbound.prober.search(now_ns);
+        inbound.back = Some(Back { lost_ns, redialled_ns, same_session: welcome.resumed });
+        if inbound.report.mode.replace(welcome.mode) != Some(welcome.mode) {
+            sink.reconfigured(inbound.before + welcome.generation, welcome.mode);
+        }
+        let host = SocketAddr::new(self.socket.host().ip(), welcome.media_port);
+        self.socket.set_host(self.elsewhere.unwrap_or(host));
+        self.sealer = Sealer::new(&welcome.secret, welcome.generation, Direction::ClientToHost);
+        (self.session, self.secret) = (welcome.session, welcome.secret);
     }
 
     /// Tells the host what has arrived, and asks it for the time and for a keyframe if one is wanted.
@@ -236,11 +270,12 @@ impl Inbound {
         while let Some(event) = self.reassembler.poll(now_ns) {
             match event {
                 Event::Frame(frame) => {
-                    let frame = received(frame, clock);
                     if frame.idr {
                         self.prober.keyframe(frame.generation, frame.number);
                     }
+                    let frame = received(frame, self.before, clock);
                     self.prober.resumed();
+                    self.arrived(&frame);
                     self.report.generations +=
                         u64::from(self.generation.replace(frame.generation) != Some(frame.generation));
                     // A repeat shows an old picture on purpose; its age says nothing about the way it took.
@@ -249,7 +284,9 @@ impl Inbound {
                     }
                     sink.frame(frame);
                 }
-                Event::Lost { first, count } => sink.lost(self.reassembler.generation(), first, count),
+                Event::Lost { first, count } => {
+                    sink.lost(self.before + self.reassembler.generation(), first, count);
+                }
                 Event::WantKeyframe { .. } => self.prober.broken(now_ns),
             }
         }
@@ -258,6 +295,15 @@ impl Inbound {
         live.recovered.store(counters.frames_recovered, Relaxed);
         live.lost.store(counters.frames_lost, Relaxed);
         live.bytes.store(counters.bytes, Relaxed);
+    }
+
+    /// The first frame after the host was away ends the gap.
+    fn arrived(&mut self, frame: &ReceivedFrame) {
+        let last_ns = self.frame_ns.replace(frame.reassembled_ns);
+        if let (Some(back), Some(last_ns)) = (self.back.take(), last_ns) {
+            let first_ns = self.first_ns.unwrap_or(frame.reassembled_ns);
+            self.report.returns.add(back, last_ns, frame.reassembled_ns, first_ns);
+        }
     }
 
     fn clock_reading(&self, now_ns: u64) -> Option<ClockReading> {
@@ -288,10 +334,21 @@ impl Inbound {
     }
 }
 
-fn received(frame: Frame, clock: Option<ClockReading>) -> ReceivedFrame {
+fn config(welcome: &Welcome) -> ReassemblerConfig {
+    ReassemblerConfig {
+        session: welcome.session,
+        generation: welcome.generation,
+        secret: welcome.secret.clone(),
+        shard_size: welcome.shard_size,
+        reorder_wait_ns: welcome.mode.frame_interval_ns().min(LONGEST_REORDER),
+    }
+}
+
+/// `before` are the generations of earlier sessions.
+fn received(frame: Frame, before: u32, clock: Option<ClockReading>) -> ReceivedFrame {
     let FrameHeader { still, captured_ns, taken, converted, first_slice: _, previous } = frame.header;
     ReceivedFrame {
-        generation: frame.generation,
+        generation: before + frame.generation,
         number: frame.number,
         idr: frame.idr,
         still,

@@ -33,6 +33,11 @@ impl Prober {
         Self { next_ns: now_ns, heard_ns: now_ns, heard: false, wish: None, broken: false, wishes: 0 }
     }
 
+    /// Begins to look for the host anew: it has another process there, which knows nothing of this client's address.
+    pub(crate) fn search(&mut self, now_ns: u64) {
+        *self = Self { wishes: self.wishes, ..Self::new(now_ns) };
+    }
+
     /// An authentic packet has come.
     pub(crate) fn heard(&mut self, now_ns: u64) {
         self.heard = true;
@@ -99,6 +104,11 @@ impl Prober {
 
     pub(crate) fn next_ns(&self) -> u64 {
         self.next_ns
+    }
+
+    /// When the host was heard last.
+    pub(crate) fn heard_ns(&self) -> u64 {
+        self.heard_ns
     }
 
     /// Whether the host has been silent for too long, and if so whether it was ever heard.

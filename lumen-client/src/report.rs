@@ -12,6 +12,7 @@ use crate::gaps::Gap;
 use crate::input::InputCounts;
 use crate::media::MediaReport;
 use crate::recorder::Recorder;
+use crate::returns::Return;
 use crate::stamps::StampCounts;
 
 /// Quantiles in microseconds over `count` frames.
@@ -45,6 +46,12 @@ pub struct Report {
     pub packets: Packets,
     pub latency_us: Latencies,
     pub gaps_ms: GapsMs,
+    /// Times that the host was lost and this session found again.
+    pub resumes: u64,
+    /// Times that it was lost, this session was no more, and another took its place.
+    pub restarts: u64,
+    /// Both, one by one, at most a thousand.
+    pub returns: Vec<Return>,
     pub clock: Clock,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamps: Option<StampCounts>,
@@ -60,6 +67,8 @@ pub struct Report {
 pub struct Input {
     pub sent: u64,
     pub acknowledged: u64,
+    /// On their way to a session that was lost: nobody knows whether they arrived.
+    pub given_up: u64,
     pub retransmitted: u64,
     pub datagrams: u64,
 }
@@ -205,6 +214,9 @@ impl Report {
                 send: quantiles(&recorder.send),
             },
             gaps_ms: GapsMs { max: recorder.gaps.max_ms().unwrap_or(0.0), longest: recorder.gaps.longest().to_vec() },
+            resumes: media.returns.resumes,
+            restarts: media.returns.restarts,
+            returns: media.returns.list.clone(),
             clock: Clock {
                 offset_us: media.clock.map(|clock| clock.offset_ns as f64 / 1e3),
                 error_us: media.clock.map(|clock| clock.error_ns as f64 / 1e3),
@@ -260,6 +272,14 @@ impl Report {
             (Some(offset), Some(error)) => writeln!(text, "; clock offset {offset:.0} µs, known to {error:.0} µs"),
             _ => writeln!(text, "; the host's clock is not known"),
         };
+        if let Some(longest) = self.returns.iter().map(|one| one.gap_ms).max_by(f64::total_cmp) {
+            let (resumes, restarts) = (self.resumes, self.restarts);
+            let _ = writeln!(
+                text,
+                "host     lost {} times, {resumes} resumed; {longest:.0} ms at most",
+                resumes + restarts
+            );
+        }
         if let Some(sound) = &self.audio {
             let _ = writeln!(text, "sound    {}", sound.line());
         }
@@ -275,8 +295,8 @@ impl Report {
 
 impl From<InputCounts> for Input {
     fn from(counts: InputCounts) -> Self {
-        let InputCounts { sent, acknowledged, retransmitted, datagrams } = counts;
-        Self { sent, acknowledged, retransmitted, datagrams }
+        let InputCounts { sent, acknowledged, given_up, retransmitted, datagrams } = counts;
+        Self { sent, acknowledged, given_up, retransmitted, datagrams }
     }
 }
 

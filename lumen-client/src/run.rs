@@ -100,6 +100,7 @@ fn connect(arguments: &Connect) -> Result<(), Failure> {
         sound: arguments.sound.layout(),
         own_sink: arguments.sound.own_sink,
         input: arguments.hands.wanted(),
+        resume: !arguments.no_resume,
         // Only for the host's lists, so that a machine without a name is no error.
         name: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
     };

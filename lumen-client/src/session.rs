@@ -3,35 +3,32 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use lumen_core::hello::{ClientMessage, Code, ControlMessage, FrameReader, HostMessage};
+use lumen_core::hello::Welcome;
 use lumen_core::{AudioLayout, Fingerprint, Mode, Permissions};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
-use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use crate::audio::SoundSink;
-use crate::boot_id;
-use crate::connect::{Connected, next_message};
+use crate::connect::Connected;
 use crate::datagrams::{DatagramReport, Receivers, RumbleSink};
-use crate::error::{ConnectError, Ending, refusal_in};
+use crate::error::{ConnectError, Ending};
 use crate::frame::FrameSink;
-use crate::input::{self, InputSender};
+use crate::input::InputSender;
+use crate::line;
 use crate::live::Live;
 use crate::media::{Media, MediaReport};
-
-/// How long the farewell may take before the connection is dropped all the same.
-const FAREWELL: Duration = Duration::from_millis(300);
+use crate::{boot_id, monotonic_ns};
 
 /// What the media thread may be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     Stop,
     /// Everything after this frame is useless until an IDR comes.
@@ -43,6 +40,17 @@ pub(crate) enum Command {
         generation: u32,
         mode: Mode,
     },
+    /// The host was lost and is back.
+    Resume(Box<Resumption>),
+}
+
+/// What the host has said on another connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Resumption {
+    pub welcome: Welcome,
+    /// When the host was taken for lost, and when it had said this; our CLOCK_MONOTONIC, nanoseconds.
+    pub lost_ns: u64,
+    pub redialled_ns: u64,
 }
 
 /// A wire into a running session, for any thread.
@@ -77,6 +85,10 @@ pub(crate) struct Over {
     ending: Mutex<Option<Ending>>,
     event: EventFd,
     control: Control,
+    /// When media was heard last, our CLOCK_MONOTONIC.
+    heard_ns: AtomicU64,
+    /// The host is being looked for.
+    away: AtomicBool,
 }
 
 impl Over {
@@ -85,6 +97,33 @@ impl Over {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
         let _ = self.event.write(1);
         self.control.stop();
+    }
+
+    /// Media has come, at this time.
+    pub(crate) fn heard(&self, now_ns: u64) {
+        self.heard_ns.store(now_ns, Relaxed);
+    }
+
+    pub(crate) fn heard_ns(&self) -> u64 {
+        self.heard_ns.load(Relaxed)
+    }
+
+    /// While the host is away its silence is no news.
+    pub(crate) fn away(&self, away: bool) {
+        self.away.store(away, Relaxed);
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Relaxed)
+    }
+
+    /// Ends when somebody has asked for the end.
+    pub(crate) async fn stopped(&self) {
+        self.control.stop.notified().await;
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.control.send(command);
     }
 }
 
@@ -115,9 +154,7 @@ impl Session {
         let (commands, received) = channel();
         let wake =
             Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?);
-        let welcome = &connected.welcome;
-        let address = media.unwrap_or(SocketAddr::new(connected.remote.ip(), welcome.media_port));
-        let media = Media::new(welcome, address, received, wake.clone())?;
+        let media = Media::new(&connected.welcome, connected.remote.ip(), media, received, wake.clone())?;
         let control = Control { commands, wake, stop: Arc::new(Notify::new()) };
         let input = input.then(|| InputSender::new(connected.connection.clone()));
         Ok(Self { connected, first_use, media, control, input })
@@ -171,17 +208,22 @@ impl Session {
     /// Tells the host to start, and delivers frames from a thread of its own, everything else from another.
     pub fn play(self, sinks: Sinks) -> io::Result<Playing> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let over = Arc::new(Over { ending: Mutex::new(None), event, control: self.control.clone() });
+        let over = Arc::new(Over {
+            ending: Mutex::new(None),
+            event,
+            control: self.control.clone(),
+            heard_ns: AtomicU64::new(monotonic_ns()),
+            away: AtomicBool::new(false),
+        });
         let live = Arc::new(Live::default());
         let Sinks { frames, sound, rumble } = sinks;
         let (media, media_over, media_live) = (self.media, over.clone(), live.clone());
         let media =
             Builder::new().name("media".to_owned()).spawn(move || media.run(frames, &media_over, &media_live))?;
         let (connected, control_over) = (self.connected, over.clone());
-        let receivers = Receivers { sound, rumble, input: self.input, report: DatagramReport::default() };
-        let control = Builder::new()
-            .name("control".to_owned())
-            .spawn(move || run_control(connected, receivers, &control_over))?;
+        let receivers = Receivers::new(sound, rumble, self.input);
+        let control =
+            Builder::new().name("control".to_owned()).spawn(move || line::run(connected, receivers, &control_over))?;
         Ok(Playing { over, live, media, control })
     }
 }
@@ -241,74 +283,4 @@ pub(crate) fn first_readable(fds: &[BorrowedFd<'_>], wait: Duration) -> io::Resu
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().position(|fd| fd.revents().is_some_and(|events| !events.is_empty())))
-}
-
-/// The control thread: says `Start`, listens to the host, carries datagrams both ways, says `Bye`.
-fn run_control(connected: Connected, mut receivers: Receivers, over: &Over) -> DatagramReport {
-    let Connected { runtime, endpoint, connection, send, recv, reader, fingerprint: _, .. } = connected;
-    let input = receivers.input.clone();
-    runtime.block_on(async {
-        let ended = tokio::select! {
-            ended = converse(send, recv, reader, over) => ended,
-            never = receivers.receive(&connection) => never,
-            never = input::keep(input.clone()) => never,
-        };
-        let ending = match ended {
-            Some(ending) => ending,
-            None => match connection.closed().await {
-                error if let Some(refusal) = refusal_in(&error, Fingerprint([0; 32])) => {
-                    Ending::Ended { code: refusal.code, reason: refusal.reason }
-                }
-                error => Ending::Lost { reason: error.to_string() },
-            },
-        };
-        over.end(ending);
-        if let Some(input) = &input {
-            input.close();
-        }
-        connection.close(VarInt::from_u32(0), b"bye");
-        let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
-    });
-    receivers.report
-}
-
-/// Returns how the session ended, or none when the connection's own end must be asked for the reason.
-async fn converse(mut send: SendStream, mut recv: RecvStream, mut reader: FrameReader, over: &Over) -> Option<Ending> {
-    send.write_all(&encoded(&ClientMessage::Start)).await.ok()?;
-    let listen = async {
-        loop {
-            match next_message(&mut recv, &mut reader).await {
-                Ok(Some(HostMessage::Reconfigure { generation, mode })) => {
-                    over.control.send(Command::Reconfigure { generation, mode });
-                }
-                Ok(Some(HostMessage::End { code, reason } | HostMessage::Refused { code, reason })) => {
-                    return Some(Ending::Ended { code: Code::from_wire(code.into()), reason });
-                }
-                Ok(Some(HostMessage::Welcome(_))) => {
-                    return Some(Ending::Lost { reason: "it said welcome twice".to_owned() });
-                }
-                Ok(None) => return None,
-                Err(reason) => return Some(Ending::Lost { reason }),
-            }
-        }
-    };
-    tokio::select! {
-        ending = listen => ending,
-        () = over.control.stop.notified() => {
-            // The host frees the session when it reads this; that it has read it shows in the acknowledgement.
-            let farewell = async {
-                if send.write_all(&encoded(&ClientMessage::Bye)).await.is_ok() && send.finish().is_ok() {
-                    let _ = send.stopped().await;
-                }
-            };
-            let _ = timeout(FAREWELL, farewell).await;
-            Some(Ending::Stopped)
-        }
-    }
-}
-
-fn encoded(message: &ClientMessage) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    message.encode(&mut bytes);
-    bytes
 }

@@ -64,6 +64,11 @@ impl MediaSocket {
         let _ = self.state.try_send((&self.socket).into(), &transmit);
     }
 
+    /// From now on the host is there; of the same family of addresses.
+    pub(crate) fn set_host(&mut self, host: SocketAddr) {
+        self.host = host;
+    }
+
     pub(crate) fn host(&self) -> SocketAddr {
         self.host
     }

@@ -8,6 +8,7 @@ use crate::fec::Scheme;
 use crate::input::Permissions;
 use crate::mode::{Mode, RawMode};
 use crate::packet::payload_bytes_valid;
+use crate::resume::{Resume, ResumeToken};
 use crate::seal::MediaSecret;
 
 /// The TLS application protocol.
@@ -24,6 +25,12 @@ pub const CODEC_H264: u8 = 1;
 const FLAG_OWN_SINK: u8 = 1;
 /// Flag of `Hello`: [`ClientHello::input`].
 const FLAG_INPUT: u8 = 2;
+/// Flag of `Hello`: a token follows, [`ClientHello::resume`].
+const FLAG_RESUME: u8 = 4;
+/// Flag of `Welcome`: [`Welcome::resumed`].
+const FLAG_RESUMED: u8 = 1;
+/// Flag of `Welcome`: a token follows, [`Welcome::resume`].
+const FLAG_TOKEN: u8 = 2;
 
 /// Why a client is refused or a session ends: in `Refused` and `End`, and as QUIC application close codes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -86,6 +93,8 @@ pub struct ClientHello {
     pub own_sink: bool,
     /// The client has hands.
     pub input: bool,
+    /// The client comes back to a session whose last `Welcome` had this token.
+    pub resume: Option<Resume>,
     /// For people.
     pub name: String,
 }
@@ -110,6 +119,10 @@ pub struct Welcome {
     pub audio: Option<AudioLayout>,
     /// What the client's hands may do now; nothing if it has none.
     pub permissions: Permissions,
+    /// This is the session that the token of `Hello` stood for: what it was goes on.
+    pub resumed: bool,
+    /// What to come back with, if that is possible.
+    pub resume: Option<ResumeToken>,
     /// For people.
     pub host_name: String,
 }
@@ -220,10 +233,14 @@ fn get_layout(reader: &mut Reader<'_>) -> Result<Option<AudioLayout>, Malformed>
     if same { Ok(Some(layout)) } else { Err(Malformed) }
 }
 
+fn get_resume(reader: &mut Reader<'_>) -> Result<Resume, Malformed> {
+    Ok(Resume { token: ResumeToken(reader.array()?), first_event: reader.u32()? })
+}
+
 fn get_hello(reader: &mut Reader<'_>, version: u16) -> Result<ClientHello, Malformed> {
     let (boot_id, mode, bitrate_kbps) = (reader.array()?, get_raw_mode(reader)?, reader.u32()?);
     let (codecs, fec_schemes, audio, flags) = (reader.u8()?, reader.u8()?, get_channels(reader)?, reader.u8()?);
-    if flags & !(FLAG_OWN_SINK | FLAG_INPUT) != 0 {
+    if flags & !(FLAG_OWN_SINK | FLAG_INPUT | FLAG_RESUME) != 0 {
         return Err(Malformed);
     }
     Ok(ClientHello {
@@ -236,6 +253,7 @@ fn get_hello(reader: &mut Reader<'_>, version: u16) -> Result<ClientHello, Malfo
         audio,
         own_sink: flags & FLAG_OWN_SINK != 0,
         input: flags & FLAG_INPUT != 0,
+        resume: if flags & FLAG_RESUME != 0 { Some(get_resume(reader)?) } else { None },
         name: reader.string()?,
     })
 }
@@ -250,7 +268,13 @@ impl ControlMessage for ClientMessage {
                 out.extend_from_slice(&hello.bitrate_kbps.to_le_bytes());
                 let own_sink = if hello.own_sink { FLAG_OWN_SINK } else { 0 };
                 let input = if hello.input { FLAG_INPUT } else { 0 };
-                out.extend_from_slice(&[hello.codecs, hello.fec_schemes, channels(hello.audio), own_sink | input]);
+                let resume = if hello.resume.is_some() { FLAG_RESUME } else { 0 };
+                let flags = own_sink | input | resume;
+                out.extend_from_slice(&[hello.codecs, hello.fec_schemes, channels(hello.audio), flags]);
+                if let Some(Resume { token, first_event }) = &hello.resume {
+                    out.extend_from_slice(&token.0);
+                    out.extend_from_slice(&first_event.to_le_bytes());
+                }
                 put_string(out, &hello.name);
             }),
             Self::Start => framed(out, 2, |_| ()),
@@ -296,6 +320,9 @@ impl ControlMessage for HostMessage {
                 out.extend_from_slice(&welcome.boot_id);
                 put_layout(out, welcome.audio);
                 out.push(welcome.permissions.bits());
+                let resumed = if welcome.resumed { FLAG_RESUMED } else { 0 };
+                out.push(resumed | if welcome.resume.is_some() { FLAG_TOKEN } else { 0 });
+                out.extend_from_slice(welcome.resume.as_ref().map_or(&[], |token| &token.0[..]));
                 put_string(out, &welcome.host_name);
             }),
             Self::Reconfigure { generation, mode } => framed(out, 130, |out| {
@@ -322,7 +349,7 @@ impl ControlMessage for HostMessage {
 }
 
 fn get_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
-    let welcome = Welcome {
+    let mut welcome = Welcome {
         session: reader.u32()?,
         generation: reader.u32()?,
         mode: get_mode(reader)?,
@@ -335,8 +362,19 @@ fn get_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
         boot_id: reader.array()?,
         audio: get_layout(reader)?,
         permissions: Permissions::from_bits(reader.u8()?).ok_or(Malformed)?,
-        host_name: reader.string()?,
+        resumed: false,
+        resume: None,
+        host_name: String::new(),
     };
+    let flags = reader.u8()?;
+    if flags & !(FLAG_RESUMED | FLAG_TOKEN) != 0 {
+        return Err(Malformed);
+    }
+    welcome.resumed = flags & FLAG_RESUMED != 0;
+    if flags & FLAG_TOKEN != 0 {
+        welcome.resume = Some(ResumeToken(reader.array()?));
+    }
+    welcome.host_name = reader.string()?;
     if welcome.parity_floor_percent > 100 || !payload_bytes_valid(welcome.shard_size) {
         return Err(Malformed);
     }

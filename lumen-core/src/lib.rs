@@ -18,6 +18,7 @@ pub mod packet;
 pub mod packetize;
 pub mod parity;
 pub mod reassemble;
+mod resume;
 pub mod seal;
 pub mod stamp;
 
@@ -26,3 +27,4 @@ pub use fingerprint::{Fingerprint, MalformedFingerprint};
 pub use gamestream::Encryption;
 pub use input::{InputEvent, Permissions};
 pub use mode::{Mode, ModeError, RawMode};
+pub use resume::{Resume, ResumeToken, TokenDigest};

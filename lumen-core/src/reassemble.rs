@@ -124,6 +124,21 @@ impl Reassembler {
         }
     }
 
+    /// Goes on with another session, or the same under another secret: what is under way is given up, what was counted
+    /// counts on.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn resume(&mut self, config: ReassemblerConfig) {
+        let mut fresh = Self::new(config);
+        fresh.lost_before = self.packets_lost();
+        fresh.counters = self.counters;
+        fresh.queue = std::mem::take(&mut self.queue);
+        fresh.queue.retain(|event| matches!(event, Event::Frame(_)));
+        fresh.queued_bytes = self.queued_bytes;
+        *self = fresh;
+    }
+
     fn enter(&mut self, opener: Opener) {
         self.lost_before = self.packets_lost();
         self.opener = opener;

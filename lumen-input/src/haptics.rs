@@ -155,6 +155,11 @@ impl Haptics {
         Self { ring, generation, sent: 0 }
     }
 
+    /// Goes on into another network plane's ring.
+    pub fn move_to(&mut self, ring: RingProducer, generation: Generation) {
+        (self.ring, self.generation, self.sent) = (ring, generation, 0);
+    }
+
     /// Hands a rumble to net. Where the ring is full it is dropped: what the motors do is told again soon.
     pub fn send(&mut self, rumble: Rumble, now_ns: u64) {
         let Some(mut frame) = self.ring.reserve() else { return };

@@ -2,7 +2,7 @@
 //!
 //! The order of a session is `Wire` → `Wired` → events → `Retire`. A plane is wired once in its life: a wiring's Wayland
 //! connection and what the plane knows of the session end with it, and a fresh plane takes over from the state that
-//! lumend keeps. When the link closes, everything is lifted before the plane ends.
+//! lumend keeps. Only its rings may become others: `Rings` → `Wired`, when the network plane has been replaced. When the link closes, everything is lifted before the plane ends.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -138,6 +138,16 @@ impl Plane {
                     }
                     Phase::Wired(_) | Phase::Over => return Err(PlaneError::peer("wired a second time").into()),
                 },
+                ToInput::Rings { generation, events, haptics } => {
+                    if let Phase::Wired(wired) = &mut self.phase {
+                        wired.move_to(generation, events, haptics, &self.link, now_ns())?;
+                    }
+                }
+                ToInput::LetGo => {
+                    if let Phase::Wired(wired) = &mut self.phase {
+                        wired.rest(now_ns());
+                    }
+                }
                 ToInput::Permit(permissions) => {
                     if let Phase::Wired(wired) = &mut self.phase {
                         wired.permit(permissions, now_ns());

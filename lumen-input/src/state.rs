@@ -10,6 +10,7 @@
 //!   64  96 bytes  keys that are down, a bit per evdev code
 //!  160  u8        buttons, a bit each as on the wire
 //!  162  u16       touch contacts, a bit each
+//!  164  u32       number of the first event that no plane has taken
 //! 4096  16 × 2048 pads: 0 u8 1 if a gain was told, 2 u16 the gain; from 64 on 16 × 64 bytes of effects
 //! ```
 
@@ -21,11 +22,12 @@ use lumen_core::InputEvent;
 use lumen_core::input::{Button, KeyCode, MAX_CONTACTS, MAX_PADS, PadIndex, TouchPhase};
 
 /// Changes with the layout, so that a plane of another build finds nothing rather than nonsense.
-const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand1");
+const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand2");
 const KEYS: usize = 64;
 const KEY_BYTES: usize = 0x300 / 8;
 const BUTTONS: usize = 160;
 const CONTACTS: usize = 162;
+const NEXT: usize = 164;
 const PADS: usize = 4096;
 const PAD_BYTES: usize = 2048;
 const GAIN_TOLD: usize = 0;
@@ -124,6 +126,20 @@ impl HeldState {
             .filter(|&contact| contacts & 1 << contact != 0)
             .map(|contact| InputEvent::Touch { contact, phase: TouchPhase::Cancel, x: 0, y: 0, pressure: 0 });
         keys.chain(buttons).chain(contacts).collect()
+    }
+
+    /// Number of the first event that has not been taken, by this plane or one before.
+    pub fn next(&self) -> u32 {
+        u32::from_le_bytes(self.0.get(NEXT))
+    }
+
+    /// The event of this number is being taken. Call it before the event is injected: should the plane die in between,
+    /// one event is lost and none happens twice.
+    pub fn take(&mut self, number: u32) {
+        // What another device's events have overtaken does not turn the count back; numbers wrap.
+        if number.wrapping_sub(self.next()) < 1 << 31 {
+            self.0.set(NEXT, &number.wrapping_add(1).to_le_bytes());
+        }
     }
 
     fn key(&mut self, code: KeyCode, down: bool) {

@@ -42,11 +42,15 @@ pub enum WiredError {
 pub struct Wired {
     generation: Generation,
     events: RingConsumer,
+    /// Of a network plane that is no more: what is left in it comes first.
+    before: Option<RingConsumer>,
     haptics: Haptics,
     route: Route,
     held: HeldState,
     backends: Backends,
     kinds: InputBackends,
+    /// What a dead plane held has been lifted.
+    healed: bool,
     /// `Wired` has been said.
     told: bool,
     stats: InputStats,
@@ -102,13 +106,9 @@ impl Wired {
     /// `Inject` if the backend cannot be used at all; `Plane` for rings that are none.
     pub fn new(wiring: InputWiring<OwnedFd>, pages: Pages, now_ns: u64) -> Result<Self, WiredError> {
         let InputWiring { session, generation, permissions, hands, uinput, events, haptics, state, kept } = wiring;
-        let unusable = |error: ipc::shm::ShmError| PlaneError::failed(format!("the wiring cannot be used: {error}"));
-        let RingFds { memory, data, credit, geometry } = events;
-        let events = RingConsumer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
-        let RingFds { memory, data, credit, geometry } = haptics;
-        let haptics = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
-        let held = HeldState::attach(state.as_fd()).map_err(unusable)?;
-        let pads = PadsState::attach(state.as_fd()).map_err(unusable)?;
+        let (events, haptics) = rings(events, haptics)?;
+        let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
+        let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
 
         let on_kernel = uinput && matches!(hands, Hands::Uinput);
         let desk: Option<Box<dyn Inject>> = match hands {
@@ -128,12 +128,14 @@ impl Wired {
         let kinds = InputBackends { hands: kinds.0, touch: kinds.1, pads: pads_backend };
         Ok(Self {
             generation,
-            events: events.map_err(unusable)?,
-            haptics: Haptics::new(haptics.map_err(unusable)?, generation),
+            events,
+            before: None,
+            haptics: Haptics::new(haptics, generation),
             route: Route::new(permissions, kinds.touch == TouchBackend::Emulated),
             held,
             backends: Backends { desk, kernel: uinput.then(|| Uinput::new(session, kept, pads, on_kernel, now_ns)) },
             kinds,
+            healed: false,
             told: false,
             stats: InputStats::default(),
             stats_at: now_ns + STATS_INTERVAL_NS,
@@ -160,6 +162,39 @@ impl Wired {
     pub fn deadline(&self) -> Option<u64> {
         let at_once = self.more.then_some(0);
         self.backends.all().filter_map(Inject::deadline).chain([self.stats_at]).chain(at_once).min()
+    }
+
+    /// Goes on with the rings of another network plane, once what the one before has left is taken.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn move_to(
+        &mut self,
+        generation: Generation,
+        events: RingFds<OwnedFd>,
+        haptics: RingFds<OwnedFd>,
+        link: &Link,
+        now_ns: u64,
+    ) -> Result<(), PlaneError> {
+        let (events, haptics) = rings(events, haptics)?;
+        self.report(link, now_ns)?;
+        self.stats = InputStats::default();
+        let before = std::mem::replace(&mut self.events, events);
+        // Of a ring in between nobody was told how far this plane is, so that nothing is in it.
+        self.before.get_or_insert(before);
+        self.haptics.move_to(haptics, generation);
+        (self.generation, self.told) = (generation, false);
+        Ok(())
+    }
+
+    /// Lifts everything, and goes on.
+    pub fn rest(&mut self, now_ns: u64) {
+        self.route.let_go(&mut self.steps);
+        self.inject(now_ns);
+        self.flush(now_ns);
+        if let Some(kernel) = &mut self.backends.kernel {
+            kernel.rest();
+        }
     }
 
     pub fn permit(&mut self, permissions: Permissions, now_ns: u64) {
@@ -218,13 +253,16 @@ impl Wired {
         self.backends.each(|backend| backend.dispatch(now))?;
         self.more = false;
         if self.ready() {
-            if !self.told {
-                self.told = true;
+            if !std::mem::replace(&mut self.healed, true) {
                 self.heal(now);
-                let told = FromInput::Wired { generation: self.generation, backends: self.kinds };
-                link.send(told).map_err(PlaneError::from)?;
             }
             self.pump()?;
+            if !self.told && self.before.is_none() {
+                self.told = true;
+                let (generation, backends) = (self.generation, self.kinds);
+                let told = FromInput::Wired { generation, backends, next: self.held.next() };
+                link.send(told).map_err(PlaneError::from)?;
+            }
         }
         self.tell(link, now)?;
         Ok(())
@@ -250,12 +288,19 @@ impl Wired {
             if self.more || !self.ready() {
                 break;
             }
-            let Some(chunk) = self.events.peek().map_err(PlaneError::peer)? else { break };
+            let ring = self.before.as_mut().unwrap_or(&mut self.events);
+            let Some(chunk) = ring.peek().map_err(PlaneError::peer)? else {
+                match self.before.take() {
+                    Some(_) => continue,
+                    None => break,
+                }
+            };
             let header = *chunk.header();
             bytes.clear();
             let event = chunk.read(&mut bytes).ok().and_then(|()| InputEvent::decode(&bytes));
-            self.events.release();
+            ring.release();
             let event = event.ok_or_else(|| PlaneError::peer("a malformed input event"))?;
+            self.held.take(header.frame);
             self.event(&event, now_ns());
             self.arrivals.push(header.captured_ns);
             if self.arrivals.len() == BATCH {
@@ -324,12 +369,29 @@ impl Wired {
             self.haptics.check().map_err(PlaneError::peer)?;
         }
         if now >= self.stats_at {
-            self.stats_at = now + STATS_INTERVAL_NS;
-            let wait = self.wait.summary(now);
-            self.stats.rumbles = self.haptics.sent();
-            (self.stats.wait_p50_us, self.stats.wait_p99_us) = (wait.p50, wait.p99);
-            link.send(FromInput::Stats { generation: self.generation, stats: self.stats })?;
+            self.report(link, now)?;
         }
         Ok(())
     }
+
+    fn report(&mut self, link: &Link, now: u64) -> Result<(), PlaneError> {
+        self.stats_at = now + STATS_INTERVAL_NS;
+        let wait = self.wait.summary(now);
+        self.stats.rumbles = self.haptics.sent();
+        (self.stats.wait_p50_us, self.stats.wait_p99_us) = (wait.p50, wait.p99);
+        Ok(link.send(FromInput::Stats { generation: self.generation, stats: self.stats })?)
+    }
+}
+
+fn rings(events: RingFds<OwnedFd>, haptics: RingFds<OwnedFd>) -> Result<(RingConsumer, RingProducer), PlaneError> {
+    let unusable = |error: ipc::shm::ShmError| unusable(&error);
+    let RingFds { memory, data, credit, geometry } = events;
+    let events = RingConsumer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+    let RingFds { memory, data, credit, geometry } = haptics;
+    let haptics = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+    Ok((events.map_err(unusable)?, haptics.map_err(unusable)?))
+}
+
+fn unusable(error: &ipc::shm::ShmError) -> PlaneError {
+    PlaneError::failed(format!("the wiring cannot be used: {error}"))
 }

@@ -52,6 +52,8 @@ pub enum BranchOrder {
     /// The input ring and the haptics ring of one generation.
     WireInput(Outflow, Inflow),
     RetireInput(Generation),
+    /// Of a resumed session's events, the first that the input plane has not taken.
+    InputFrom(Generation, u32),
 }
 
 /// What a session's branches can be woken by.
@@ -86,8 +88,15 @@ pub struct Branches {
 }
 
 impl Branches {
-    pub fn new(tally: Arc<Tally>) -> Self {
-        Self { sound: Sound::default(), hands: Hands::default(), haptics: Haptics::default(), tally, taken: 0 }
+    /// `first_event`: of a client that hopes to come back to a session, the number of the oldest event that it has.
+    pub fn new(tally: Arc<Tally>, first_event: Option<u32>) -> Self {
+        let (sound, haptics) = (Sound::default(), Haptics::default());
+        Self { sound, hands: Hands::new(first_event), haptics, tally, taken: 0 }
+    }
+
+    /// The client has been welcomed: to the session that it had, or to another.
+    pub fn welcomed(&mut self, resumed: bool) {
+        self.hands.welcomed(resumed);
     }
 
     /// Takes or gives back rings. A generation that is not newer than the one before is stale and ignored.
@@ -101,6 +110,7 @@ impl Branches {
                 }
                 return self.checked_hands(now_ns());
             }
+            BranchOrder::InputFrom(generation, next) => self.hands.begin_at(generation, next),
             BranchOrder::RetireInput(generation) => {
                 if self.hands.feed.retire(generation) {
                     self.haptics.retire();

@@ -221,6 +221,9 @@ impl Control {
                 self.wire_input(session, generation, events, haptics)
             }
             ToNet::RetireInput { session, generation } => self.order(session, BranchOrder::RetireInput(generation)),
+            ToNet::InputFrom { session, generation, next } => {
+                self.order(session, BranchOrder::InputFrom(generation, next))
+            }
             ToNet::Refuse { ask, code, reason } => {
                 self.refuse(ask, code, reason);
                 Ok(())

@@ -59,6 +59,10 @@ impl Default for Limits {
 const IDLE_MS: u32 = 4_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
+/// Between two stateless resets. A network plane that has been replaced owes one to every client, at once; each is
+/// shorter than what it answers, so that a flood of them does more harm to whoever pays for it.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Messages to one client that may wait. A client that lets more pile up is closed.
 const TO_CLIENT: usize = 16;
 
@@ -154,6 +158,7 @@ impl Acceptor {
         server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(1 << 20);
 
         let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &keys.reset)));
+        config.min_reset_interval(RESET_INTERVAL);
         let id_key = keys.connection_id;
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
 
@@ -215,9 +220,10 @@ impl Acceptor {
         hand_over(socket, |socket| self.endpoint.rebind(socket))
     }
 
-    /// Tells every client that the host is going, and waits a moment for the packets to leave.
+    /// Tells every client that this connection is over, and waits a moment for the packets to leave.
     pub async fn shut_down(&self) {
-        self.endpoint.close(close_code(Code::Shutdown), b"the host is shutting down");
+        // Sessions that end have been told so. The others go on with the next network plane: no end code, no end.
+        self.endpoint.close(VarInt::from_u32(0), b"");
         let _ = tokio::time::timeout(Duration::from_millis(200), self.endpoint.wait_idle()).await;
     }
 }

@@ -71,6 +71,24 @@ fn add_input(a: InputStats, b: InputStats) -> InputStats {
     }
 }
 
+/// What is no counter is the newer's.
+fn add_net(a: SessionStats, b: SessionStats) -> SessionStats {
+    SessionStats {
+        frames: a.frames.saturating_add(b.frames),
+        packets: a.packets.saturating_add(b.packets),
+        parity_packets: a.parity_packets.saturating_add(b.parity_packets),
+        bytes: a.bytes.saturating_add(b.bytes),
+        rejected: a.rejected.saturating_add(b.rejected),
+        audio_packets: a.audio_packets.saturating_add(b.audio_packets),
+        audio_dropped: a.audio_dropped.saturating_add(b.audio_dropped),
+        input_events: a.input_events.saturating_add(b.input_events),
+        input_rejected: a.input_rejected.saturating_add(b.input_rejected),
+        input_coalesced: a.input_coalesced.saturating_add(b.input_coalesced),
+        rumbles: a.rumbles.saturating_add(b.rumbles),
+        ..b
+    }
+}
+
 /// Where a session's sound comes from, in words.
 #[derive(Clone, Default, Debug)]
 pub struct SoundSource {
@@ -83,6 +101,8 @@ pub struct SoundSource {
 pub struct Book {
     capture: Summed<CaptureStats>,
     encode: Summed<EncodeStats>,
+    /// Of the network planes and connections before this.
+    net_before: SessionStats,
     net: SessionStats,
     /// The encoder's name, once one has answered.
     pub encoder: String,
@@ -114,8 +134,13 @@ impl Book {
         self.input.report(generation, stats, add_input);
     }
 
+    /// The client has come back: net counts from 0 once more.
+    pub fn net_begins_anew(&mut self) {
+        self.net_before = self.net;
+    }
+
     pub fn net_reports(&mut self, now: u64, stats: SessionStats) {
-        self.net = stats;
+        self.net = add_net(self.net_before, stats);
         while self.samples.get(1).is_some_and(|&(at, ..)| now.saturating_sub(at) >= WINDOW) {
             self.samples.pop_front();
         }
@@ -123,7 +148,7 @@ impl Book {
         if self.samples.len() >= 32 {
             self.samples.pop_front();
         }
-        self.samples.push_back((now, stats.frames, stats.bytes));
+        self.samples.push_back((now, self.net.frames, self.net.bytes));
     }
 
     /// Since the session began.
@@ -188,6 +213,18 @@ mod tests {
         book.input_reports(Generation(1), stats(9, 2));
         book.input_reports(Generation(3), stats(1, 1));
         assert_eq!(book.input(), stats(10, 1));
+    }
+
+    #[test]
+    fn a_client_that_comes_back_is_counted_on() {
+        let mut book = Book::default();
+        let stats = |frames, loss_permille| SessionStats { frames, loss_permille, ..SessionStats::default() };
+        book.net_reports(SECOND, stats(60, 5));
+        book.net_begins_anew();
+        book.net_reports(2 * SECOND, stats(30, 0));
+        book.net_reports(3 * SECOND, stats(90, 1));
+        assert_eq!(book.net(), &stats(150, 1));
+        assert_eq!(book.rates(3 * SECOND).0, 60.0);
     }
 
     #[test]

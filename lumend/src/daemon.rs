@@ -17,6 +17,7 @@ use std::os::fd::AsFd;
 use ipc::event::now_ns;
 use ipc::link::Link;
 use ipc::{NetCounters, SessionId};
+use lumen_core::ResumeToken;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
@@ -35,7 +36,7 @@ use crate::gamestream::GameStream;
 use crate::grumbles::printable;
 use crate::host::Host;
 use crate::keep::Keep;
-use crate::machine::{Event, Exit, Limits, Machine, PlaneId, Process};
+use crate::machine::{Event, Exit, Limits, Machine, Mint, PlaneId, Process};
 use crate::notify::Notify;
 use crate::pairing::Pairings;
 use crate::plumb::Kit;
@@ -133,7 +134,7 @@ impl Daemon {
         let apps = parts.gamestream.apps().list().iter().enumerate();
         let apps = apps.map(|(index, app)| (app.id, app.has_commands().then_some(index as u16)));
         let clients = parts.clients.iter().filter_map(|(id, client)| Some((id, pairing::standing(client)?)));
-        let machine = Machine::new(limits, apps, clients, parts.sound.records(), now_ns());
+        let machine = Machine::new(limits, apps, clients, parts.sound.records(), mint(), now_ns());
         Ok(Self {
             parts,
             machine,
@@ -350,6 +351,15 @@ impl Daemon {
         self.books.retain(|id, _| machine.session(*id).is_some());
         self.clear_keeps();
     }
+}
+
+/// Where the tokens come from with which clients come back.
+fn mint() -> Mint {
+    Box::new(|| {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        Some(ResumeToken(bytes))
+    })
 }
 
 /// What the journal is told of a plane beside the words.

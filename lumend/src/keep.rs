@@ -22,12 +22,15 @@ pub struct Keep {
     /// Their devices are destroyed: used for the next that are wanted, as there may be no more where they came from.
     spare: Vec<OwnedFd>,
     rate: Rate,
+    /// Of the client's events the first that no plane has taken, as one of them has said last.
+    pub next: u32,
 }
 
 impl Keep {
     pub fn new(now: u64) -> io::Result<Self> {
         let state = sealed_memfd("lumen-hands", STATE_BYTES)?;
-        Ok(Self { state, devices: BTreeMap::new(), spare: Vec::new(), rate: Rate::new(now, BURST, PER_SECOND) })
+        let rate = Rate::new(now, BURST, PER_SECOND);
+        Ok(Self { state, devices: BTreeMap::new(), spare: Vec::new(), rate, next: 0 })
     }
 
     /// For a plane to map.

@@ -10,6 +10,7 @@ mod fate;
 mod intake;
 mod janitor;
 mod ledger;
+mod orphan;
 mod policy;
 mod process;
 #[cfg(test)]
@@ -28,12 +29,13 @@ pub use failures::Failure;
 use failures::Failures;
 use janitor::Janitor;
 use ledger::Ledger;
+pub use orphan::Mint;
 pub use policy::Crashes;
 use process::Due;
 pub use process::{Phase, Process, Slot};
 pub use runs::{Run, RunStage};
 use session::{Asked, Output, Ready};
-pub use session::{Picture, Session, Wiring};
+pub use session::{Picture, Session, Told, Wiring};
 
 use crate::rate::Rate;
 
@@ -68,6 +70,9 @@ pub struct Machine {
     processes: BTreeMap<PlaneId, Process>,
     /// Of asks.
     rate: Rate,
+    /// Of clients that come back.
+    returns: Rate,
+    mint: Mint,
     desktop: Result<(), String>,
     stopping: bool,
     finished: bool,
@@ -86,6 +91,7 @@ impl Machine {
         apps: impl IntoIterator<Item = (AppId, Option<u16>)>,
         allowed: impl IntoIterator<Item = (Fingerprint, Standing)>,
         undo: impl IntoIterator<Item = DefaultSink>,
+        mint: Mint,
         now: u64,
     ) -> Self {
         Self {
@@ -101,6 +107,8 @@ impl Machine {
             vacant: BTreeSet::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),
+            returns: orphan::returns(now),
+            mint,
             desktop: Err("the desktop is still starting".into()),
             stopping: false,
             finished: false,
@@ -141,21 +149,13 @@ impl Machine {
                 self.asked(plane, Asked { face: wish.face, client, peer, ask }, &wish, now);
             }
             Event::Withdrawn { plane, ask } if self.is_net(plane) => {
-                if let Some(session) = self.sessions.values_mut().find(|s| s.ask == Some(ask)) {
-                    session.ask = None;
-                    let id = session.id;
-                    self.drop_session(id, now);
-                }
+                self.withdrawn(ask, now);
             }
             Event::Tune { plane, session, tuning } if self.is_net(plane) => self.tuned(plane, session, tuning, now),
             Event::Quit { plane, client } if self.is_net(plane) => self.quit(plane, client, now),
             Event::AppEnded { run, reason } => self.app_ended(run, &reason, now),
-            Event::Gone { plane, session, .. } if self.is_net(plane) => {
-                // A session that net has not been told of yet cannot be gone.
-                if self.sessions.get(&session).is_some_and(|s| s.ask.is_none()) {
-                    self.drop_session(session, now);
-                }
-            }
+            Event::Started { plane, session, ask } if self.is_net(plane) => self.started(session, ask),
+            Event::Gone { plane, session, ask, .. } if self.is_net(plane) => self.gone(session, ask, now),
             Event::Opened { plane, generation, format } => self.opened(plane, generation, format, now),
             Event::Wired { plane, generation } => self.wired(plane, generation, now),
             Event::Failed { plane, generation, reason } => self.failed(plane, generation, reason, now),
@@ -216,6 +216,7 @@ impl Machine {
             | Event::Withdrawn { .. }
             | Event::Tune { .. }
             | Event::Quit { .. }
+            | Event::Started { .. }
             | Event::Gone { .. }
             | Event::BranchBroken { .. } => {}
             Event::Tick => self.tick(now),
@@ -228,7 +229,8 @@ impl Machine {
     pub fn deadline(&self) -> Option<u64> {
         let processes = self.processes.values().filter_map(Process::deadline);
         let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
-        let sessions = self.sessions.values().flat_map(|s| [s.patience, s.open_at, s.standby_at()]).flatten();
+        let sessions =
+            self.sessions.values().flat_map(|s| [s.patience, s.open_at, s.standby_at(), s.back.deadline()]).flatten();
         let branches = self.sessions.values().flat_map(|s| s.audio.iter().chain(&s.input)).filter_map(|b| b.wire_at);
         let others = [self.janitor_deadline(), self.runs_deadline()].into_iter().flatten();
         processes.chain(slots).chain(sessions).chain(branches).chain(others).min()
@@ -379,9 +381,14 @@ impl Machine {
         }
         self.tick_janitor(now);
         self.tick_runs(now);
+        self.tick_returns(now);
         let overdue: Vec<_> =
             self.sessions.values().filter(|s| s.patience.is_some_and(|at| now >= at)).map(|s| s.id).collect();
         for id in overdue {
+            if self.sessions.get(&id).is_some_and(|session| session.back.is_waiting()) {
+                self.end(id, EndCode::Stopped, "its client did not come back".into(), now);
+                continue;
+            }
             let obstacle = match (&self.desktop, self.sessions.get(&id)) {
                 (Err(reason), _) => format!("no desktop to show: {reason}"),
                 (Ok(()), Some(Session { picture: None, ask: None, .. })) => {
@@ -433,7 +440,7 @@ impl Machine {
                 session.output = Output::Acquiring(attempt);
                 self.out.push(Action::AcquireOutput { session: id, attempt, mode: session.mode, run: session.run });
             }
-            session.advance(ready, now, &mut self.out);
+            session.advance(ready, now, &mut self.mint, &mut self.out);
             self.settle_run(id, now);
             self.accept(id, now);
             self.settle_branches(id, now);

@@ -10,13 +10,15 @@ use ipc::shm::sealed_memfd;
 use ipc::{
     AskId, EncodeSettings, EncodeWiring, FrameFormat, Generation, NetWiring, Pool, RingFds, RingGeometry, SessionId,
 };
-use lumen_core::{AudioLayout, Mode, Permissions};
+use lumen_core::{Mode, Permissions};
+
+use crate::machine::Told;
 
 /// One with capture, one in the mailbox, one with encode, and one for capture to draw on while it hands the last over.
 const BUFFERS: usize = 4;
 
 /// What the network plane is told along with its ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Share {
     pub session: SessionId,
     pub generation: Generation,
@@ -25,8 +27,8 @@ pub struct Share {
     pub bitrate_kbps: u32,
     /// Most bytes of one frame; none: what the ring makes of mode and bitrate.
     pub frame_bytes: Option<u32>,
-    /// What the client is told of its sound, and of what its hands may do.
-    pub audio: Option<AudioLayout>,
+    pub told: Told,
+    /// What the client is told that its hands may do.
     pub permissions: Permissions,
 }
 
@@ -41,7 +43,8 @@ pub struct Kit {
 impl Kit {
     /// Makes a generation's memory and returns net's ends.
     pub fn make(share: Share, format: FrameFormat) -> io::Result<(Self, NetWiring<OwnedFd>)> {
-        let Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, audio, permissions } = share;
+        let Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, told, permissions } = share;
+        let Told { resumed, resume, audio, .. } = told;
         let mut geometry = RingGeometry::video(mode, bitrate_kbps);
         geometry.frame_bytes = frame_bytes.map_or(geometry.frame_bytes, |most| most.min(geometry.frame_bytes));
         let (video, video_producer) = ring("lumen-video", geometry)?;
@@ -60,7 +63,20 @@ impl Kit {
         };
         let encode = Some((reader, video_producer, feedback_consumer));
         let kit = Self { generation, encode, capture: Some(writer) };
-        Ok((kit, NetWiring { session, generation, ask, mode, bitrate_kbps, audio, permissions, video, feedback }))
+        let wiring = NetWiring {
+            session,
+            generation,
+            ask,
+            mode,
+            bitrate_kbps,
+            audio,
+            permissions,
+            resumed,
+            resume,
+            video,
+            feedback,
+        };
+        Ok((kit, wiring))
     }
 
     pub fn encode(
@@ -106,7 +122,7 @@ mod tests {
             mode,
             bitrate_kbps: 5_000,
             frame_bytes: Some(100_000),
-            audio: None,
+            told: Told { resumed: false, resume: None, audio: None, input: false },
             permissions: Permissions::NONE,
         };
         let (mut kit, net) = Kit::make(share, format).unwrap();

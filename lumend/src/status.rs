@@ -196,6 +196,7 @@ impl View<'_> {
             },
             "app": session.run.and_then(|run| self.machine.runs().find(|r| r.id == run)).map(|run| self.title(run)),
             "state": match (session.wiring, session.picture) {
+                _ if session.back.is_waiting() => "waiting for its client",
                 (Wiring::Whole, _) => "streaming",
                 // Net has granted it, and the client has more to say.
                 (_, None) => "launching",

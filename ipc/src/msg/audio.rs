@@ -49,6 +49,12 @@ pub enum ToAudio<F> {
     Ping(u64),
     /// Capture, encode and fill the ring. Once in a plane's life.
     Wire(AudioWiring<F>),
+    /// The network plane at the other end of the ring has been replaced: fill this one from now on, from number 0. What
+    /// the plane has set up stands. Answered with `Wired`.
+    Ring {
+        generation: Generation,
+        ring: RingFds<F>,
+    },
     /// Put back what dead planes have changed: the only order of a plane that was started just for it.
     Undo {
         pipewire: F,
@@ -132,6 +138,7 @@ impl<F> ToAudio<F> {
         Ok(match self {
             Self::Ping(number) => ToAudio::Ping(number),
             Self::Wire(wiring) => ToAudio::Wire(wiring.map_fds(map)?),
+            Self::Ring { generation, ring } => ToAudio::Ring { generation, ring: ring.map_fds(map)? },
             Self::Undo { pipewire, records } => ToAudio::Undo { pipewire: map(pipewire)?, records },
             Self::Recorded { previous } => ToAudio::Recorded { previous },
             Self::Retire { generation } => ToAudio::Retire { generation },

@@ -65,6 +65,8 @@ impl<F> NetWiring<F> {
             bitrate_kbps: self.bitrate_kbps,
             audio: self.audio,
             permissions: self.permissions,
+            resumed: self.resumed,
+            resume: self.resume,
             video: self.video.map_fds(map)?,
             feedback: self.feedback.map_fds(map)?,
         })
@@ -139,6 +141,7 @@ impl<F> ToNet<F> {
                 ToNet::WireInput { session, generation, events: events.map_fds(map)?, haptics: haptics.map_fds(map)? }
             }
             Self::RetireInput { session, generation } => ToNet::RetireInput { session, generation },
+            Self::InputFrom { session, generation, next } => ToNet::InputFrom { session, generation, next },
             Self::Refuse { ask, code, reason } => ToNet::Refuse { ask, code, reason },
             Self::End { session, code, reason } => ToNet::End { session, code, reason },
         })

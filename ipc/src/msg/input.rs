@@ -64,7 +64,8 @@ pub struct InputWiring<F> {
     pub hands: Hands<F>,
     /// True if `Want` can bring a uinput device, so that pads (and touch) can be real.
     pub uinput: bool,
-    /// Consumer end: one [`lumen_core::InputEvent`] a chunk.
+    /// Consumer end: one [`lumen_core::InputEvent`] a chunk, whose header's `frame` is the client's number of it, or of the
+    /// newest that it stands for.
     pub events: RingFds<F>,
     /// Producer end: one [`lumen_core::input::Rumble`] a chunk.
     pub haptics: RingFds<F>,
@@ -83,6 +84,15 @@ pub enum ToInput<F> {
     Ping(u64),
     /// Inject what the ring brings. Once in a plane's life. Whatever the state says is held is lifted first.
     Wire(InputWiring<F>),
+    /// The network plane at the other end of the rings has been replaced: take what is left in the old one, and then
+    /// from these. Devices and what is held stand. Answered with `Wired`.
+    Rings {
+        generation: Generation,
+        events: RingFds<F>,
+        haptics: RingFds<F>,
+    },
+    /// The client has been away for too long to be holding anything: lift everything, and go on.
+    LetGo,
     /// From now on.
     Permit(Permissions),
     /// The answer to `Want`: a fresh /dev/uinput, or none for a reason that lumend has logged.
@@ -136,6 +146,9 @@ pub enum FromInput {
     Wired {
         generation: Generation,
         backends: InputBackends,
+        /// The number of the first event that has not been taken, by this plane or one before it: one more than the
+        /// highest in the headers of the session's chunks.
+        next: u32,
     },
     /// A device is needed; answered with `Device`.
     Want(DeviceId),
@@ -229,6 +242,10 @@ impl<F> ToInput<F> {
         Ok(match self {
             Self::Ping(number) => ToInput::Ping(number),
             Self::Wire(wiring) => ToInput::Wire(wiring.map_fds(map)?),
+            Self::Rings { generation, events, haptics } => {
+                ToInput::Rings { generation, events: events.map_fds(map)?, haptics: haptics.map_fds(map)? }
+            }
+            Self::LetGo => ToInput::LetGo,
             Self::Permit(permissions) => ToInput::Permit(permissions),
             Self::Device { device, fd } => ToInput::Device { device, fd: fd.map(map).transpose()? },
             Self::Retire { generation } => ToInput::Retire { generation },

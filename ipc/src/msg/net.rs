@@ -1,6 +1,6 @@
 //! What lumend and the network plane say to each other, and what net may have signed.
 
-use lumen_core::{AudioLayout, Mode, Permissions, RawMode};
+use lumen_core::{AudioLayout, Mode, Permissions, RawMode, ResumeToken};
 use serde::{Deserialize, Serialize};
 
 use super::gamestream::{Announce, App, AppId, Face, GameStreamListen, PairingId, Pin, Tuning};
@@ -90,6 +90,9 @@ pub struct Wish {
     pub own_sink: bool,
     /// The client will send input.
     pub input: bool,
+    /// It had a session before, and this is what it was to come back with. Only lumend can tell what it is worth; the
+    /// rest counts if that is nothing.
+    pub resume: Option<ResumeToken>,
 }
 
 /// Why a client is turned away or its session ended; the wire codes are in PROTOCOL.md.
@@ -143,6 +146,10 @@ pub struct NetWiring<F> {
     pub audio: Option<AudioLayout>,
     /// What the client is told that its hands may do.
     pub permissions: Permissions,
+    /// The session is one that its client has come back to. Who had it before has it no more.
+    pub resumed: bool,
+    /// What the client is to come back with, should it lose its connection. Told to it and kept by nobody here.
+    pub resume: Option<ResumeToken>,
     pub video: RingFds<F>,
     pub feedback: RingFds<F>,
 }
@@ -218,6 +225,13 @@ pub enum ToNet<F> {
         session: SessionId,
         generation: Generation,
     },
+    /// The first event of a resumed session that its input plane has not taken. Comes after `WireInput`, once; before it
+    /// no event of that session is accepted.
+    InputFrom {
+        session: SessionId,
+        generation: Generation,
+        next: u32,
+    },
     Refuse {
         ask: AskId,
         code: EndCode,
@@ -270,9 +284,17 @@ pub enum FromNet {
     Withdrawn {
         ask: AskId,
     },
+    /// A native client that was welcomed by the answer to `ask` is ready for media: it has what it was told.
+    Started {
+        session: SessionId,
+        ask: AskId,
+    },
     /// The client of a session is gone, by its own wish or by silence.
     Gone {
         session: SessionId,
+        /// By whose answer a native client came to the session: it may have come to it again meanwhile. None of a
+        /// GameStream client, or of a session that was never anybody's here.
+        ask: Option<AskId>,
         reason: String,
     },
     Stats {

@@ -48,6 +48,8 @@ pub struct Hall {
     pub nonsense: Vec<Vec<u8>>,
     /// Take input, losing that many thousandths of datagrams each way.
     pub input_loss_permille: Option<u64>,
+    /// Events that a network plane before has taken.
+    pub taken: u32,
     pub answered: Answered,
 }
 
@@ -69,7 +71,7 @@ impl Hall {
         let concert = self.concert.clone();
         tokio::select! {
             never = play(connection, concert) => never,
-            never = take(connection, self.input_loss_permille, &mut self.answered) => never,
+            never = take(connection, self.input_loss_permille, self.taken, &mut self.answered) => never,
         }
     }
 }
@@ -123,8 +125,8 @@ fn samples(concert: &Concert, number: u32) -> Vec<f32> {
     (first..first + FRAME_SAMPLES).flat_map(|index| concert.tones.iter().map(move |&hz| sample(index, hz))).collect()
 }
 
-async fn take(connection: &Connection, loss_permille: Option<u64>, answered: &mut Answered) -> ! {
-    let mut inbox = Inbox::default();
+async fn take(connection: &Connection, loss_permille: Option<u64>, taken: u32, answered: &mut Answered) -> ! {
+    let mut inbox = Inbox::at(taken);
     let mut dice = Dice(5);
     while let Ok(bytes) = connection.read_datagram().await {
         let Some(permille) = loss_permille.filter(|&permille| !dice.lost(permille)) else { continue };

@@ -158,6 +158,8 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
                 host_name: "test host".to_owned(),
                 audio: hall.concert.as_ref().map(|concert| concert.layout),
                 permissions: Permissions::ALL,
+                resumed: false,
+                resume: None,
             };
             say(&mut send, &HostMessage::Welcome(welcome)).await;
             assert_eq!(next(&mut recv, &mut reader).await, Some(ClientMessage::Start));
@@ -187,13 +189,13 @@ async fn session(connection: &Connection, script: &Script, hold: &Receiver<()>) 
     Some(seen)
 }
 
-async fn say(send: &mut SendStream, message: &HostMessage) {
+pub async fn say(send: &mut SendStream, message: &HostMessage) {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
     let _ = send.write_all(&bytes).await;
 }
 
-async fn next(recv: &mut RecvStream, reader: &mut FrameReader) -> Option<ClientMessage> {
+pub async fn next(recv: &mut RecvStream, reader: &mut FrameReader) -> Option<ClientMessage> {
     let mut buffer = [0; 512];
     loop {
         if let Some(message) = reader.poll::<ClientMessage>().unwrap() {
@@ -204,7 +206,11 @@ async fn next(recv: &mut RecvStream, reader: &mut FrameReader) -> Option<ClientM
     }
 }
 
-fn server_config(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair, reject: bool) -> ServerConfig {
+pub fn server_config(
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    key: &KeyPair,
+    reject: bool,
+) -> ServerConfig {
     let provider = rustls::crypto::CryptoProvider {
         cipher_suites: vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
         ..rustls::crypto::aws_lc_rs::default_provider()

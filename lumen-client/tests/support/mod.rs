@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod hall;
 pub mod host;
+pub mod mortal;
 pub mod stream;
 
 /// A directory of its own, removed in the end.

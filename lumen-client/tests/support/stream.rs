@@ -117,6 +117,11 @@ pub struct Streamer {
 
 impl Streamer {
     pub fn new(plan: Plan, mode: Mode, secret: MediaSecret) -> Self {
+        Self::of_generation(plan, mode, secret, 1)
+    }
+
+    /// One that begins with a later generation, as for a client that has come back.
+    pub fn of_generation(plan: Plan, mode: Mode, secret: MediaSecret, generation: u32) -> Self {
         let config =
             PacketizerConfig { session: 7, scheme: Scheme::Leopard, parity_floor_percent: 20, shard_size: 1200 };
         Self {
@@ -124,8 +129,8 @@ impl Streamer {
             socket: UdpSocket::bind("127.0.0.1:0").unwrap(),
             client: None,
             camera: Camera::new(mode),
-            packetizer: Packetizer::new(config, Sealer::new(&secret, 1, Direction::HostToClient)),
-            opener: Opener::new(&secret, 1, Direction::ClientToHost),
+            packetizer: Packetizer::new(config, Sealer::new(&secret, generation, Direction::HostToClient)),
+            opener: Opener::new(&secret, generation, Direction::ClientToHost),
             batch: PacketBatch::default(),
             dice: Dice(1),
             wish: None,

@@ -13,6 +13,7 @@ fn hello() -> ClientHello {
         audio: Some(AudioLayout::Surround51),
         own_sink: true,
         input: false,
+        resume: None,
         name: "büro".into(),
     }
 }
@@ -31,6 +32,8 @@ fn welcome() -> Welcome {
         boot_id: [1; 16],
         audio: Some(AudioLayout::Surround71),
         permissions: Permissions::POINTER,
+        resumed: true,
+        resume: Some(ResumeToken([6; 32])),
         host_name: "host".into(),
     }
 }
@@ -121,11 +124,31 @@ fn sound_and_hands_survive_the_wire() {
 }
 
 #[test]
+fn tokens_survive_the_wire() {
+    for token in [None, Some(ResumeToken([9; 32]))] {
+        let resume = token.clone().map(|token| Resume { token, first_event: 0x1234_5678 });
+        let message = ClientMessage::Hello(ClientHello { resume, ..hello() });
+        assert_eq!(ClientMessage::decode(&bytes(std::slice::from_ref(&message))[4..]), Ok(message));
+        for resumed in [false, true] {
+            let message = HostMessage::Welcome(Welcome { resumed, resume: token.clone(), ..welcome() });
+            assert_eq!(HostMessage::decode(&bytes(std::slice::from_ref(&message))[4..]), Ok(message));
+        }
+    }
+    let without = HostMessage::Welcome(Welcome { resumed: false, resume: None, ..welcome() });
+    let mut spoilt = bytes(&[without])[4..].to_vec();
+    let flags = spoilt.len() - "host".len() - 3;
+    for flag in [2, 4] {
+        spoilt[flags] = flag;
+        assert_eq!(HostMessage::decode(&spoilt), Err(HelloError::Malformed), "no token follows, or an unknown flag");
+    }
+}
+
+#[test]
 fn sound_and_hands_out_of_bounds_are_malformed() {
     // Kind, version, boot id, mode, bit rate, codecs, schemes; then channels and flags.
     const CHANNELS: usize = 1 + 2 + 16 + 8 + 4 + 2;
     let good = bytes(&[ClientMessage::Hello(hello())])[4..].to_vec();
-    for (at, value) in [(CHANNELS, 1), (CHANNELS, 3), (CHANNELS, 255), (CHANNELS + 1, 4), (CHANNELS + 1, 0x83)] {
+    for (at, value) in [(CHANNELS, 1), (CHANNELS, 3), (CHANNELS, 255), (CHANNELS + 1, 8), (CHANNELS + 1, 0x83)] {
         let mut spoilt = good.clone();
         spoilt[at] = value;
         assert_eq!(ClientMessage::decode(&spoilt), Err(HelloError::Malformed), "{value} at {at}");
@@ -143,7 +166,8 @@ fn sound_and_hands_out_of_bounds_are_malformed() {
 
 #[test]
 fn the_secret_is_not_printed() {
-    assert!(!format!("{:?}", welcome()).contains("5, 5"));
+    let printed = format!("{:?}", welcome());
+    assert!(!printed.contains("5, 5") && !printed.contains("6, 6"));
 }
 
 #[test]

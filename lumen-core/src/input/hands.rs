@@ -47,6 +47,19 @@ impl Hands {
         Held::new(self.keys(), self.buttons, self.contacts)
     }
 
+    /// The events that put down what is down: for a host that may have lifted it. One that has not changes nothing by
+    /// them.
+    pub fn presses(&self) -> impl Iterator<Item = InputEvent> + use<> {
+        let keys = self.keys().map(|code| InputEvent::Key { code, pressed: true });
+        let buttons = Button::ALL.into_iter().filter(|&button| self.is_button_down(button));
+        let buttons = buttons.map(|button| InputEvent::Button { button, pressed: true });
+        let contacts = (0..MAX_CONTACTS).filter(|&contact| self.is_contact_down(contact)).map(|contact| {
+            let (x, y) = self.places[usize::from(contact)];
+            InputEvent::Touch { contact, phase: TouchPhase::Down, x, y, pressure: 0 }
+        });
+        keys.chain(buttons).chain(contacts).collect::<Vec<_>>().into_iter()
+    }
+
     /// Whether nothing is down.
     pub fn is_empty(&self) -> bool {
         self.keys == [0; WORDS] && self.buttons == 0 && self.contacts == 0

@@ -71,8 +71,7 @@ impl Inbox {
     }
 
     /// An inbox that has accepted everything before `next`.
-    #[cfg(test)]
-    pub(crate) fn at(next: u32) -> Self {
+    pub fn at(next: u32) -> Self {
         Self { next, ..Self::default() }
     }
 }

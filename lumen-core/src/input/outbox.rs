@@ -33,6 +33,8 @@ pub struct OutboxCounts {
     /// Events that were given a number.
     pub sent: u64,
     pub acknowledged: u64,
+    /// Events that were sent, and of which nobody can say any more whether they arrived.
+    pub given_up: u64,
     /// Events that became part of one that waited.
     pub merged: u64,
     /// Events refused with [`Full`].
@@ -187,6 +189,27 @@ impl Outbox {
             self.resend_ns = Some(if self.resent_ns == 0 { now_ns } else { earliest_ns.max(now_ns) });
         }
         Some(())
+    }
+
+    /// What was on its way has been lost with its connection: everything that the host is not known to have leaves again,
+    /// at once, in the order of its numbers.
+    pub fn reconnected(&mut self) {
+        (self.cursor, self.vain, self.resent_ns) = (0, 0, 0);
+        (self.timeout_ns, self.resend_ns) = (None, None);
+    }
+
+    /// The host knows nothing of what was before, and its numbers begin at 0. What was sent may have arrived, and may
+    /// not leave again; what was not goes on its way.
+    pub fn renumber(&mut self) {
+        self.counts.given_up += self.sent as u64;
+        self.queue.drain(..self.sent);
+        (self.first, self.sent) = (0, 0);
+        self.reconnected();
+    }
+
+    /// Number of the oldest event that the host is not known to have.
+    pub fn first(&self) -> u32 {
+        self.first
     }
 
     /// Events that the host is not known to have.

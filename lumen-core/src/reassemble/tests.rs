@@ -64,6 +64,37 @@ fn delivered(events: &[Event], len: usize) -> Vec<u32> {
 }
 
 #[test]
+fn a_resumed_session_begins_with_an_idr_under_its_new_secret_and_counts_on() {
+    let (mut host, mut client) = (packetizer(Scheme::Cauchy), reassembler());
+    for packet in packets(&mut host, 0, true, 3000) {
+        client.push(0, &packet);
+    }
+    assert_eq!(delivered(&drain(&mut client, 0), 3000), [0]);
+    // Of the next frame something is missing when the host falls silent.
+    client.push(1, &packets(&mut host, 1, false, 3000)[0]);
+    let secret = MediaSecret([2; 32]);
+    let config = |generation| ReassemblerConfig {
+        session: 5,
+        generation,
+        secret: secret.clone(),
+        shard_size: 1200,
+        reorder_wait_ns: WAIT,
+    };
+    client.resume(config(2));
+    assert_eq!(client.push(2, &packets(&mut host, 2, true, 3000)[0]), Pushed::Rejected, "what is left of before");
+    let sealer = Sealer::new(&secret, 2, Direction::HostToClient);
+    let mut host = Packetizer::new(
+        PacketizerConfig { session: 5, scheme: Scheme::Cauchy, parity_floor_percent: 20, shard_size: 1200 },
+        sealer,
+    );
+    for packet in packets(&mut host, 0, true, 3000) {
+        client.push(3, &packet);
+    }
+    assert_eq!(delivered(&drain(&mut client, 3), 3000), [0]);
+    assert_eq!((client.counters().frames, client.generation(), client.keyframe_wanted()), (2, 2, None));
+}
+
+#[test]
 fn a_frame_is_whole_before_its_parity_comes() {
     let (mut host, mut client) = (packetizer(Scheme::Leopard), reassembler());
     let sent = packets(&mut host, 0, true, 5000);

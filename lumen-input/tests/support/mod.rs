@@ -133,7 +133,7 @@ impl Plane {
     pub fn wired(&self, hands: Hands<OwnedFd>, state: &OwnedFd) -> (Net, InputBackends) {
         let net = self.wire(hands, state);
         match self.answer() {
-            FromInput::Wired { generation: Generation(1), backends } => (net, backends),
+            FromInput::Wired { generation: Generation(1), backends, .. } => (net, backends),
             other => panic!("instead of Wired: {other:?}"),
         }
     }

@@ -126,8 +126,8 @@ impl Rig {
         while let Ok(Some(received)) = self.plane.link.recv::<FromInput>() {
             match received.message {
                 FromInput::Hello(hello) => assert!(hello.build == BUILD && hello.landlock_abi > 0),
-                FromInput::Pong(_) => {}
-                FromInput::Wired { generation, backends } => {
+                FromInput::Pong(_) | FromInput::Leaving(_) => {}
+                FromInput::Wired { generation, backends, .. } => {
                     assert_eq!(generation, Generation(self.generation));
                     self.wired = Some(backends);
                 }

@@ -15,8 +15,6 @@ pub struct Feed {
     ring: Option<Outflow>,
     wired: Option<Generation>,
     pending: Pending,
-    /// Running number of the chunks of one ring.
-    number: u32,
 }
 
 impl Feed {
@@ -30,7 +28,6 @@ impl Feed {
         if newer {
             self.wired = Some(ring.generation());
             self.ring = Some(ring);
-            self.number = 0;
         }
         newer
     }
@@ -52,24 +49,24 @@ impl Feed {
 
     /// Puts what waits into the ring, as far as it has room.
     pub fn flush(&mut self, now_ns: u64, tally: &Tally) {
-        while let Some(&event) = self.pending.oldest() {
-            if !self.put(&event, now_ns, tally) {
+        while let Some(&(number, event)) = self.pending.oldest() {
+            if !self.put(number, &event, now_ns, tally) {
                 return;
             }
             self.pending.forget_oldest();
         }
     }
 
-    /// True if the event is in the ring, or waits to be.
-    pub fn place(&mut self, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
+    /// True if the event of this number is in the ring, or waits to be.
+    pub fn place(&mut self, number: u32, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
         if self.ring.is_none() {
             return false;
         }
         self.flush(now_ns, tally);
-        if self.pending.is_empty() && self.put(event, now_ns, tally) {
+        if self.pending.is_empty() && self.put(number, event, now_ns, tally) {
             return true;
         }
-        match self.pending.offer(event) {
+        match self.pending.offer(number, event) {
             Offered::Kept => true,
             Offered::Merged => {
                 tally.add(Count::InputCoalesced);
@@ -79,13 +76,12 @@ impl Feed {
         }
     }
 
-    fn put(&mut self, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
+    fn put(&mut self, number: u32, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
         let Some(ring) = &mut self.ring else { return false };
         let mut bytes = [0; MAX_EVENT];
         let len = event.encode(&mut bytes);
-        let put = ring.put(self.number, now_ns, &bytes[..len]);
+        let put = ring.put(number, now_ns, &bytes[..len]);
         if put {
-            self.number = self.number.wrapping_add(1);
             tally.add(Count::InputEvents);
         }
         put

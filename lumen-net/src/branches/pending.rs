@@ -12,9 +12,10 @@ const POINTER: usize = 8;
 /// States of one pad that may wait: one more than the newest, because a press is not merged with its release.
 const PAD: usize = 2;
 
-/// Events in the order in which they have to be injected. Bounded: those of the pointer, and those of each pad.
+/// Events in the order in which they have to be injected, each with the number of the newest that it stands for.
+/// Bounded: those of the pointer, and those of each pad.
 #[derive(Default, Debug)]
-pub struct Pending(VecDeque<InputEvent>);
+pub struct Pending(VecDeque<(u32, InputEvent)>);
 
 /// What became of an event that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +40,7 @@ impl Pending {
         self.0.is_empty()
     }
 
-    pub fn oldest(&self) -> Option<&InputEvent> {
+    pub fn oldest(&self) -> Option<&(u32, InputEvent)> {
         self.0.front()
     }
 
@@ -48,20 +49,20 @@ impl Pending {
     }
 
     /// Keeps an event that nothing may overtake but those of other devices.
-    pub fn offer(&mut self, event: &InputEvent) -> Offered {
+    pub fn offer(&mut self, number: u32, event: &InputEvent) -> Offered {
         let Some(device) = device(event) else { return Offered::Refused };
-        let same = |waiting: &&mut InputEvent| self::device(waiting) == Some(device);
-        if let Some(newest) = self.0.iter_mut().rfind(same)
-            && let Some(merged) = merged(newest, event)
+        let same = |(_, waiting): &&mut (u32, InputEvent)| self::device(waiting) == Some(device);
+        if let Some((newest, waiting)) = self.0.iter_mut().rfind(same)
+            && let Some(merged) = merged(waiting, event)
         {
-            *newest = merged;
+            (*newest, *waiting) = (number, merged);
             return Offered::Merged;
         }
         let limit = if device == Device::Pointer { POINTER } else { PAD };
-        if self.0.iter().filter(|&waiting| self::device(waiting) == Some(device)).count() >= limit {
+        if self.0.iter().filter(|(_, waiting)| self::device(waiting) == Some(device)).count() >= limit {
             return Offered::Refused;
         }
-        self.0.push_back(*event);
+        self.0.push_back((number, *event));
         Offered::Kept
     }
 }
@@ -116,7 +117,7 @@ mod tests {
 
     fn drained(mut pending: Pending) -> Vec<InputEvent> {
         let mut events = Vec::new();
-        while let Some(event) = pending.oldest().copied() {
+        while let Some((_, event)) = pending.oldest().copied() {
             events.push(event);
             pending.forget_oldest();
         }
@@ -132,7 +133,7 @@ mod tests {
     fn a_flood_of_motion_becomes_one_motion_of_the_same_length() {
         let mut pending = Pending::default();
         for _ in 0..100_000 {
-            assert_ne!(pending.offer(&InputEvent::Motion { dx: 3, dy: -2 }), Offered::Refused);
+            assert_ne!(pending.offer(0, &InputEvent::Motion { dx: 3, dy: -2 }), Offered::Refused);
         }
         assert_eq!(drained(pending), [InputEvent::Motion { dx: 300_000, dy: -200_000 }]);
     }
@@ -143,10 +144,10 @@ mod tests {
         let motion = InputEvent::Motion { dx: 1, dy: 0 };
         let scroll = InputEvent::Scroll { axis: Axis::Vertical, amount: 120 };
         for _ in 0..POINTER / 2 {
-            assert_eq!((pending.offer(&motion), pending.offer(&scroll)), (Offered::Kept, Offered::Kept));
+            assert_eq!((pending.offer(0, &motion), pending.offer(0, &scroll)), (Offered::Kept, Offered::Kept));
         }
-        assert_eq!(pending.offer(&motion), Offered::Refused);
-        assert_eq!(pending.offer(&scroll), Offered::Merged);
+        assert_eq!(pending.offer(0, &motion), Offered::Refused);
+        assert_eq!(pending.offer(0, &scroll), Offered::Merged);
         let events = drained(pending);
         assert_eq!(events[..2], [motion, scroll]);
         assert_eq!(events[POINTER - 1], InputEvent::Scroll { axis: Axis::Vertical, amount: 240 });
@@ -155,11 +156,11 @@ mod tests {
     #[test]
     fn a_press_between_two_states_of_a_pad_is_not_swallowed() {
         let mut pending = Pending::default();
-        assert_eq!(pending.offer(&pad(1, 0, 10)), Offered::Kept);
-        assert_eq!(pending.offer(&pad(2, 0, 0)), Offered::Kept);
-        assert_eq!(pending.offer(&pad(1, 0, 20)), Offered::Merged);
-        assert_eq!(pending.offer(&pad(1, PadButtons::A, 20)), Offered::Kept);
-        assert_eq!(pending.offer(&pad(1, 0, 20)), Offered::Refused, "the client says it again");
+        assert_eq!(pending.offer(0, &pad(1, 0, 10)), Offered::Kept);
+        assert_eq!(pending.offer(0, &pad(2, 0, 0)), Offered::Kept);
+        assert_eq!(pending.offer(0, &pad(1, 0, 20)), Offered::Merged);
+        assert_eq!(pending.offer(0, &pad(1, PadButtons::A, 20)), Offered::Kept);
+        assert_eq!(pending.offer(0, &pad(1, 0, 20)), Offered::Refused, "the client says it again");
         assert_eq!(drained(pending), [pad(1, 0, 20), pad(2, 0, 0), pad(1, PadButtons::A, 20)]);
     }
 
@@ -167,9 +168,9 @@ mod tests {
     fn what_cannot_wait_is_refused_and_sums_stay_in_bounds() {
         let mut pending = Pending::default();
         let press = InputEvent::Button { button: Button::Left, pressed: true };
-        assert_eq!(pending.offer(&press), Offered::Refused);
+        assert_eq!(pending.offer(0, &press), Offered::Refused);
         let far = InputEvent::Motion { dx: MAX_MOTION, dy: 0 };
-        assert_eq!((pending.offer(&far), pending.offer(&far)), (Offered::Kept, Offered::Kept));
+        assert_eq!((pending.offer(0, &far), pending.offer(0, &far)), (Offered::Kept, Offered::Kept));
         assert!(!pending.is_empty());
     }
 }

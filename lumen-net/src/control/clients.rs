@@ -16,7 +16,7 @@ use crate::native::{ClientId, ClientSender, FromClient, ToClient};
 use crate::session;
 
 /// Hellos that may wait for lumend at once.
-const PENDING_ASKS: usize = 8;
+const PENDING_ASKS: usize = 16;
 
 /// The schemes that every frame may need: which one it gets depends on its size.
 const FEC_SCHEMES: u8 = Scheme::Cauchy.bit() | Scheme::Leopard.bit();
@@ -37,6 +37,8 @@ enum Stage {
 /// A session and the client it belongs to.
 pub struct Session {
     client: ClientId,
+    /// By whose answer.
+    ask: AskId,
     generation: u32,
 }
 
@@ -61,11 +63,16 @@ impl Control {
                     audio: hello.audio,
                     own_sink: hello.own_sink,
                     input: hello.input,
+                    resume: hello.resume.map(|resume| resume.token),
                 };
                 self.tell_lumend(FromNet::Ask { ask, peer, client: fingerprint, wish })
             }
             FromClient::Start { client } => match self.clients.get(&client).map(|client| &client.stage) {
-                Some(&Stage::Live(session)) => self.tell_media(MediaCommand::Start { session }),
+                Some(&Stage::Live(session)) => {
+                    self.tell_media(MediaCommand::Start { session })?;
+                    let ask = self.sessions.get(&session).map(|session| session.ask);
+                    ask.map_or(Ok(()), |ask| self.tell_lumend(FromNet::Started { session, ask }))
+                }
                 _ => Ok(()),
             },
             FromClient::BranchBroken { client, broken } => {
@@ -139,9 +146,9 @@ impl Control {
         match wiring.ask {
             Some(ask) => {
                 let Some(client) = self.asks.remove(&ask) else {
-                    return self.tell_lumend(gone(id, "the client went away while its session was being made"));
+                    return self.tell_lumend(gone(id, ask, "the client went away while its session was being made"));
                 };
-                self.welcome(client, wiring)
+                self.welcome(client, ask, wiring)
             }
             None => {
                 let Some(session) = self.sessions.get_mut(&id) else {
@@ -164,17 +171,19 @@ impl Control {
     }
 
     /// Turns a client that waits into a session.
-    fn welcome(&mut self, id: ClientId, wiring: NetWiring<OwnedFd>) -> Result<(), PlaneError> {
+    fn welcome(&mut self, id: ClientId, ask: AskId, wiring: NetWiring<OwnedFd>) -> Result<(), PlaneError> {
         let (session, generation, mode) = (wiring.session, wiring.generation.0, wiring.mode);
         let (audio, permissions) = (wiring.audio, wiring.permissions);
+        let (resumed, resume) = (wiring.resumed, wiring.resume.clone());
+        self.take_away(session)?;
         let (Some(client), Some(listening)) = (self.clients.get_mut(&id), &self.listening) else {
-            return self.tell_lumend(gone(session, "the client went away while its session was being made"));
+            return self.tell_lumend(gone(session, ask, "the client went away while its session was being made"));
         };
         let wiring = match Wiring::attach(wiring) {
             Ok(wiring) => wiring,
             Err(reason) => {
                 self.drop_client(id, ToClient::Refused { code: Code::Unavailable, reason: "internal error".into() });
-                return self.tell_lumend(gone(session, &reason));
+                return self.tell_lumend(gone(session, ask, &reason));
             }
         };
         let secret = session::fresh_secret().map_err(PlaneError::failed)?;
@@ -189,16 +198,27 @@ impl Control {
             secret: secret.clone(),
             audio,
             permissions,
+            resumed,
+            resume,
             media_port: listening.media_port,
             boot_id: listening.boot_id,
             host_name: listening.host_name.clone(),
         };
         client.stage = Stage::Live(session);
-        self.sessions.insert(session, Session { client: id, generation });
+        self.sessions.insert(session, Session { client: id, ask, generation });
         // The media thread knows the session before the client can send it a probe.
         self.tell_media(MediaCommand::Open { session, secret, wiring: Box::new(wiring) })?;
         self.tell_client(id, ToClient::Welcome(Box::new(welcome)));
         Ok(())
+    }
+
+    /// A session's client comes back on another connection: whoever had it has it no more. Nothing is left of it here,
+    /// so that its next secret is that of a session like any other.
+    fn take_away(&mut self, session: SessionId) -> Result<(), PlaneError> {
+        let Some(before) = self.sessions.remove(&session) else { return Ok(()) };
+        let reason = "the session goes on over another connection".to_owned();
+        self.drop_client(before.client, ToClient::End { code: Code::Stopped, reason });
+        self.tell_media(MediaCommand::End { session })
     }
 
     pub(super) fn refuse(&mut self, ask: AskId, code: EndCode, reason: String) {
@@ -243,9 +263,9 @@ impl Control {
     }
 
     fn gone(&mut self, session: SessionId, reason: String) -> Result<(), PlaneError> {
-        self.sessions.remove(&session);
+        let ask = self.sessions.remove(&session).map(|session| session.ask);
         self.tell_media(MediaCommand::End { session })?;
-        self.tell_lumend(FromNet::Gone { session, reason })
+        self.tell_lumend(FromNet::Gone { session, ask, reason })
     }
 
     /// The client that a session belongs to.
@@ -275,8 +295,8 @@ impl Control {
     }
 }
 
-fn gone(session: SessionId, reason: &str) -> FromNet {
-    FromNet::Gone { session, reason: reason.to_owned() }
+fn gone(session: SessionId, ask: AskId, reason: &str) -> FromNet {
+    FromNet::Gone { session, ask: Some(ask), reason: reason.to_owned() }
 }
 
 /// lumend's reasons as they are spelt on the wire.

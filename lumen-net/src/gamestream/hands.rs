@@ -23,6 +23,8 @@ pub struct Hands {
     hands: GuestHands,
     waiting: VecDeque<InputEvent>,
     rate: Rate,
+    /// Running number of the events; a Moonlight client has none of its own.
+    number: u32,
     /// What one packet has become.
     events: Vec<InputEvent>,
 }
@@ -34,6 +36,7 @@ impl Default for Hands {
             hands: GuestHands::default(),
             waiting: VecDeque::new(),
             rate: EVENTS,
+            number: 0,
             events: Vec::with_capacity(GuestHands::MAX_EVENTS),
         }
     }
@@ -63,17 +66,23 @@ impl Hands {
     /// Puts what waits into the ring, as far as it has room.
     pub fn flush(&mut self, now_ns: u64, tally: &Tally) {
         self.feed.flush(now_ns, tally);
-        while let Some(event) = self.waiting.front() {
-            if !self.feed.place(event, now_ns, tally) {
+        while let Some(&event) = self.waiting.front() {
+            if !self.feed(&event, now_ns, tally) {
                 return;
             }
             self.waiting.pop_front();
         }
     }
 
+    fn feed(&mut self, event: &InputEvent, now_ns: u64, tally: &Tally) -> bool {
+        let placed = self.feed.place(self.number, event, now_ns, tally);
+        self.number = self.number.wrapping_add(u32::from(placed));
+        placed
+    }
+
     /// False if too much waits already.
     fn place(&mut self, event: InputEvent, now_ns: u64, tally: &Tally) -> bool {
-        if self.waiting.is_empty() && self.feed.place(&event, now_ns, tally) {
+        if self.waiting.is_empty() && self.feed(&event, now_ns, tally) {
             return true;
         }
         if let Some(newest) = self.waiting.back_mut()

@@ -113,6 +113,7 @@ impl<'a> Attendance<'a> {
             Some(ToClient::Welcome(welcome)) => {
                 self.stage = Stage::Welcomed;
                 self.deadline = Instant::now() + self.limits.start;
+                self.branches.welcomed(welcome.resumed);
                 self.writer.send(&HostMessage::Welcome(*welcome)).await
             }
             Some(ToClient::Reconfigure { generation, mode }) => {

@@ -98,7 +98,7 @@ impl Task {
         let (to, orders) = mpsc::channel(TO_CLIENT);
         let client = self.client;
         let tally = Arc::new(Tally::default());
-        let branches = Branches::new(tally.clone());
+        let branches = Branches::new(tally.clone(), hello.resume.as_ref().map(|resume| resume.first_event));
         let greeting = FromClient::Hello { client, peer, fingerprint, hello, to, tally };
         if self.events.send(greeting).await.is_err() {
             return Ending::new(Code::Shutdown, "the host is shutting down");

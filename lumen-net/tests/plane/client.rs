@@ -70,6 +70,7 @@ pub fn hello() -> ClientHello {
         audio: Some(AudioLayout::Surround51),
         own_sink: true,
         input: true,
+        resume: None,
         name: "test".into(),
     }
 }

@@ -19,7 +19,7 @@ use ipc::{
     AskId, Face, Fingerprint, FromNet, Generation, Listen, NetCounters, NetWiring, PlaneKind, RingGeometry, SessionId,
     SignReply, SignRequest, ToNet,
 };
-use lumen_core::{AudioLayout, Mode, Permissions};
+use lumen_core::{AudioLayout, Mode, Permissions, ResumeToken};
 use lumen_net::native::Limits;
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -181,7 +181,7 @@ impl Host {
 
     pub fn expect_gone(&mut self) -> (SessionId, String) {
         self.expect(|message| match message {
-            FromNet::Gone { session, reason } => Some((session, reason)),
+            FromNet::Gone { session, reason, .. } => Some((session, reason)),
             _ => None,
         })
     }
@@ -265,6 +265,8 @@ pub fn wiring(session: u32, generation: u32, ask: Option<AskId>) -> (NetWiring<O
         bitrate_kbps,
         audio: Some(AudioLayout::Stereo),
         permissions: Permissions::POINTER,
+        resumed: false,
+        resume: Some(ResumeToken([session as u8; 32])),
         video,
         feedback,
     };

@@ -87,11 +87,15 @@ impl Daemon {
                 Ok(source) => self.tell(plane, ToCapture::Open { session, generation, mode, source }),
                 Err(reason) => self.queue.push_back(Event::CannotOpen { session, generation, reason }),
             },
-            Action::WireNet { plane, session, generation, ask, mode, picture, audio, input, format } => {
-                let client = self.machine.session(session).filter(|_| input).map(|session| session.client);
+            Action::WireNet { plane, session, generation, ask, mode, picture, told, format } => {
+                let client = self.machine.session(session).filter(|_| told.input).map(|session| session.client);
                 let permissions = client.map_or(Permissions::NONE, |client| self.parts.clients.permissions(client));
                 let Picture { bitrate_kbps, frame_bytes, .. } = picture;
-                let share = Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, audio, permissions };
+                if told.resumed {
+                    info!(session = session.0, generation = generation.0, "session {session}: its client is back");
+                    self.books.entry(session).or_default().net_begins_anew();
+                }
+                let share = Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, told, permissions };
                 match Kit::make(share, format) {
                     Ok((kit, wiring)) => {
                         let text = format!("{mode} at {bitrate_kbps} kbit/s, generation {generation}");
@@ -136,6 +140,13 @@ impl Daemon {
                 self.wire_audio(ends, (layout, packet), own_sink, undo);
             }
             Action::WireInput(ends) => self.wire_input(now, ends),
+            Action::Rings { ends, kind: PlaneKind::Audio } => self.move_audio(ends),
+            Action::Rings { ends, .. } => self.move_input(ends),
+            Action::InputFrom { net, session, generation } => {
+                let next = self.keeps.get(&session).map_or(0, |keep| keep.next);
+                self.tell(net, ToNet::<OwnedFd>::InputFrom { session, generation, next });
+            }
+            Action::LetGo(plane) => self.tell(plane, ToInput::<OwnedFd>::LetGo),
             Action::RetireBranch { net, kind: PlaneKind::Audio, session, generation } => {
                 self.tell(net, ToNet::<OwnedFd>::RetireAudio { session, generation });
             }

@@ -42,6 +42,23 @@ impl Daemon {
         }
     }
 
+    /// The plane has all that it needs but rings.
+    pub(super) fn move_input(&mut self, ends: Ends) {
+        let Ends { net, plane, session, generation } = ends;
+        let rings = ring("lumen-events", RingGeometry::INPUT)
+            .and_then(|events| ring("lumen-haptics", RingGeometry::HAPTICS).map(|haptics| (events, haptics)));
+        match rings {
+            Ok(((far_events, events), (far_haptics, haptics))) => {
+                self.tell(net, ToNet::WireInput { session, generation, events: far_events, haptics: far_haptics });
+                self.tell(plane, ToInput::Rings { generation, events, haptics });
+            }
+            Err(error) => {
+                let (kind, reason) = (PlaneKind::Input, no_memory(&error));
+                self.queue.push_back(Event::CannotWireBranch { session, kind, generation, reason });
+            }
+        }
+    }
+
     fn input_wiring(
         &mut self,
         now: u64,
@@ -90,8 +107,11 @@ impl Daemon {
                 }
                 return Ok(());
             }
-            FromInput::Wired { generation, backends } => {
+            FromInput::Wired { generation, backends, next } => {
                 if let Some(session) = session {
+                    if let Some(keep) = self.keeps.get_mut(&session) {
+                        keep.next = next;
+                    }
                     let text = format!("hands by {:?}, generation {generation}", backends.hands);
                     info!(session = session.0, generation = generation.0, "session {session}: {text}");
                     self.books.entry(session).or_default().hands = Some(backends);
@@ -109,7 +129,7 @@ impl Daemon {
                         .machine
                         .session(session)
                         .and_then(|s| s.input.as_ref())
-                        .is_some_and(|b| generation == b.generation)
+                        .is_some_and(|b| generation <= b.generation)
                 {
                     self.books.entry(session).or_default().input_reports(generation, stats);
                 }

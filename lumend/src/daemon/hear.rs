@@ -172,7 +172,10 @@ impl Daemon {
             FromNet::Withdrawn { ask } => Event::Withdrawn { plane, ask },
             // One that net has just ended on lumend's word, or that never was.
             FromNet::Gone { session, .. } if self.machine.session(session).is_none() => return Ok(()),
-            FromNet::Gone { session, reason } => Event::Gone { plane, session, reason: printable(&reason, REASON) },
+            FromNet::Started { session, ask } => Event::Started { plane, session, ask },
+            FromNet::Gone { session, ask, reason } => {
+                Event::Gone { plane, session, ask, reason: printable(&reason, REASON) }
+            }
             FromNet::Stats { session, stats } => {
                 if self.machine.session(session).is_some() {
                     self.books.entry(session).or_default().net_reports(now_ns(), stats);

@@ -55,6 +55,21 @@ impl Daemon {
         }
     }
 
+    /// The plane has all that it needs but a ring.
+    pub(super) fn move_audio(&mut self, ends: Ends) {
+        let Ends { net, plane, session, generation } = ends;
+        match ring("lumen-audio", RingGeometry::AUDIO) {
+            Ok((consumer, producer)) => {
+                self.tell(net, ToNet::WireAudio { session, generation, ring: consumer });
+                self.tell(plane, ToAudio::Ring { generation, ring: producer });
+            }
+            Err(error) => {
+                let (kind, reason) = (PlaneKind::Audio, no_memory(&error));
+                self.queue.push_back(Event::CannotWireBranch { session, kind, generation, reason });
+            }
+        }
+    }
+
     /// The change is made only after its record is on disk.
     pub(super) fn record(&mut self, plane: PlaneId, previous: Option<String>, records: &[DefaultSink]) {
         match self.parts.sound.write(records) {
@@ -130,7 +145,7 @@ impl Daemon {
                         .machine
                         .session(session)
                         .and_then(|s| s.audio.as_ref())
-                        .is_some_and(|b| generation == b.generation)
+                        .is_some_and(|b| generation <= b.generation)
                 {
                     self.books.entry(session).or_default().audio_reports(generation, stats);
                 }

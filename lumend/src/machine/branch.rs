@@ -3,7 +3,7 @@
 //!
 //! A plane is wired once in its life: what is wired anew is a fresh plane.
 
-use ipc::{DefaultSink, Fingerprint, Generation, PlaneKind, SessionId};
+use ipc::{DefaultSink, Face, Fingerprint, Generation, PlaneKind, SessionId};
 use lumen_core::audio::PacketTime;
 use lumen_core::{AudioLayout, Permissions};
 
@@ -29,8 +29,12 @@ pub enum Demand {
 pub enum Stage {
     /// Nobody has heard of it; the plane, if there is one, has not been wired yet.
     New,
+    /// Nobody has heard of it; the plane has been wired and does its work, but nobody is at the other end of its rings.
+    Kept,
     /// Net and the plane hold their ends; the plane sets itself up.
     Wiring,
+    /// Net and the plane hold the ends of new rings; the plane is about to say so.
+    Moving,
     /// The plane has answered: sound comes, hands act.
     Wired,
 }
@@ -68,14 +72,32 @@ impl Branch {
     /// Takes the generation back and begins the next. Only net is told: the plane is gone, or is about to be told to
     /// go. Does nothing to a generation that nobody has heard of.
     pub fn retire(&mut self, session: SessionId, net: Option<PlaneId>, out: &mut Vec<Action>) {
-        if self.stage == Stage::New {
-            return;
+        if self.is_with_net() {
+            self.take_from_net(session, net, out);
+            self.let_go();
         }
+        self.stage = Stage::New;
+    }
+
+    /// The same, but the plane goes on, if it has been wired.
+    pub fn cut_off(&mut self, session: SessionId, net: Option<PlaneId>, out: &mut Vec<Action>) {
+        if self.is_with_net() {
+            self.take_from_net(session, net, out);
+            self.let_go();
+            self.stage = Stage::Kept;
+        }
+    }
+
+    /// True while net holds ends of the generation.
+    pub fn is_with_net(&self) -> bool {
+        matches!(self.stage, Stage::Wiring | Stage::Moving | Stage::Wired)
+    }
+
+    fn take_from_net(&self, session: SessionId, net: Option<PlaneId>, out: &mut Vec<Action>) {
         if let Some(net) = net {
             let (kind, generation) = (self.demand.kind(), self.generation);
             out.push(Action::RetireBranch { net, kind, session, generation });
         }
-        self.let_go();
     }
 
     /// Nobody holds the generation any more; the next begins.
@@ -86,17 +108,23 @@ impl Branch {
 
     /// An order to wire was not carried out, so that nobody has heard of the generation. It is spent all the same.
     fn cannot_wire(&mut self, generation: Generation, reason: String, again_at: u64) -> bool {
-        let ours = self.generation == generation && self.stage == Stage::Wiring;
+        let stage = match self.stage {
+            Stage::Wiring => Stage::New,
+            Stage::Moving => Stage::Kept,
+            Stage::New | Stage::Kept | Stage::Wired => return false,
+        };
+        let ours = self.generation == generation;
         if ours {
             self.let_go();
+            self.stage = stage;
             self.wire_at = Some(again_at);
             self.obstacle = Some(reason);
         }
         ours
     }
 
-    /// Wires `net` and `plane`, which can both hear and of which the plane has never been wired. `undo` is asked for
-    /// what dead planes have left only if it is going to be told.
+    /// Wires `net` and `plane`, which can both hear; a plane that has been wired before gets new rings alone. `undo` is
+    /// asked for what dead planes have left only if it is going to be told.
     fn wire(
         &mut self,
         session: SessionId,
@@ -105,6 +133,10 @@ impl Branch {
         undo: impl FnOnce() -> Vec<DefaultSink>,
     ) -> Action {
         let ends = Ends { net, plane, session, generation: self.generation };
+        if self.stage == Stage::Kept {
+            self.stage = Stage::Moving;
+            return Action::Rings { ends, kind: self.demand.kind() };
+        }
         self.stage = Stage::Wiring;
         match self.demand {
             Demand::Sound { layout, packet, own_sink } => {
@@ -152,8 +184,11 @@ impl Machine {
         let session = self.sessions.get(&id).filter(|session| session.net_wired)?;
         let branch = session.branch(kind)?;
         let plane = branch.slot.current.filter(|&plane| self.is_ready(plane))?;
-        if branch.stage != Stage::New || branch.wire_at.is_some() {
+        if branch.is_with_net() || branch.wire_at.is_some() {
             return None;
+        }
+        if branch.stage == Stage::Kept {
+            return Some(plane);
         }
         // The one before may still be lifting keys, on memory that the two would share, or putting a default back.
         let alone =
@@ -182,11 +217,19 @@ impl Machine {
     pub(super) fn branch_wired(&mut self, plane: PlaneId, kind: PlaneKind, generation: Generation, now: u64) {
         let Some(id) = self.session_of(plane, kind) else { return };
         let Some(branch) = self.sessions.get_mut(&id).and_then(|session| session.branch_mut(kind)) else { return };
-        if generation != branch.generation || branch.stage != Stage::Wiring {
+        // What it was asked before the network plane was replaced, and may have been replaced again since.
+        if generation < branch.generation && branch.stage != Stage::New {
+            return;
+        }
+        if generation != branch.generation || !matches!(branch.stage, Stage::Wiring | Stage::Moving) {
             return self.kill(plane, "it answered what it was not asked".into(), now);
         }
         branch.stage = Stage::Wired;
         branch.obstacle = None;
+        let native = self.sessions.get(&id).is_some_and(|session| session.face == Face::Lumen);
+        if let Some(net) = self.ready_net().filter(|_| native && kind == PlaneKind::Input) {
+            self.out.push(Action::InputFrom { net, session: id, generation });
+        }
     }
 
     /// It cannot do what it was wired for, and says so: a fresh one tries again later, and the session goes on.
@@ -200,7 +243,7 @@ impl Machine {
     ) {
         let Some(id) = self.session_of(plane, kind) else { return };
         let branch = self.sessions.get(&id).and_then(|session| session.branch(kind));
-        if branch.is_none_or(|branch| branch.generation != generation || branch.stage == Stage::New) {
+        if branch.is_none_or(|branch| generation > branch.generation || branch.stage == Stage::New) {
             return self.kill(plane, "it answered what it was not asked".into(), now);
         }
         self.replace_branch(id, kind, reason, Some(now + policy::WIRE_AGAIN), now);
@@ -216,7 +259,7 @@ impl Machine {
         now: u64,
     ) {
         let Some(branch) = self.sessions.get_mut(&id).and_then(|session| session.branch_mut(kind)) else { return };
-        if generation != branch.generation || branch.stage == Stage::New {
+        if generation != branch.generation || !branch.is_with_net() {
             return;
         }
         branch.let_go();
@@ -234,8 +277,14 @@ impl Machine {
         now: u64,
     ) {
         let Some(branch) = self.sessions.get_mut(&id).and_then(|session| session.branch_mut(kind)) else { return };
-        if branch.cannot_wire(generation, reason, now + policy::WIRE_AGAIN)
-            && let Some(plane) = branch.slot.current
+        let again_at = now + policy::WIRE_AGAIN;
+        if generation < branch.generation && matches!(branch.stage, Stage::Kept | Stage::Moving) {
+            // Net was replaced before this was known: the plane may never have been wired.
+            return self.replace_branch(id, kind, reason, Some(again_at), now);
+        }
+        let fresh = branch.stage == Stage::Wiring;
+        if branch.cannot_wire(generation, reason, again_at)
+            && let Some(plane) = branch.slot.current.filter(|_| fresh)
         {
             self.ledger.release(plane);
         }

@@ -9,7 +9,7 @@ use ipc::{
 use lumen_core::audio::PacketTime;
 use lumen_core::{AudioLayout, Mode, Permissions};
 
-use super::session::Picture;
+use super::session::{Picture, Told};
 
 /// One process of a plane. Never reused, so that late news of a dead process cannot be taken for its heir's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -110,9 +110,17 @@ pub enum Event {
         /// For people.
         reason: String,
     },
+    /// A native client has what the answer to `ask` told it.
+    Started {
+        plane: PlaneId,
+        session: SessionId,
+        ask: AskId,
+    },
     Gone {
         plane: PlaneId,
         session: SessionId,
+        /// By whose answer the client had the session; none if that is not known to matter.
+        ask: Option<AskId>,
         reason: String,
     },
     Opened {
@@ -292,9 +300,7 @@ pub enum Action {
         ask: Option<AskId>,
         mode: Mode,
         picture: Picture,
-        /// What the client is told of its branches.
-        audio: Option<AudioLayout>,
-        input: bool,
+        told: Told,
         format: FrameFormat,
     },
     WireEncode {
@@ -324,6 +330,19 @@ pub enum Action {
     },
     /// Connect to where the hands act, make the rings, tell net first and then the plane.
     WireInput(Ends),
+    /// Make a working branch's rings anew, tell net first and then the plane, which has been wired before.
+    Rings {
+        ends: Ends,
+        kind: PlaneKind,
+    },
+    /// Tell net from which event on the input plane goes on, of which `Wired` has come.
+    InputFrom {
+        net: PlaneId,
+        session: SessionId,
+        generation: Generation,
+    },
+    /// Have an input plane lift everything.
+    LetGo(PlaneId),
     /// Tell net that nothing more comes of a branch's generation.
     RetireBranch {
         net: PlaneId,

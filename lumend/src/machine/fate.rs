@@ -45,13 +45,7 @@ impl Machine {
                 }
             }
             None if kind == PlaneKind::Audio => self.janitor.until = None,
-            // Nobody is left to tell the clients, and their open requests died with it.
-            None => {
-                let ids: Vec<_> = self.sessions.keys().copied().collect();
-                for id in ids {
-                    self.drop_session(id, now);
-                }
-            }
+            None => self.without_net(now),
         }
     }
 

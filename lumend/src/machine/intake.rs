@@ -20,6 +20,10 @@ impl Machine {
         if self.sessions.values().any(|s| s.ask == Some(ask)) {
             return self.kill(plane, "it used the number of an open request again".into(), now);
         }
+        if self.came_back(plane, asked, wish, now) {
+            return;
+        }
+        self.make_room(client, now);
         let (mode, choice) = match self.judge(asked, wish, now) {
             Ok(granted) => granted,
             Err((code, reason)) => return self.out.push(Action::Refuse { plane, ask, code, reason }),

@@ -24,6 +24,13 @@ pub const EXIT_WITHIN: u64 = SECOND / 10;
 /// How long a session may be without a whole wiring before it ends: longer than the restart ladder, shorter than
 /// the ten seconds a client waits for its answer.
 pub const PATIENCE: u64 = 8 * SECOND;
+/// How long a session waits for a native client that has lost it.
+pub const RETURN_WITHIN: u64 = 10 * SECOND;
+/// What a client holds is lifted when it has been away for so long; keys are held across a network plane's restart.
+pub const LET_GO_AFTER: u64 = SECOND;
+/// Returns of native clients at once and in the long run: each costs a few wirings.
+pub const RETURN_BURST: u32 = 32;
+pub const RETURNS_PER_SECOND: u32 = 8;
 /// A GameStream client that was accepted has said by then what else it wants, or is gone.
 pub const TUNE_WITHIN: u64 = 30 * SECOND;
 /// An app that was told to stop, and all that undoes it, is waited for so long before the next is started.

@@ -5,6 +5,8 @@ mod branches;
 mod guest_tests;
 mod guests;
 mod play;
+mod return_tests;
+mod returns;
 mod standby_tests;
 mod world;
 
@@ -17,7 +19,7 @@ use world::{FRIEND, World};
 
 /// Mostly work gets done; else nothing would be there to crash.
 fn op() -> impl Strategy<Value = u8> {
-    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 3 => 47u8..60, 1 => 60u8..63, 6 => 63u8..83]
+    prop_oneof![24 => 0u8..20, 4 => 20u8..27, 5 => 27u8..47, 3 => 47u8..60, 1 => 60u8..63, 6 => 63u8..83, 3 => 83u8..95]
 }
 
 proptest! {

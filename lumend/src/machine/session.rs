@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use ipc::{AskId, Colour, Face, Fingerprint, FrameFormat, Generation, PlaneKind, RunId, SessionId};
-use lumen_core::Mode;
+use lumen_core::{AudioLayout, Mode, ResumeToken};
 
 use super::branch::Branch;
 use super::event::{Action, Attempt, PlaneId};
+use super::orphan::{Mint, Return};
 use super::policy::PATIENCE;
 use super::process::Slot;
 
@@ -53,6 +54,17 @@ pub struct Picture {
     pub frame_bytes: Option<u32>,
 }
 
+/// What net tells the client of its session, beside mode and picture.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// It has its session again.
+    pub resumed: bool,
+    pub resume: Option<ResumeToken>,
+    /// What it is told of its branches.
+    pub audio: Option<AudioLayout>,
+    pub input: bool,
+}
+
 /// The planes that may be sent to right now, of one session.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Ready {
@@ -84,6 +96,8 @@ pub struct Session {
     pub ask: Option<AskId>,
     /// Net has been wired: it can take the ends of branches.
     pub net_wired: bool,
+    /// How its client comes back to it, if it is a native one.
+    pub back: Return,
     /// The app that its client asked for.
     pub run: Option<RunId>,
     pub generation: Generation,
@@ -127,6 +141,7 @@ impl Session {
             picture: None,
             ask: Some(ask),
             net_wired: false,
+            back: Return::default(),
             run: None,
             generation: Generation(1),
             wiring: Wiring::New,
@@ -227,7 +242,7 @@ impl Session {
     }
 
     /// Takes every step towards a whole wiring that can be taken now; called after anything has changed.
-    pub fn advance(&mut self, ready: Ready, now: u64, out: &mut Vec<Action>) {
+    pub fn advance(&mut self, ready: Ready, now: u64, mint: &mut Mint, out: &mut Vec<Action>) {
         let (session, generation, mode) = (self.id, self.generation, self.mode);
         self.open_at = self.open_at.filter(|&at| now < at);
         if self.wiring == Wiring::New
@@ -244,12 +259,15 @@ impl Session {
             };
         }
         if let (Some(format), Some(picture)) = (self.format(), self.picture)
+            && !self.back.is_waiting()
             && let (Some(net), Some(encode), Some(capture)) = (ready.net, ready.encode, ready.capture)
         {
             let ask = self.ask.take();
+            let resumed = ask.is_some() && self.back.is_possible();
+            let resume = ask.filter(|_| self.face == Face::Lumen).and_then(|ask| self.back.answer(ask, mint));
             self.net_wired = true;
-            let (audio, input) = (self.layout(), self.input.is_some());
-            out.push(Action::WireNet { plane: net, session, generation, ask, mode, picture, audio, input, format });
+            let told = Told { resumed, resume, audio: self.layout(), input: self.input.is_some() };
+            out.push(Action::WireNet { plane: net, session, generation, ask, mode, picture, told, format });
             out.push(Action::WireEncode { plane: encode, session, generation, mode, picture });
             // The first picture comes while the encoder is being made; should that take longer, it is a newer one.
             out.push(Action::WireCapture { plane: capture, session, generation });

@@ -13,8 +13,8 @@ use crate::machine::{Branch, Demand, Stage};
 const fn state(branch: &Branch) -> &'static str {
     match branch.stage {
         Stage::Wired => "running",
-        Stage::Wiring => "wiring",
-        Stage::New => "waiting",
+        Stage::Wiring | Stage::Moving => "wiring",
+        Stage::New | Stage::Kept => "waiting",
     }
 }
 

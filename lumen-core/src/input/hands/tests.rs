@@ -91,3 +91,19 @@ proptest! {
         prop_assert!(hands.is_empty());
     }
 }
+
+#[test]
+fn what_is_down_can_be_put_down_again() {
+    let mut hands = Hands::default();
+    let key = |code, pressed| InputEvent::Key { code: KeyCode::new(code).unwrap(), pressed };
+    let side = |pressed| InputEvent::Button { button: Button::Side, pressed };
+    let touch = |contact, phase, x| InputEvent::Touch { contact, phase, x, y: 9, pressure: 5 };
+    for event in [key(30, true), key(31, true), key(30, false), side(true), touch(2, TouchPhase::Down, 7)] {
+        hands.apply(&event);
+    }
+    hands.apply(&touch(2, TouchPhase::Move, 8));
+    let mut again = Hands::default();
+    hands.presses().for_each(|event| again.apply(&event));
+    assert_eq!((again, hands.presses().count()), (hands, 3));
+    assert_eq!(Hands::default().presses().count(), 0);
+}

@@ -63,6 +63,36 @@ fn a_new_event_leaves_at_once_with_those_before_it() {
 }
 
 #[test]
+fn on_another_connection_what_is_not_acknowledged_leaves_again_at_once_under_its_numbers() {
+    let mut outbox = Outbox::new();
+    for dx in 0..5 {
+        outbox.push(0, motion(dx)).unwrap();
+        poll(&mut outbox, 0);
+    }
+    outbox.acknowledge(1, &ack(2, 0)).unwrap();
+    poll(&mut outbox, 40 * MS);
+    outbox.reconnected();
+    assert_eq!((outbox.first(), outbox.deadline()), (2, Some(0)));
+    assert_eq!(poll(&mut outbox, 41 * MS), [(2, (2..5).map(motion).collect())]);
+    // What the host had taken and could not say is acknowledged as ever, and the numbers go on.
+    outbox.acknowledge(42 * MS, &ack(4, 41 * MS)).unwrap();
+    assert_eq!(outbox.push(43 * MS, key(true)), Ok(5));
+    assert_eq!(poll(&mut outbox, 43 * MS), [(4, vec![motion(4), key(true)])]);
+}
+
+#[test]
+fn in_another_session_numbers_begin_anew_and_nothing_leaves_a_second_time() {
+    let mut outbox = full();
+    outbox.renumber();
+    let left = (outbox.unacknowledged(), outbox.first());
+    assert_eq!((outbox.counts().given_up, left), (WINDOW as u64, (CAPACITY - WINDOW, 0)));
+    let sent: Vec<_> = poll(&mut outbox, MS).into_iter().flat_map(|(_, events)| events).collect();
+    assert_eq!(sent.len(), CAPACITY - WINDOW, "what never left is not lost");
+    assert_eq!(outbox.acknowledge(2 * MS, &ack((CAPACITY - WINDOW) as u32, MS)), Some(()));
+    assert_eq!(outbox.push(2 * MS, key(true)), Ok((CAPACITY - WINDOW) as u32));
+}
+
+#[test]
 fn what_is_not_acknowledged_leaves_again_less_and_less_often() {
     let mut outbox = Outbox::new();
     outbox.push(0, key(true)).unwrap();

@@ -98,6 +98,7 @@ impl Face {
             audio: Some(launch.audio),
             own_sink: !launch.local_audio,
             input: true,
+            resume: None,
         };
         let (ask, peer) = (asks.take(), caller.peer);
         self.launches.insert(ask, Launching { caller, verb, launch, until: now + FOR_THE_ANSWER });
@@ -199,7 +200,7 @@ impl Face {
     pub fn broken(&mut self, session: SessionId, reason: String, acts: &mut Acts) {
         if self.has(session) {
             self.end(session, EndCode::Unavailable, acts);
-            acts.push(Act::Lumend(FromNet::Gone { session, reason }));
+            acts.push(Act::Lumend(FromNet::Gone { session, ask: None, reason }));
         }
     }
 
@@ -233,7 +234,7 @@ impl Face {
             HubEvent::Gone { session, reason } => {
                 if self.sessions.remove(&session).is_some() {
                     acts.push(Act::Media(MediaCommand::End { session }));
-                    acts.push(Act::Lumend(FromNet::Gone { session, reason }));
+                    acts.push(Act::Lumend(FromNet::Gone { session, ask: None, reason }));
                 }
             }
             // Of a session that has ended meanwhile.
@@ -272,5 +273,5 @@ impl Face {
 }
 
 fn gone(session: SessionId, reason: &str) -> Act {
-    Act::Lumend(FromNet::Gone { session, reason: reason.to_owned() })
+    Act::Lumend(FromNet::Gone { session, ask: None, reason: reason.to_owned() })
 }

@@ -190,6 +190,8 @@ impl Seat {
                 self.hands.flush(now_ns, &self.guest.tally);
                 return self.checked_hands();
             }
+            // Its client numbers nothing.
+            BranchOrder::InputFrom(..) => {}
             BranchOrder::RetireInput(generation) => {
                 if self.hands.feed.retire(generation) {
                     self.rumbles.haptics.retire();

@@ -168,17 +168,27 @@ impl Branches {
                     self.may_record(*plane, planes, owed);
                 }
             }
-            Event::CannotWireBranch { session, kind, .. } => {
+            Event::CannotWireBranch { session, kind, generation, .. } => {
                 let branch = machine.session(*session).and_then(|session| session.branch(*kind));
-                if let Some(plane) = branch.and_then(|branch| branch.slot.current) {
-                    self.has_not_heard(plane, planes, owed);
+                if let Some((plane, branch)) = branch.and_then(|branch| Some((branch.slot.current?, branch))) {
+                    match branch.stage {
+                        // It goes on without rings.
+                        Stage::Moving => {
+                            if let Some(sim) = planes.get_mut(&plane) {
+                                sim.wired.remove(generation);
+                            }
+                            let its = |event: &Event| matches!(event, Event::Wired { plane: p, generation: g } if (p, g) == (&plane, generation));
+                            owed.retain(|event| !its(event));
+                        }
+                        _ => self.has_not_heard(plane, planes, owed),
+                    }
                 }
                 self.net_holds.retain(|(_, id, name), _| (id, *name) != (session, kind.name()));
             }
             Event::CannotUndo { plane } => self.has_not_heard(*plane, planes, owed),
             Event::BranchBroken { session, kind, generation, .. } => {
                 let branch = machine.session(*session).and_then(|session| session.branch(*kind));
-                let branch = branch.filter(|branch| branch.generation == *generation && branch.stage != Stage::New);
+                let branch = branch.filter(|branch| branch.generation == *generation && branch.is_with_net());
                 if let Some(sim) = branch.and_then(|b| b.slot.current).and_then(|plane| planes.get_mut(&plane)) {
                     sim.guilty = true;
                     self.net_holds.retain(|(_, id, name), _| (id, *name) != (session, kind.name()));
@@ -228,6 +238,7 @@ impl Branches {
                 let session = world.machine.session(ends.session).unwrap();
                 assert_eq!(session.output, Output::Ready, "hands on an output that is not there");
             }
+            Action::Rings { ends, kind } => Self::moved(world, *ends, *kind),
             Action::RetireBranch { net, kind, session, generation } => {
                 world.hears(*net, PlaneKind::Net);
                 let held = world.branches.net_holds.remove(&(*net, *session, kind.name()));
@@ -268,6 +279,33 @@ impl Branches {
         }
     }
 
+    pub fn net_has(&self, net: PlaneId, session: SessionId, kind: PlaneKind, generation: Generation) {
+        assert_eq!(self.net_holds.get(&(net, session, kind.name())), Some(&generation));
+    }
+
+    /// A plane that has been wired gets new rings.
+    fn moved(world: &mut World, ends: Ends, kind: PlaneKind) {
+        let Ends { net, plane, session, generation } = ends;
+        assert!(world.machine.session(session).is_some(), "an order for an ended session");
+        assert!(world.branches.known.contains(&session), "net has not heard of the session");
+        world.hears(net, PlaneKind::Net);
+        let sim = world.hears(plane, kind);
+        assert_eq!(sim.session, Some(session));
+        assert!(sim.wired.last().is_some_and(|&before| before < generation), "it has never been wired");
+        sim.wired.insert(generation);
+        world.branches.held_by(ends, kind);
+        world.owed.push(Event::Wired { plane, generation });
+    }
+
+    /// Net is handed the ends of a generation, once it has nothing left of the one before.
+    fn held_by(&mut self, ends: Ends, kind: PlaneKind) {
+        let Ends { net, session, generation, .. } = ends;
+        let before = self.highest.insert((session, kind.name()), generation);
+        assert!(before < Some(generation), "{generation:?} after {before:?}");
+        let held = self.net_holds.insert((net, session, kind.name()), generation);
+        assert_eq!(held, None, "net still holds ends of an earlier generation");
+    }
+
     fn wired(world: &mut World, ends: Ends, kind: PlaneKind) {
         let Ends { net, plane, session, generation } = ends;
         assert!(world.machine.session(session).is_some(), "an order for an ended session");
@@ -279,11 +317,7 @@ impl Branches {
         sim.wired.insert(generation);
         let same = world.planes.values().filter(|sim| sim.kind == kind && sim.session == Some(session)).count();
         assert_eq!(same, 1, "the plane before has not exited yet");
-        let branches = &mut world.branches;
-        let before = branches.highest.insert((session, kind.name()), generation);
-        assert!(before < Some(generation), "{generation:?} after {before:?}");
-        let held = branches.net_holds.insert((net, session, kind.name()), generation);
-        assert_eq!(held, None, "net still holds ends of an earlier generation");
+        world.branches.held_by(ends, kind);
         world.owed.push(Event::Wired { plane, generation });
     }
 
@@ -319,7 +353,10 @@ impl Branches {
             (session, branch.demand.kind(), branch.generation, branch.slot.current)
         };
         let branch = World::pick(all().map(of), pick);
-        let wiring = World::pick(all().filter(|(_, branch)| branch.stage == Stage::Wiring).map(of), pick);
+        let wiring = World::pick(
+            all().filter(|(_, branch)| matches!(branch.stage, Stage::Wiring | Stage::Moving)).map(of),
+            pick,
+        );
         match op {
             0 | 1 => {
                 // One that has recorded has heard.

@@ -35,7 +35,7 @@ fn deliver_all_but_tunes(world: &mut World) {
 
 fn gone(world: &mut World) {
     let (plane, session) = (world.net().unwrap(), world.machine.sessions().next().unwrap().id);
-    world.feed(Event::Gone { plane, session, reason: "silence".into() });
+    world.feed(Event::Gone { plane, session, ask: None, reason: "silence".into() });
     world.calm();
     assert_eq!(world.machine.sessions().count(), 0);
 }

@@ -4,6 +4,7 @@ use ipc::{Generation, PlaneKind, SessionId};
 
 use super::branches::Branches;
 use super::guests::Guests;
+use super::returns::Returns;
 use super::world::{FRIEND, NATIVE, STRANGER, Sim, World, format};
 use crate::machine::{Event, Exit, Output, Wiring};
 
@@ -43,7 +44,9 @@ impl World {
             }
             (36, _) => {
                 if let (Some(plane), Some(session)) = (self.net(), session) {
-                    self.feed(Event::Gone { plane, session, reason: "bye".into() });
+                    let ask =
+                        self.machine.session(session).filter(|_| pick.is_multiple_of(2)).and_then(|s| s.back.by());
+                    self.feed(Event::Gone { plane, session, ask, reason: "bye".into() });
                 }
             }
             (37, _) => {
@@ -98,6 +101,7 @@ impl World {
                 self.feed(Event::Tick);
             }
             (47..=59, _) => Branches::play(self, op - 47, pick),
+            (83.., _) => Returns::play(self, op - 83, pick),
             (63.., _) => Guests::play(self, op - 63, pick),
             (60..=62, _) => {
                 self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);

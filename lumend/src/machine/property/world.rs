@@ -6,14 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipc::{
     AppId, AskId, DefaultSink, Face, Fingerprint, FrameFormat, Generation, PixelFormat, PlaneKind, SessionId, Wish,
 };
-use lumen_core::{AudioLayout, RawMode};
+use lumen_core::{AudioLayout, RawMode, ResumeToken};
 
 use super::branches::Branches;
 use super::guests::{APPS, GUESTS, Guests};
+use super::returns::{self, Returns, mint};
 use crate::machine::policy::SECOND;
 use crate::machine::{Action, Event, Exit, Limits, Machine, PlaneId, Standing};
 
 pub const FRIEND: Fingerprint = Fingerprint([1; 32]);
+/// Another native client that is allowed.
+pub const OTHER: Fingerprint = Fingerprint([6; 32]);
 pub const STRANGER: Fingerprint = Fingerprint([2; 32]);
 pub const NATIVE: Standing = Standing { face: Face::Lumen, view: true, launch: true };
 pub const MAX_SESSIONS: usize = 3;
@@ -61,6 +64,7 @@ pub struct World {
     pub whole_reached: u32,
     pub branches: Branches,
     pub guests: Guests,
+    pub returns: Returns,
 }
 
 pub fn format() -> FrameFormat {
@@ -83,7 +87,11 @@ impl World {
         let undo: Vec<_> = undo.into_iter().collect();
         let mut world = Self {
             branches: Branches::new(&undo),
-            machine: Machine::new(limits, APPS, [(FRIEND, NATIVE)].into_iter().chain(GUESTS), undo.clone(), 0),
+            machine: {
+                let natives = [(FRIEND, NATIVE), (OTHER, NATIVE)];
+                Machine::new(limits, APPS, natives.into_iter().chain(GUESTS), undo.clone(), mint(standby), 0)
+            },
+            returns: Returns::default(),
             guests: Guests::default(),
             now: 0,
             planes: BTreeMap::new(),
@@ -119,6 +127,7 @@ impl World {
             assert!(self.machine.step(self.now, pong).is_empty());
         }
         Guests::after(self, &event, &actions);
+        Returns::after(self, &event);
         assert!(self.machine.sessions().count() <= MAX_SESSIONS);
         if let Some(deadline) = self.machine.deadline() {
             assert!(deadline > self.now, "the daemon's loop would spin");
@@ -129,6 +138,7 @@ impl World {
     fn note(&mut self, event: &Event) {
         self.branches.note(event, &self.machine, &mut self.planes, &mut self.owed);
         Guests::note(self, event);
+        self.returns.note(event, &self.machine);
         match event {
             Event::Ready(plane) => {
                 if let Some(sim) = self.planes.get_mut(plane) {
@@ -246,6 +256,8 @@ impl World {
             Action::Listen(plane) => {
                 self.hears(*plane, PlaneKind::Net);
                 self.guests.fresh_net();
+                self.returns.fresh_net();
+                self.branches.known.clear();
             }
             Action::Permit { plane, .. } => {
                 self.hears(*plane, PlaneKind::Net);
@@ -276,10 +288,11 @@ impl World {
                 self.take_hold(*plane, *session, *generation);
                 self.owed.push(Event::Opened { plane: *plane, generation: *generation, format: format() });
             }
-            Action::WireNet { plane, session, generation, ask, .. } => {
+            Action::WireNet { plane, session, generation, ask, told, .. } => {
                 self.generation_lives(*session, *generation);
                 if let Some(ask) = ask {
                     assert!(self.open_asks.remove(ask), "answered twice, or nobody");
+                    Returns::welcomed(self, *session, *ask, told.resumed, told.resume.as_ref());
                 } else {
                     self.guests.may_be_wired(&self.branches, *session);
                 }
@@ -340,8 +353,10 @@ impl World {
             Action::Accept { .. } | Action::Running { .. } | Action::StartApp { .. } | Action::StopApp(_) => {
                 Guests::check(self, action);
             }
+            Action::InputFrom { .. } | Action::LetGo(_) => returns::check(self, action),
             Action::WireAudio { .. }
             | Action::WireInput(_)
+            | Action::Rings { .. }
             | Action::RetireBranch { .. }
             | Action::PermitInput { .. }
             | Action::Record { .. }
@@ -373,6 +388,17 @@ impl World {
     }
 
     pub fn ask_in(&mut self, client: Fingerprint, mode: Option<RawMode>, face: Face, app: Option<AppId>) {
+        self.ask_with(client, mode, face, app, None);
+    }
+
+    pub fn ask_with(
+        &mut self,
+        client: Fingerprint,
+        mode: Option<RawMode>,
+        face: Face,
+        app: Option<AppId>,
+        token: Option<ResumeToken>,
+    ) {
         let Some(plane) = self.net() else { return };
         self.next_ask += 1;
         let ask = AskId(self.next_ask);
@@ -385,7 +411,11 @@ impl World {
             audio: self.next_ask.is_multiple_of(8).then_some(AudioLayout::Surround51).or(Some(AudioLayout::Stereo)),
             own_sink: true,
             input: !self.next_ask.is_multiple_of(5),
+            resume: token.clone(),
         };
+        if let Some(token) = token {
+            self.returns.tries(ask, token);
+        }
         self.feed(Event::Ask { plane, ask, peer: "127.0.0.1:9".parse().unwrap(), client, wish });
     }
 
@@ -398,6 +428,7 @@ impl World {
             | Event::Wired { plane, .. }
             | Event::Record { plane, .. }
             | Event::Undone { plane, .. }
+            | Event::Started { plane, .. }
             | Event::Tune { plane, .. } => Some(*plane),
             Event::Exited { plane, .. } if !self.planes.contains_key(plane) => return,
             _ => None,
