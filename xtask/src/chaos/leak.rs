@@ -102,17 +102,23 @@ impl Census {
     /// Counts everything once nothing changes any more: a desktop that has just come up is still starting programs.
     pub fn settled(stage: &Stage, host: &Host, desktop: Desktop) -> Result<Self> {
         let deadline = Instant::now() + SETTLED_WITHIN;
-        let mut last = Self::take(stage, host, desktop)?;
+        let mut last: Option<Self> = None;
         loop {
+            let now = Self::take(stage, host, desktop);
+            let late = Instant::now() > deadline;
+            match (last, now) {
+                (Some(last), Ok(now)) if late || last.is_as(&now) => return Ok(now),
+                (_, Err(error)) if late => return Err(error),
+                // A compositor that has just died cannot be asked yet.
+                (_, now) => last = now.ok(),
+            }
             // The time over which nothing may change.
             std::thread::sleep(STILL_FOR);
-            let now = Self::take(stage, host, desktop)?;
-            let (more, less) = (last.until(&now), now.until(&last));
-            if more.is_nothing() && less.is_nothing() || Instant::now() > deadline {
-                return Ok(now);
-            }
-            last = now;
         }
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        self.until(other).is_nothing() && other.until(self).is_nothing()
     }
 
     /// What there is more of now than in `self`, once everything that goes has gone.
