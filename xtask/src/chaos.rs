@@ -35,7 +35,7 @@ use round::Round;
 use crate::host::Host;
 
 /// Rounds before the first census: what a host makes once and keeps is there after them.
-const WARM_UP: usize = 2;
+const WARM_UP: usize = 1;
 
 /// What is asked for besides the series.
 #[derive(Clone, Copy, Debug)]

@@ -97,18 +97,23 @@ impl Senses {
     }
 
     /// Lines of pictures that nobody can say what they should show of, though the desktop had been seen: after the first
-    /// readable one, and where the desktop itself died, after the first readable one since.
+    /// readable one, and where the desktop itself died, after the first readable one of its heir, which begins with another
+    /// generation.
     pub fn unreadable(&self, desktop_deaths_ns: &[u64]) -> Vec<usize> {
-        let mut known = false;
-        let mut last_ns = 0;
+        let (mut known, mut gone) = (false, None);
+        let mut last: Option<Picture> = None;
         let mut found = Vec::new();
         for picture in &self.pictures {
-            let died = desktop_deaths_ns.iter().any(|at| (last_ns..picture.decoded_ns).contains(at));
-            known = (known && !died) || picture.stamped;
+            let since = last.map_or(0, |last| last.decoded_ns)..picture.decoded_ns;
+            if desktop_deaths_ns.iter().any(|at| since.contains(at)) {
+                (known, gone) = (false, last.map(|last| last.generation));
+            }
+            // What was on its way when the desktop died is still a picture of the dead one.
+            known |= picture.stamped && gone != Some(picture.generation);
             if known && !picture.stamped {
                 found.push(picture.line);
             }
-            last_ns = picture.decoded_ns;
+            last = Some(*picture);
         }
         found
     }
@@ -187,11 +192,12 @@ mod tests {
 
     #[test]
     fn a_picture_that_cannot_be_read_is_none_of_the_desktops_fault_only_while_that_is_not_there() {
-        let shown = |line: usize, stamped| Picture { line, stamped, ..picture(line as u64 * 10, 1) };
+        let shown = |line: usize, stamped| Picture { line, stamped, ..picture(line as u64 * 10, 1 + line as u64 / 6) };
         let stamps = [false, true, true, false, true, false, false, true, false];
         let pictures = stamps.iter().enumerate().map(|(line, &stamped)| shown(line, stamped)).collect();
         let senses = Senses { pictures, ..Senses::default() };
         assert_eq!(senses.unreadable(&[]), [3, 5, 6, 8]);
         assert_eq!(senses.unreadable(&[41 * MS]), [3, 8], "it died after line 4 and was seen again at line 7");
+        assert_eq!(senses.unreadable(&[15 * MS]), [8], "line 2 and line 4 are of the dead one, line 7 is not");
     }
 }
