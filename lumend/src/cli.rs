@@ -28,6 +28,7 @@ First steps:
   lumend clients                   who may come in; rename, disable and remove them
   lumend permit CLIENT -keyboard   what one may do: view, pointer, keyboard, gamepad, launch
   lumend status                    planes, sessions, latencies
+  lumend status --security         whether every plane is as locked down as it should be
   lumend stop --run CLIENT         end the app that a Moonlight client has left running
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
@@ -66,6 +67,10 @@ pub enum Command {
         /// As JSON, for scripts.
         #[arg(long)]
         json: bool,
+        /// Instead, read from the kernel what each plane is and has, beside what its profile promises. Exit code 1 if
+        /// anything differs. As root it sees planes of every user.
+        #[arg(long)]
+        security: bool,
     },
     /// Replace a plane's process: streams go on after a hiccup (those of net end).
     Restart {

@@ -35,6 +35,7 @@ mod plumb;
 mod rate;
 mod reach;
 mod run;
+mod security;
 mod signer;
 mod sockets;
 mod sound;
@@ -93,6 +94,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
             let setup = launcher::Setup { place, exec: &exec, seats, number, undo: undo.as_deref() };
             return Ok(launcher::run(&runtime, setup, &apps));
         }
+        Command::Status { json, security: true } => return security::run(&runtime, json),
         Command::Install { place } => install::install(&place.into(), &state)?,
         Command::Uninstall { place } => install::uninstall(&place.into(), &state)?,
         command => commands::run(&command, &runtime, &state)?,

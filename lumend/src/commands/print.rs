@@ -7,8 +7,8 @@ use crate::status;
 
 pub fn result(command: &Command, value: &Value) {
     match command {
-        Command::Status { json: true } => println!("{value}"),
-        Command::Status { json: false } => print!("{}", status::table(value)),
+        Command::Status { json: true, .. } => println!("{value}"),
+        Command::Status { json: false, .. } => print!("{}", status::table(value)),
         Command::Fingerprint => println!("{}", value["sha256"].as_str().unwrap_or_default()),
         Command::Clients { change: None | Some(ClientsCommand::List), json: true } => println!("{value}"),
         Command::Clients { change: None | Some(ClientsCommand::List), json: false } => {
