@@ -235,6 +235,11 @@ pub enum ToEncode<F> {
     },
     /// Make the next frame an IDR.
     Idr,
+    /// Of a standby: have an encoder ready for such a wiring, should it come.
+    Prepare {
+        mode: Mode,
+        settings: EncodeSettings,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::display::synthetic::Synthetic;
 use crate::display::wlroots::Wlroots;
-use crate::display::{Display, DisplayError, Event};
+use crate::display::{Display, DisplayError, Event, Frame};
 
 /// Between two `Stats`.
 const STATS_INTERVAL_NS: u64 = 1_000_000_000;
@@ -92,6 +92,8 @@ struct Wired {
     stats_at: u64,
     /// No free buffer was found; look again at this time.
     retry_at: Option<u64>,
+    /// Nothing has been drawn yet.
+    first: bool,
 }
 
 impl Plane {
@@ -186,7 +188,7 @@ impl Plane {
             ToCapture::Retire { generation } => {
                 if let Some(source) = self.source.as_mut().filter(|source| source.generation <= generation) {
                     source.wired = None;
-                    source.display.detach();
+                    source.display.detach(now_ns());
                 }
             }
         }
@@ -211,6 +213,14 @@ fn open(mode: Mode, source: Source<OwnedFd>) -> Result<Box<dyn Display>, Display
     })
 }
 
+impl Wired {
+    fn publish(&mut self, frame: Frame) {
+        let meta = FrameMeta { sequence: self.sequence, captured_ns: frame.captured_ns };
+        self.mailbox.publish(frame.buffer, meta);
+        self.sequence += 1;
+    }
+}
+
 impl Opened {
     fn deadline(&self) -> Option<u64> {
         let wired = self.wired.as_ref();
@@ -221,12 +231,14 @@ impl Opened {
 
     /// Takes a generation's pool.
     fn wire(&mut self, pool: Pool<OwnedFd>) -> Result<(), Trouble> {
+        let now = now_ns();
         self.wired = None;
         let buffers = u32::try_from(pool.buffers.len()).map_err(PlaneError::failed)?;
         let mailbox = MailboxWriter::attach(pool.mailbox.as_fd(), Wake::from_fd(pool.wake), buffers)
             .map_err(|error| PlaneError::failed(format!("the mailbox cannot be used: {error}")))?;
-        self.display.attach(pool.format, pool.buffers)?;
-        self.wired = Some(Wired { mailbox, sequence: 0, stats_at: now_ns() + STATS_INTERVAL_NS, retry_at: None });
+        self.display.attach(pool.format, pool.buffers, now)?;
+        let stats_at = now + STATS_INTERVAL_NS;
+        self.wired = Some(Wired { mailbox, sequence: 0, stats_at, retry_at: None, first: true });
         Ok(())
     }
 
@@ -240,11 +252,7 @@ impl Opened {
                 (Event::Opened(format), _) => {
                     link.send(FromCapture::Opened { generation: self.generation, format })?;
                 }
-                (Event::Ready(frame), Some(wired)) => {
-                    let meta = FrameMeta { sequence: wired.sequence, captured_ns: frame.captured_ns };
-                    wired.mailbox.publish(frame.buffer, meta);
-                    wired.sequence += 1;
-                }
+                (Event::Ready(frame), Some(wired)) => wired.publish(frame),
                 // A display has no buffer when nothing is wired.
                 (Event::Ready(_), None) => {}
             }
@@ -255,6 +263,15 @@ impl Opened {
             match wired.mailbox.acquire().map_err(PlaneError::peer)? {
                 Some(buffer) => self.display.begin(buffer, now),
                 None => wired.retry_at = Some(now + NO_BUFFER_PAUSE_NS),
+            }
+        }
+        // The source is at its first picture. What the generation before showed last need not wait for that.
+        if std::mem::take(&mut wired.first)
+            && let Some(buffer) = wired.mailbox.acquire().map_err(PlaneError::peer)?
+        {
+            match self.display.again(buffer, now) {
+                Some(frame) => wired.publish(frame),
+                None => wired.mailbox.cancel(buffer),
             }
         }
         if now >= wired.stats_at {

@@ -54,16 +54,22 @@ pub trait Display {
     ///
     /// # Errors
     /// `Failed` if `format` is not what [`Event::Opened`] said or a buffer is too small.
-    fn attach(&mut self, format: FrameFormat, buffers: Vec<OwnedFd>) -> Result<(), DisplayError>;
+    fn attach(&mut self, format: FrameFormat, buffers: Vec<OwnedFd>, now_ns: u64) -> Result<(), DisplayError>;
 
     /// Gives the pool back: no buffer is written from here on.
-    fn detach(&mut self);
+    fn detach(&mut self, now_ns: u64);
 
     /// Whether [`Display::begin`] may be called: it has a pool and no buffer in flight.
     fn wants_buffer(&self) -> bool;
 
     /// Hands over a buffer for the next picture.
     fn begin(&mut self, buffer: u32, now_ns: u64);
+
+    /// Draws the newest picture of the pool before into this buffer of the present one, to be shown until the source
+    /// has made another; none if there is no such picture, or it is older than that, or the source is quick itself.
+    fn again(&mut self, _buffer: u32, _now_ns: u64) -> Option<Frame> {
+        None
+    }
 
     /// Moves on: reads what is readable, does what is due, appends what happened.
     fn dispatch(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), DisplayError>;
@@ -112,6 +118,12 @@ impl Buffers {
 
     fn pixels(&mut self, index: u32) -> Option<&mut [u8]> {
         self.mapped.get_mut(index as usize).and_then(Mapping::as_mut_slice)
+    }
+
+    /// Takes one out, and lets go of the others.
+    fn into_one(mut self, index: u32) -> Option<Mapping> {
+        let index = index as usize;
+        (index < self.mapped.len()).then(|| self.mapped.swap_remove(index))
     }
 
     /// This one is about to be drawn on.

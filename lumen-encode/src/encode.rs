@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::{TimeSpec, TimeValLike};
 
-use crate::generation::{Generation, Supply, WireError};
+use crate::generation::{Generation, Kept, Supply, WireError};
+use crate::prepared::Prepared;
 
 /// From one `Stats` to the next.
 const STATS_INTERVAL_NS: u64 = 1_000_000_000;
@@ -22,7 +23,7 @@ pub fn run(startup: Startup) -> Result<Exit, PlaneError> {
 
 /// Serves an open link until it closes. Everything the plane does, but for the lockdown.
 pub fn serve(link: Link) -> Result<Exit, PlaneError> {
-    let mut plane = Plane { link, generation: None, newest: 0, stats_ns: 0 };
+    let mut plane = Plane { link, generation: None, kept: None, prepared: None, newest: 0, stats_ns: 0 };
     loop {
         match plane.wait()? {
             Event::Message => match plane.link.recv::<ToEncode<OwnedFd>>() {
@@ -53,6 +54,10 @@ enum Event {
 struct Plane {
     link: Link,
     generation: Option<Box<Generation>>,
+    /// Of the generation before, while there is none.
+    kept: Option<Kept>,
+    /// For the first wiring.
+    prepared: Option<Prepared>,
     /// The highest generation ever wired; messages about lower ones are stale.
     newest: u32,
     stats_ns: u64,
@@ -92,9 +97,11 @@ impl Plane {
         match message {
             ToEncode::Ping(number) => self.link.send(FromEncode::Pong(number))?,
             ToEncode::Wire(wiring) => self.wire(wiring)?,
+            // What is wrong with it will be told when it is wired, if it ever is.
+            ToEncode::Prepare { mode, settings } => self.prepared = Prepared::new(mode, settings).ok(),
             ToEncode::Retire { generation } => {
                 if self.generation.as_ref().is_some_and(|wired| wired.number() <= generation.0) {
-                    self.generation = None;
+                    self.retire();
                 }
             }
             ToEncode::Idr => {
@@ -106,6 +113,13 @@ impl Plane {
         Ok(())
     }
 
+    /// Gives everything of the generation back but the picture that it showed last.
+    fn retire(&mut self) {
+        if let Some(generation) = self.generation.take() {
+            self.kept = generation.keep();
+        }
+    }
+
     fn wire(&mut self, wiring: EncodeWiring<OwnedFd>) -> Result<(), PlaneError> {
         let number = wiring.generation;
         if number.0 <= self.newest {
@@ -113,8 +127,8 @@ impl Plane {
         }
         self.newest = number.0;
         // The old pool and its encoder go first: two of each at once could be more than the plane may have.
-        self.generation = None;
-        match Generation::wire(wiring) {
+        self.retire();
+        match Generation::wire(wiring, self.kept.take(), self.prepared.take()) {
             Ok(generation) => {
                 let encoder = generation.encoder_name().to_owned();
                 self.generation = Some(Box::new(generation));

@@ -8,9 +8,11 @@ use ipc::mailbox::MailboxReader;
 use ipc::plane::PlaneError;
 use ipc::ring::{ChunkFlags, ChunkHeader, FrameWriter, RingConsumer, RingProducer};
 use ipc::shm::{Mapping, ShmError};
-use ipc::{EncodeStats, EncodeWiring, RingFds};
+use ipc::{Colour, EncodeStats, EncodeWiring, RingFds};
+use lumen_core::Mode;
 
 use crate::encoder::{Coding, EncodeError, Settings, Slice, open};
+use crate::prepared::Prepared;
 use crate::still::Still;
 use crate::{ConvertError, Converter, Encoder, I420};
 
@@ -46,9 +48,31 @@ struct Times {
     converted_ns: u64,
 }
 
+/// How long the last picture of a generation may be shown in the next: while a plane is replaced, not while nobody
+/// watches.
+const KEEP_NS: u64 = 500_000_000;
+
+/// The last picture of a generation that has ended. Encoded once more it is what the next one begins with, unless a newer
+/// picture is there by then: the client need not wait for the desktop.
+pub(crate) struct Kept {
+    picture: I420,
+    colour: Colour,
+    until_ns: u64,
+}
+
+impl Kept {
+    /// The picture, where it is still worth showing and means the same in the stream to come.
+    fn picture(self, mode: Mode, colour: Colour, now_ns: u64) -> Option<I420> {
+        let Self { picture, colour: its, until_ns } = self;
+        let size = (usize::from(mode.width()), usize::from(mode.height()));
+        (now_ns <= until_ns && its == colour && (picture.width(), picture.height()) == size).then_some(picture)
+    }
+}
+
 /// Everything that belongs to a generation; dropping it gives all of it back.
 pub(crate) struct Generation {
     number: u32,
+    colour: Colour,
     mailbox: MailboxReader,
     buffers: Vec<Mapping>,
     converter: Converter,
@@ -76,7 +100,11 @@ pub(crate) struct Generation {
 impl Generation {
     /// Maps all memory and starts the encoder. The pool's pages are capture's to make, while this one makes its encoder;
     /// to map those that are there takes a tenth of a millisecond when a buffer first comes.
-    pub(crate) fn wire(wiring: EncodeWiring<OwnedFd>) -> Result<Self, WireError> {
+    pub(crate) fn wire(
+        wiring: EncodeWiring<OwnedFd>,
+        kept: Option<Kept>,
+        prepared: Option<Prepared>,
+    ) -> Result<Self, WireError> {
         let EncodeWiring { generation, mode, settings, pool, video, feedback, .. } = wiring;
         let converter = Converter::new(pool.format, mode, settings.colour)?;
         let mut buffers = Vec::with_capacity(pool.buffers.len());
@@ -89,26 +117,43 @@ impl Generation {
         let video = RingProducer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry)?;
         let RingFds { memory, data, credit, geometry } = feedback;
         let feedback = RingConsumer::attach(memory.as_fd(), Event::from_fd(data), Event::from_fd(credit), geometry)?;
+        let encoder = match prepared.and_then(|prepared| prepared.fitting(mode, &settings)) {
+            Some(encoder) => encoder,
+            None => open(settings.backend, Settings::new(mode, &settings))?,
+        };
+        let mut still = Still::new(mode.frame_interval_ns());
+        let picture = kept.and_then(|kept| kept.picture(mode, settings.colour, now_ns()));
+        if picture.is_some() {
+            still.retry();
+        }
         Ok(Self {
             number: generation.0,
+            colour: settings.colour,
             mailbox,
             buffers,
             converter,
-            encoder: open(settings.backend, Settings::new(mode, &settings))?,
+            encoder,
             video,
             feedback,
             message: Vec::with_capacity(64),
-            picture: I420::new(mode),
+            picture: picture.unwrap_or_else(|| I420::new(mode)),
             times: Times::default(),
             frame: 0,
             coding: Coding::Idr,
             unsent: false,
             flatten: false,
-            still: Still::new(mode.frame_interval_ns()),
+            still,
             blocked: false,
             max_kbps: settings.bitrate_kbps,
             stats: EncodeStats::default(),
         })
+    }
+
+    /// What the next generation may begin with.
+    pub(crate) fn keep(self) -> Option<Kept> {
+        let shown = self.still.due_ns().is_some() && !self.unsent;
+        let until_ns = now_ns().saturating_add(KEEP_NS);
+        shown.then_some(Kept { picture: self.picture, colour: self.colour, until_ns })
     }
 
     pub(crate) fn number(&self) -> u32 {

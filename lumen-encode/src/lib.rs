@@ -17,6 +17,7 @@ pub mod encode;
 pub mod encoder;
 mod generation;
 mod openh264;
+mod prepared;
 mod still;
 #[cfg(feature = "x264")]
 mod x264;

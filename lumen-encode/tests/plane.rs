@@ -7,7 +7,7 @@ mod support;
 use ipc::feedback::Feedback;
 use ipc::plane::PlaneError;
 use ipc::ring::ChunkFlags;
-use ipc::{Backend, FromEncode, Generation, PlaneKind, RingGeometry, ToEncode};
+use ipc::{Backend, Colour, EncodeSettings, FromEncode, Generation, PlaneKind, RingGeometry, ToEncode};
 use lumen_core::Mode;
 use lumen_encode::encoder::BUILT_IN;
 use lumen_encode::{Converter, I420};
@@ -222,6 +222,35 @@ fn a_retired_generation_is_forgotten_and_the_next_begins_with_an_idr() {
     let frame = new.frame();
     assert!(frame.is(ChunkFlags::IDR) && frame.header.frame == 0);
     assert!(old.is_drained(), "the retired generation was still served");
+    plane.stop();
+}
+
+#[test]
+fn a_generation_begins_with_what_the_one_before_showed_last_where_no_picture_comes() {
+    let plane = Threaded::start();
+    let mut old = Rig::wired(&plane.link, mode(), settings(Backend::Auto, 4_000), roomy());
+    old.publish(|pixels| scene(mode(), 5, pixels));
+    old.frame();
+    let wire = |generation: u32, colour: Colour| {
+        plane.link.send(ToEncode::Retire { generation: Generation(generation - 1) }).unwrap();
+        let (mut rig, mut wiring) =
+            Rig::new(mode(), EncodeSettings { colour, ..settings(Backend::Auto, 4_000) }, roomy());
+        (wiring.generation, rig.generation) = (Generation(generation), generation);
+        plane.link.send(ToEncode::Wire(wiring)).unwrap();
+        while !matches!(answer(&plane.link), FromEncode::Wired { generation: g, .. } if g.0 == generation) {}
+        rig
+    };
+    let colour = settings(Backend::Auto, 0).colour;
+    let mut new = wire(2, colour);
+    let frame = new.frame();
+    assert!(frame.is(ChunkFlags::IDR) && frame.is(ChunkFlags::STILL) && frame.header.frame == 0);
+    let likeness = decode(&mut Decoder::new().unwrap(), &frame.bytes, &expected(5));
+    assert!(likeness > 32.0, "{likeness:.1} dB");
+    // Where its samples would mean something else it waits for a picture.
+    let mut other = wire(3, Colour { full_range: true, ..colour });
+    other.publish(|pixels| scene(mode(), 6, pixels));
+    let frame = other.frame();
+    assert!(frame.is(ChunkFlags::IDR) && !frame.is(ChunkFlags::STILL), "an old picture came first");
     plane.stop();
 }
 

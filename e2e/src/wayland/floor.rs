@@ -130,7 +130,7 @@ pub fn run(socket: OwnedFd, output: &str, length: Duration) -> anyhow::Result<Re
 fn attach(display: &mut Wlroots, format: FrameFormat) -> anyhow::Result<Vec<Mapping>> {
     let memory = (0..BUFFERS).map(|_| sealed_memfd("floor", format.size())).collect::<Result<Vec<_>, _>>()?;
     let mapped = memory.iter().map(|fd| Mapping::read_only(fd.as_fd(), format.size())).collect::<Result<_, _>>()?;
-    display.attach(format, memory)?;
+    display.attach(format, memory, now_ns())?;
     Ok(mapped)
 }
 

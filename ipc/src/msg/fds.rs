@@ -110,6 +110,7 @@ impl<F> ToEncode<F> {
             Self::Wire(wiring) => ToEncode::Wire(wiring.map_fds(map)?),
             Self::Retire { generation } => ToEncode::Retire { generation },
             Self::Idr => ToEncode::Idr,
+            Self::Prepare { mode, settings } => ToEncode::Prepare { mode, settings },
         })
     }
 }

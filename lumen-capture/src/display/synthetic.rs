@@ -51,8 +51,8 @@ impl Display for Synthetic {
         waiting.then(|| self.cadence.deadline())
     }
 
-    fn attach(&mut self, format: FrameFormat, buffers: Vec<OwnedFd>) -> Result<(), DisplayError> {
-        self.detach();
+    fn attach(&mut self, format: FrameFormat, buffers: Vec<OwnedFd>, now_ns: u64) -> Result<(), DisplayError> {
+        self.detach(now_ns);
         if format != self.format {
             return Err(DisplayError::Failed(
                 "the pool does not have the shape that the pattern was opened with".into(),
@@ -62,7 +62,7 @@ impl Display for Synthetic {
         Ok(())
     }
 
-    fn detach(&mut self) {
+    fn detach(&mut self, _now_ns: u64) {
         self.drawn = None;
         self.buffers = Buffers::default();
         self.pattern.forget();

@@ -12,6 +12,7 @@
 
 mod limit;
 mod picture;
+mod pool;
 mod protocol;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,12 +22,12 @@ use std::time::Duration;
 use ipc::FrameFormat;
 use lumen_core::Mode;
 use wayland_client::backend::WaylandError;
-use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::{Connection, DispatchError, EventQueue, WEnum};
 
 use super::{Buffers, Display, DisplayError, Event, Frame, checked_format};
 use limit::Limit;
-use picture::{believed, pixel_format, turn_over};
+use picture::{believed, pixel_format};
+use pool::{Kept, Pool};
 use protocol::{Outcome, Shape, Shot, State};
 
 /// How long the compositor may take to list its outputs and describe the wanted one.
@@ -49,6 +50,7 @@ pub struct Wlroots {
     /// What `Opened` said, and the shape it was made from.
     opened: Option<(FrameFormat, Shape)>,
     pool: Option<Pool>,
+    kept: Option<Kept>,
     serial: u64,
     /// The frame object that has been given a buffer, and which.
     copying: Option<(u64, u32)>,
@@ -59,16 +61,6 @@ pub struct Wlroots {
     pause_until: u64,
     /// The socket was full; flush again at this time.
     flush_at: Option<u64>,
-}
-
-/// A generation's buffers on both sides.
-struct Pool {
-    remote: Vec<WlBuffer>,
-    /// The same memory on this side.
-    local: Buffers,
-    format: FrameFormat,
-    /// The next copy is not to wait for damage.
-    fresh: bool,
 }
 
 impl Wlroots {
@@ -93,6 +85,7 @@ impl Wlroots {
             open_by: now_ns + OPEN_TIMEOUT.as_nanos() as u64,
             opened: None,
             pool: None,
+            kept: None,
             serial: 0,
             copying: None,
             held: None,
@@ -244,6 +237,9 @@ impl Wlroots {
                     }
                 }
                 let captured_ns = believed(seconds, nanoseconds, now_ns);
+                if let Some(pool) = &mut self.pool {
+                    pool.newest = Some((buffer, captured_ns));
+                }
                 if let Some(limit) = &mut self.limit {
                     limit.picture(captured_ns);
                 }
@@ -313,8 +309,8 @@ impl Display for Wlroots {
         [opening, pausing, copying, self.flush_at].into_iter().flatten().min()
     }
 
-    fn attach(&mut self, format: FrameFormat, memory: Vec<OwnedFd>) -> Result<(), DisplayError> {
-        self.detach();
+    fn attach(&mut self, format: FrameFormat, memory: Vec<OwnedFd>, now_ns: u64) -> Result<(), DisplayError> {
+        self.detach(now_ns);
         let (Some((opened, shape)), Some(shm)) = (self.opened, &self.state.shm) else {
             return Err(DisplayError::Failed("a pool was given before the output had been opened".into()));
         };
@@ -336,18 +332,19 @@ impl Display for Wlroots {
                 buffer
             })
             .collect();
-        self.pool = Some(Pool { remote, local, format, fresh: true });
+        self.pool = Some(Pool { remote, local, format, fresh: true, newest: None });
         Ok(())
     }
 
-    fn detach(&mut self) {
+    fn detach(&mut self, now_ns: u64) {
         // A frame object that has no buffer yet stays: it is as good for the next pool.
-        if let Some((copying, _)) = self.copying.take() {
+        let copying = self.copying.take();
+        if let Some((copying, _)) = copying {
             self.state.shots.retain(|shot| shot.serial != copying);
         }
         self.held = None;
-        for buffer in self.pool.take().into_iter().flat_map(|pool| pool.remote) {
-            buffer.destroy();
+        if let Some(pool) = self.pool.take() {
+            self.kept = pool.give_back(copying.map(|(_, buffer)| buffer), now_ns);
         }
         // Should the socket be full, the next dispatch flushes.
         let _ = self.connection.flush();
@@ -358,15 +355,17 @@ impl Display for Wlroots {
     }
 
     fn begin(&mut self, buffer: u32, now_ns: u64) {
+        self.held = Some(buffer);
+        self.advance(now_ns);
+        // The request is on its way: until the compositor's next refresh there is time.
         if let Some(pool) = &mut self.pool {
             pool.local.populate(buffer);
         }
-        self.held = Some(buffer);
-        self.advance(now_ns);
-        // The compositor is busy with this one now.
-        if let Some(pool) = &mut self.pool {
-            pool.local.populate_another();
-        }
+    }
+
+    fn again(&mut self, buffer: u32, now_ns: u64) -> Option<Frame> {
+        let kept = self.kept.take()?;
+        self.pool.as_mut()?.show(&kept, buffer, now_ns)
     }
 
     fn dispatch(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), DisplayError> {
@@ -380,16 +379,11 @@ impl Display for Wlroots {
         // A picture goes on its way first: `begin` comes at once and sends everything in one go.
         if !events.iter().any(|event| matches!(event, Event::Ready(_))) {
             self.advance(now_ns);
+            if let Some(pool) = self.pool.as_mut().filter(|_| self.copying.is_some()) {
+                pool.local.populate_another();
+            }
         }
         Ok(())
-    }
-}
-
-impl Pool {
-    fn turn_over(&mut self, buffer: u32) {
-        if let Some(pixels) = self.local.pixels(buffer) {
-            turn_over(pixels, self.format.stride as usize);
-        }
     }
 }
 

@@ -110,10 +110,7 @@ impl Daemon {
                 }
             }
             Action::WireEncode { plane, session, generation, mode, picture } => {
-                let encode = &self.parts.config.encode;
-                let configured = Colour { matrix: Matrix::Bt709, full_range: encode.full_range };
-                let colour = picture.colour.unwrap_or(configured);
-                let settings = EncodeSettings { backend: encode.backend, bitrate_kbps: picture.bitrate_kbps, colour };
+                let settings = self.settings(picture);
                 let kit = self.kits.get_mut(&session).filter(|kit| kit.generation == generation);
                 if let Some(wiring) = kit.and_then(|kit| kit.encode(session, mode, settings)) {
                     self.tell(plane, ToEncode::Wire(wiring));
@@ -124,6 +121,10 @@ impl Daemon {
                 if let Some(pool) = kit.and_then(|mut kit| kit.capture()) {
                     self.tell(plane, ToCapture::Wire { generation, pool });
                 }
+            }
+            Action::Prepare { plane, mode, picture } => {
+                let settings = self.settings(picture);
+                self.tell(plane, ToEncode::<OwnedFd>::Prepare { mode, settings });
             }
             Action::Retire { plane, session, generation } => {
                 self.kits.remove(&session);
@@ -170,6 +171,14 @@ impl Daemon {
             Action::Idr(plane) => self.tell(plane, ToEncode::<OwnedFd>::Idr),
             Action::Finish => self.finished = true,
         }
+    }
+
+    /// What a picture's encoder is to be, as far as it is configured.
+    fn settings(&self, picture: Picture) -> EncodeSettings {
+        let encode = &self.parts.config.encode;
+        let configured = Colour { matrix: Matrix::Bt709, full_range: encode.full_range };
+        let colour = picture.colour.unwrap_or(configured);
+        EncodeSettings { backend: encode.backend, bitrate_kbps: picture.bitrate_kbps, colour }
     }
 
     /// Sends without waiting. A plane whose link is full has stopped reading, and is as good as dead.

@@ -315,6 +315,12 @@ pub enum Action {
         session: SessionId,
         generation: Generation,
     },
+    /// Have a standby make its encoder.
+    Prepare {
+        plane: PlaneId,
+        mode: Mode,
+        picture: Picture,
+    },
     Retire {
         plane: PlaneId,
         session: SessionId,

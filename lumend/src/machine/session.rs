@@ -111,6 +111,8 @@ pub struct Session {
     pub encode: Slot,
     /// An encoder that waits to take the other's place, where one is configured.
     pub standby: Option<Slot>,
+    /// The one of them that was told last what to expect, and that.
+    pub prepared: Option<(PlaneId, Mode, Picture)>,
     /// Its sound; none if the client or the configuration wants none.
     pub audio: Option<Branch>,
     /// Its hands.
@@ -151,6 +153,7 @@ impl Session {
             capture: slot(PlaneKind::Capture),
             encode: slot(PlaneKind::Encode),
             standby: None,
+            prepared: None,
             audio: None,
             input: None,
             patience: Some(now + PATIENCE),

@@ -1,12 +1,13 @@
 //! A session's second encoder: sealed, wired to nothing, started when the picture flows and nobody waits for the
-//! processor. When the first one ends it takes its place, so that no process has to be started in between.
+//! processor. It has its encoder made, for what the session shows now. When the first one ends it takes its place, so that
+//! neither a process nor an encoder has to be started in between.
 //!
 //! It has a record of crashes of its own, which costs the session nothing.
 
 use ipc::{PlaneKind, SessionId};
 
 use super::Machine;
-use super::event::{Exit, PlaneId};
+use super::event::{Action, Exit, PlaneId};
 use super::policy::STANDBY_AFTER;
 use super::process::{Process, Slot};
 use super::session::{Session, Wiring};
@@ -42,6 +43,22 @@ impl Machine {
             let plane = self.start(PlaneKind::Encode, Some(id), now);
             if let Some(slot) = self.sessions.get_mut(&id).and_then(|session| session.standby.as_mut()) {
                 slot.fill(plane);
+            }
+        }
+        self.prepare(id);
+    }
+
+    /// Tells a standby what to expect.
+    fn prepare(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let standby = session.standby.as_ref().and_then(|slot| slot.current).filter(|&plane| self.is_ready(plane));
+        if let (Some(plane), Some(picture)) = (standby, session.picture)
+            && session.prepared != Some((plane, session.mode, picture))
+        {
+            let mode = session.mode;
+            self.out.push(Action::Prepare { plane, mode, picture });
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.prepared = Some((plane, mode, picture));
             }
         }
     }

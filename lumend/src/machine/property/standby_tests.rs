@@ -53,6 +53,8 @@ fn a_standby_takes_over_without_a_process_being_started() {
     let (encode, standby) = encoders(&world);
     assert_eq!((encode, world.planes.len()), (Some(second), before.1));
     assert!(standby.is_some_and(|standby| standby > second), "another one waits");
+    let session = world.machine.sessions().next().unwrap();
+    assert_eq!(session.prepared.map(|(plane, mode, _)| (Some(plane), mode)), Some((standby, session.mode)));
 }
 
 #[test]

@@ -332,6 +332,13 @@ impl World {
                 }
                 self.whole_reached += 1;
             }
+            Action::Prepare { plane, .. } => {
+                let sim = self.hears(*plane, PlaneKind::Encode);
+                assert!(sim.wired.is_empty(), "an encoder at work needs no other");
+                let session = sim.session.and_then(|id| self.machine.session(id));
+                let standby = session.and_then(|session| session.standby.as_ref()).and_then(|slot| slot.current);
+                assert_eq!(standby, Some(*plane), "only a standby is prepared");
+            }
             Action::Retire { plane, session, generation } => {
                 let kind = self.planes[plane].kind;
                 let held = self.hears(*plane, kind).holds.remove(session);
