@@ -180,15 +180,21 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Lets it in and connects it.
-    pub fn connect(host: &Host<'a>, name: &str) -> Result<Self> {
+    /// Lets it in and connects it; it may ask for a pointer and a keyboard too.
+    pub fn connect(host: &Host<'a>, name: &str, hands: bool) -> Result<Self> {
         let machine = host.machine;
+        let name = format!("{name}-of-{}", host.name());
         let (keys, report) = (format!("{HOME}/{name}"), format!("{HOME}/{name}.json"));
         let client = "/mnt/programs/lumen-client";
         let output = as_person(machine, client).args(["fingerprint", "--config", &keys]).output()?;
         host.ctl(&["allow", &said(&[client, "fingerprint"], &output)?])?;
+        // Which move once, and later than anybody waits.
+        let script = format!("{HOME}/{name}.hands");
+        machine.write(&script, "0 move 1 1\n600000 move 1 1\n")?;
+        let hands: &[&str] = if hands { &["--input-script", &script] } else { &[] };
         let child = as_person(machine, client)
             .args(["connect", "127.0.0.1:47800", "--decode", "--quiet", "--config", &keys, "--json", &report])
+            .args(hands)
             .stdout(Stdio::null())
             .spawn()
             .context("nsenter does not run")?;

@@ -176,7 +176,8 @@ impl Machine {
 
     /// The end of its journal.
     pub fn journal(&self, lines: u32) -> String {
-        self.must(&["journalctl", "--no-pager", "--lines", &lines.to_string()]).unwrap_or_default()
+        self.must(&["journalctl", "--no-pager", "--output=short-precise", "--lines", &lines.to_string()])
+            .unwrap_or_default()
     }
 }
 
