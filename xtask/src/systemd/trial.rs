@@ -55,6 +55,7 @@ fn system(machine: &Machine) -> Result<()> {
     let client = Client::connect(&host, "first", false)?;
     host.streams()?;
     users(&host)?;
+    as_promised(&host)?;
     // Connections to listening sockets end in the same plane, which has neither a network nor an address that it may use.
     let asks = "exec 3<>/dev/tcp/127.0.0.1/47989; printf 'GET /serverinfo HTTP/1.1\\r\\nHost: lumen\\r\\n\\r\\n' >&3; head -n 1 <&3";
     let answer = machine.must(&["timeout", "5", "bash", "-c", asks])?;
@@ -131,6 +132,7 @@ fn person(machine: &Machine) -> Result<()> {
     let client = Client::connect(&host, "first", false)?;
     host.streams()?;
     walls(&host)?;
+    as_promised(&host)?;
     for kind in ["encode", "net"] {
         let (_, before, after, took) = host.strike(kind, "KILL").with_context(|| format!("{kind} killed"))?;
         one_replaced(kind, &before, &after)?;
@@ -210,6 +212,11 @@ fn no_namespaces(host: &Host<'_>) -> Result<()> {
     let directories =
         ["lumen-.service.d", "lumend.service.d"].map(|name| format!("/home/person/.config/systemd/user/{name}"));
     host.machine.must(&["rm", "-r", &directories[0], &directories[1]]).map(drop)
+}
+
+/// What lumend itself says of the planes' walls, with those of the units around them.
+fn as_promised(host: &Host<'_>) -> Result<()> {
+    host.ctl(&["status", "--security"]).context("a plane has other walls than its profile promises").map(drop)
 }
 
 fn planes(status: &Value) -> Result<Vec<i64>> {
