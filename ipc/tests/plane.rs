@@ -38,6 +38,8 @@ fn play(startup: Startup, part: &str) -> Result<Exit, PlaneError> {
         let _ = orders.recv();
         std::fs::File::open("/dev/null").is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
     });
+    // Sealed, it may not look any more.
+    let manager = manager();
     let link = startup.seal()?;
     drop(order);
     // Landlock alone would answer EACCES.
@@ -59,7 +61,7 @@ fn play(startup: Startup, part: &str) -> Result<Exit, PlaneError> {
             if std::env::vars_os().next().is_some() {
                 return Err(PlaneError::failed("it has an environment"));
             }
-            let manager = manager().ok_or(PlaneError::failed("no socket to the manager"))?;
+            let manager = manager.ok_or(PlaneError::failed("no socket to the manager"))?;
             let denied = [sent(manager), copied(manager)].map(|answer| answer.raw_os_error() == Some(libc::EPERM));
             link.wait_readable(PATIENCE)?;
             match link.recv::<ToEncode<_>>()? {

@@ -67,6 +67,8 @@ pub enum Only {
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
+    /// As the manual pages name it.
+    pub name: &'static str,
     pub call: c_long,
     pub planes: Planes,
     pub only: Only,
@@ -98,12 +100,19 @@ impl Line {
     }
 }
 
-const fn any(planes: Planes, call: c_long, why: &'static str) -> Line {
-    Line { call, planes, only: Only::Any, why, seldom: None }
+/// A call's name and number.
+macro_rules! call {
+    ($number:ident) => {
+        (stringify!($number).split_at("SYS_".len()).1, libc::$number)
+    };
 }
 
-const fn some(planes: Planes, call: c_long, only: Only, why: &'static str) -> Line {
-    Line { call, planes, only, why, seldom: None }
+const fn any(planes: Planes, call: (&'static str, c_long), why: &'static str) -> Line {
+    some(planes, call, Only::Any, why)
+}
+
+const fn some(planes: Planes, (name, call): (&'static str, c_long), only: Only, why: &'static str) -> Line {
+    Line { name, call, planes, only, why, seldom: None }
 }
 
 const EXEC: u32 = libc::PROT_EXEC as u32;
@@ -124,13 +133,11 @@ const THREAD: u32 = (libc::CLONE_VM
     | libc::CLONE_SETTLS
     | libc::CLONE_PARENT_SETTID
     | libc::CLONE_CHILD_CLEARTID) as u32;
-const FCNTL: &[u32] = &[
-    libc::F_GETFD as u32,
-    libc::F_SETFD as u32,
-    libc::F_GETFL as u32,
-    libc::F_DUPFD_CLOEXEC as u32,
-    libc::F_GET_SEALS as u32,
-];
+const FCNTL: &[u32] = &[libc::F_GETFD as u32, libc::F_GET_SEALS as u32];
+const FCNTL_SOCKETS: &[u32] = &[libc::F_SETFD as u32, libc::F_GETFL as u32];
+/// None of these makes a descriptor of whoever is at the other end, as SO_PEERPIDFD would.
+const ASKED: &[(i32, i32)] = &[(libc::SOL_SOCKET, libc::SO_TYPE), (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)];
+const ASKED_OF_PIPEWIRE: &[(i32, i32)] = &[(libc::SOL_SOCKET, libc::SO_ERROR)];
 /// UI_SET_EVBIT, _KEYBIT, _RELBIT, _ABSBIT, _FFBIT, _PHYS and _PROPBIT, UI_DEV_SETUP and UI_ABS_SETUP of linux/uinput.h.
 const UINPUT_DECLARE: &[u32] = &[
     0x4004_5564,
@@ -149,147 +156,182 @@ const UINPUT_FORCE: &[u32] = &[0xc068_55c8, 0x4068_55c9, 0xc00c_55ca, 0x400c_55c
 const OPTIONS: &[(i32, i32)] = &[
     (libc::SOL_SOCKET, libc::SO_PASSCRED),
     (libc::SOL_SOCKET, libc::SO_SNDBUF),
-    (libc::SOL_SOCKET, libc::SO_RCVBUF),
     (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
     (libc::SOL_UDP, libc::UDP_SEGMENT),
     (libc::SOL_UDP, libc::UDP_GRO),
-    (libc::IPPROTO_IP, libc::IP_TOS),
     (libc::IPPROTO_IP, libc::IP_RECVTOS),
     (libc::IPPROTO_IP, libc::IP_PKTINFO),
     (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
-    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
     (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG),
 ];
 
+/// Capture and input have one thread each.
+const THREADED: Planes = ENCODE.and(NET).and(AUDIO);
+
 /// Why nobody sees it.
 const ABORT: &str = "a bug would have to be known to show it";
+const BEGUN: &str = "threads that are made before the seal have mostly begun by then, and not all have names";
+const DEVICES: &str = "no /dev/uinput where planes are traced; tested in a virtual machine";
 
 /// The allow-list. One line per call and set of planes; a call may have several lines.
 pub const TABLE: &[Line] = &[
     // Messages and wake-ups.
-    some(ALL, libc::SYS_sendmsg, Only::Without(2, UNSENT), "the link; the compositor's socket; datagrams with GSO"),
+    some(ALL, call!(SYS_sendmsg), Only::Without(2, UNSENT), "the link; the compositor's socket; datagrams with GSO"),
     some(
         ALL,
-        libc::SYS_recvmsg,
+        call!(SYS_recvmsg),
         Only::Without(2, URGENT),
         "the link and the descriptors it brings; the compositor's socket; datagrams",
     ),
-    any(ALL, libc::SYS_read, "draining eventfds and timers"),
-    any(ALL, libc::SYS_write, "signalling eventfds; one line on stderr before the end"),
-    any(ALL, libc::SYS_writev, "stderr, as the standard library writes it"),
-    any(ALL, libc::SYS_close, "descriptors of retired generations"),
+    any(ENCODE.and(NET).and(INPUT).and(AUDIO), call!(SYS_read), "draining eventfds and timers"),
+    any(ALL, call!(SYS_write), "signalling eventfds; one line on stderr before the end; a service manager; uinput")
+        .seldom(INPUT, "its hands are the compositor's here, and nothing rumbles"),
+    any(NET, call!(SYS_writev), "answers to GameStream clients").seldom(NET, "where one has several parts"),
+    any(
+        CAPTURE.and(ENCODE).and(INPUT).and(AUDIO),
+        call!(SYS_writev),
+        "the last words of a C library whose heap is broken",
+    )
+    .seldom(ALL, ABORT),
+    any(ALL, call!(SYS_close), "descriptors of retired generations"),
     #[cfg(target_arch = "x86_64")]
-    any(ALL, libc::SYS_poll, "waiting for the link and the eventfds"),
-    any(ALL, libc::SYS_ppoll, "the same, with a finer deadline"),
-    any(ALL, libc::SYS_timerfd_settime, "pacing on timers made before the seal"),
-    any(ALL, libc::SYS_futex, "locks, condition variables and joining threads"),
+    any(CAPTURE.and(INPUT).and(AUDIO), call!(SYS_poll), "waiting for the link, a compositor and eventfds"),
+    any(ALL, call!(SYS_ppoll), "the same, with a finer deadline").seldom(ALL, "what poll is on other processors"),
+    any(CAPTURE.and(NET).and(INPUT).and(AUDIO), call!(SYS_timerfd_settime), "pacing on timers made before the seal")
+        .seldom(NET, "only large frames are paced"),
+    any(ALL, call!(SYS_futex), "locks, condition variables and joining threads"),
     some(
         ALL,
-        libc::SYS_fcntl,
+        call!(SYS_fcntl),
         Only::Is(1, FCNTL),
-        "seals, close-on-exec, duplicates; the flags of an open file belong to all who have it, and nobody changes them",
+        "seals, and what the standard library asserts of what it closes; the flags of an open file belong to all who \
+         have it, and nobody changes them",
     ),
-    any(ALL, libc::SYS_getsockopt, "checking the type of a socket just received"),
+    some(
+        CAPTURE.and(NET).and(INPUT).and(AUDIO),
+        call!(SYS_fcntl),
+        Only::Is(1, &[libc::F_DUPFD_CLOEXEC as u32]),
+        "a second handle on an eventfd; descriptors for a compositor",
+    ),
+    some(NET, call!(SYS_fcntl), Only::Is(1, FCNTL_SOCKETS), "whether a socket just received is as it should be"),
+    some(NET, call!(SYS_getsockopt), Only::Option(ASKED), "the same, and whether it serves both families"),
+    some(AUDIO, call!(SYS_getsockopt), Only::Option(ASKED_OF_PIPEWIRE), "how the connection to PipeWire is"),
     // Not newfstatat, as which glibc spells it: that takes a path, and neither filter nor Landlock sees which.
-    any(ALL, libc::SYS_fstat, "the size of a memfd just received"),
+    any(ALL, call!(SYS_fstat), "the size of a memfd just received"),
     // Memory. Code is never made at run time.
     some(
         ALL,
-        libc::SYS_mmap,
+        call!(SYS_mmap),
         Only::WithoutAll(&[(2, EXEC), (3, UNCOUNTED)]),
         "the allocator: private memory, of which the limit on data keeps account",
     ),
     some(
         ALL,
-        libc::SYS_mmap,
+        call!(SYS_mmap),
         Only::WithoutAll(&[(2, EXEC), (3, OF_NOTHING)]),
         "mapping pools and rings, whose size whoever made them has set",
     ),
-    some(ALL, libc::SYS_mprotect, Only::Without(2, EXEC), "the allocator's arenas"),
-    any(ALL, libc::SYS_munmap, "retired generations; the allocator"),
-    any(ALL, libc::SYS_mremap, "realloc of large blocks"),
-    any(ALL, libc::SYS_brk, "the allocator"),
-    any(ALL, libc::SYS_madvise, "the allocator; prefaulting; a finished thread's stack; fork detection in the crypto"),
+    some(ALL, call!(SYS_mprotect), Only::Without(2, EXEC), "the allocator's arenas")
+        .seldom(ALL, "only where a heap grows in that way"),
+    any(ALL, call!(SYS_munmap), "retired generations; the allocator"),
+    any(ALL, call!(SYS_mremap), "realloc of large blocks").seldom(ALL, "only where one grows"),
+    any(ALL, call!(SYS_brk), "the allocator").seldom(ALL, "only where the heap grows at its end"),
+    any(ALL, call!(SYS_madvise), "the allocator; prefaulting; a finished thread's stack; fork detection in the crypto"),
     // Time, randomness, scheduling.
-    any(ALL, libc::SYS_clock_gettime, "where the clock source has no vDSO"),
-    any(ALL, libc::SYS_clock_nanosleep, "waiting for a deadline in libraries"),
-    any(ALL, libc::SYS_getrandom, "hash seeds; keys and nonces in net"),
-    any(ALL, libc::SYS_sched_yield, "spinning briefly in libraries"),
-    any(ALL, libc::SYS_sched_getaffinity, "how many threads an encoder or runtime wants"),
-    any(ALL, libc::SYS_getpid, "abort"),
-    any(ALL, libc::SYS_gettid, "abort; reentrant locks"),
+    any(ALL, call!(SYS_clock_gettime), "where the clock source has no vDSO").seldom(ALL, "this machine's has"),
+    any(ENCODE, call!(SYS_clock_nanosleep), "an encoder's threads wait for one another"),
+    any(ALL, call!(SYS_getrandom), "hash seeds; keys and nonces in net")
+        .seldom(ALL, "the first hash table of a thread; denied, it would end the plane"),
+    any(ENCODE, call!(SYS_sched_getaffinity), "how many threads an encoder wants"),
+    any(ALL, call!(SYS_getpid), "abort").seldom(ALL, ABORT),
+    any(ALL, call!(SYS_gettid), "abort").seldom(ALL, ABORT),
     some(
         ENCODE,
-        libc::SYS_clone,
+        call!(SYS_clone),
         Only::Is(0, &[THREAD]),
         "an encoder's threads, made with it; such a clone shares all there is, so that it can be no other process",
     ),
+    any(
+        ENCODE,
+        call!(SYS_clone3),
+        "passed on to the filter that answers ENOSYS, so that libraries fall back to clone; none other may either",
+    ),
     // The life and end of threads that were started before the seal but may not have run yet.
-    any(ALL, libc::SYS_set_robust_list, "a starting thread"),
-    any(ALL, libc::SYS_rseq, "a starting thread"),
-    any(ALL, libc::SYS_sigaltstack, "the stack overflow guard of a thread, made and taken down"),
-    some(ALL, libc::SYS_prctl, Only::Is(0, &[libc::PR_SET_NAME as u32]), "a starting thread's name"),
-    any(ALL, libc::SYS_rt_sigprocmask, "a starting thread; abort"),
+    any(THREADED, call!(SYS_set_robust_list), "a starting thread").seldom(NET.and(AUDIO), BEGUN),
+    any(THREADED, call!(SYS_rseq), "a starting thread").seldom(NET.and(AUDIO), BEGUN),
+    any(ALL, call!(SYS_sigaltstack), "the stack overflow guard of a thread, made and taken down"),
+    some(THREADED, call!(SYS_prctl), Only::Is(0, &[libc::PR_SET_NAME as u32]), "a starting thread's name")
+        .seldom(THREADED, BEGUN),
+    any(ALL, call!(SYS_exit), "a thread ends; denied, it would try for ever").seldom(ALL, "the process may be quicker"),
+    any(ALL, call!(SYS_rt_sigprocmask), "a starting thread; abort").seldom(ALL, ABORT),
     any(
         ALL,
-        libc::SYS_rt_sigaction,
+        call!(SYS_rt_sigaction),
         "the overflow guard steps aside on a plain fault; denied, it would fault for ever",
-    ),
-    any(ALL, libc::SYS_rt_sigreturn, "returning from that guard"),
-    any(ALL, libc::SYS_restart_syscall, "a wait goes on after the process was stopped and continued")
+    )
+    .seldom(ALL, ABORT),
+    any(ALL, call!(SYS_rt_sigreturn), "returning from that guard").seldom(ALL, ABORT),
+    any(ALL, call!(SYS_restart_syscall), "a wait goes on after the process was stopped and continued")
         .seldom(ALL, "nobody stops them there"),
-    some(ALL, libc::SYS_tgkill, Only::OwnProcess(libc::SIGABRT as u32), "abort, which a panic ends in")
+    some(ALL, call!(SYS_tgkill), Only::OwnProcess(libc::SIGABRT as u32), "abort, which a panic ends in")
         .seldom(ALL, ABORT),
-    any(ALL, libc::SYS_exit, "a thread ends"),
-    any(ALL, libc::SYS_exit_group, "the plane ends"),
-    any(ALL, libc::SYS_clone3, "passed on to the filter that answers ENOSYS, so that libraries fall back in order"),
+    any(ALL, call!(SYS_exit_group), "the plane ends"),
     // The compositor's socket that capture and input were handed.
     some(
         CAPTURE.and(INPUT),
-        libc::SYS_sendto,
+        call!(SYS_sendto),
         Only::Without(3, UNSENT),
         "requests to the compositor that carry no descriptor",
     ),
     // Devices of the kernel's, on descriptors of /dev/uinput that input was handed. Other ioctls stay shut.
-    some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_DECLARE), "what a new keyboard, mouse, touch screen or pad can do"),
-    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x5501]), "UI_DEV_CREATE: the device appears"),
-    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x5502]), "UI_DEV_DESTROY: a pad is unplugged although lumend has it"),
-    some(INPUT, libc::SYS_ioctl, Only::Is(1, &[0x8040_552c]), "UI_GET_SYSNAME: has a dead plane made the device yet?"),
-    some(INPUT, libc::SYS_ioctl, Only::Is(1, UINPUT_FORCE), "answers to games that upload and erase force feedback"),
+    some(
+        INPUT,
+        call!(SYS_ioctl),
+        Only::Is(1, UINPUT_DECLARE),
+        "what a new keyboard, mouse, touch screen or pad can do",
+    )
+    .seldom(INPUT, DEVICES),
+    some(INPUT, call!(SYS_ioctl), Only::Is(1, &[0x5501]), "UI_DEV_CREATE: the device appears").seldom(INPUT, DEVICES),
+    some(INPUT, call!(SYS_ioctl), Only::Is(1, &[0x5502]), "UI_DEV_DESTROY: a pad is unplugged although lumend has it")
+        .seldom(INPUT, DEVICES),
+    some(INPUT, call!(SYS_ioctl), Only::Is(1, &[0x8040_552c]), "UI_GET_SYSNAME: has a dead plane made the device yet?")
+        .seldom(INPUT, DEVICES),
+    some(INPUT, call!(SYS_ioctl), Only::Is(1, UINPUT_FORCE), "answers to games that upload and erase force feedback")
+        .seldom(INPUT, DEVICES),
     // Sockets that net was handed.
-    some(NET, libc::SYS_sendto, Only::Without(3, UNSENT), "datagrams"),
-    any(NET, libc::SYS_recvfrom, "datagrams"),
-    some(NET, libc::SYS_sendmmsg, Only::Without(3, UNSENT), "datagrams where GSO is missing"),
-    any(NET, libc::SYS_recvmmsg, "datagrams"),
-    any(NET, libc::SYS_getsockname, "the QUIC endpoint's own address"),
-    any(NET, libc::SYS_accept4, "GameStream clients' TCP connections, on listening sockets that lumend has made"),
+    some(NET, call!(SYS_sendto), Only::Without(3, UNSENT), "datagrams"),
+    any(NET, call!(SYS_recvfrom), "datagrams"),
+    any(NET, call!(SYS_recvmmsg), "datagrams"),
+    any(NET, call!(SYS_getsockname), "the QUIC endpoint's own address"),
+    any(NET, call!(SYS_accept4), "GameStream clients' TCP connections, on listening sockets that lumend has made"),
     some(
         NET,
-        libc::SYS_shutdown,
+        call!(SYS_shutdown),
         Only::Is(1, &[libc::SHUT_WR as u32]),
         "the end of an answer, where that is what tells its length; the other half would deafen a listener for good",
     ),
     some(
         NET,
-        libc::SYS_setsockopt,
+        call!(SYS_setsockopt),
         Only::Option(OPTIONS),
         "ECN, packet info, no fragmentation, GSO, GRO and buffer sizes of the handed sockets; credentials on the link \
          to the signer",
     ),
-    any(NET, libc::SYS_uname, "which kernels have a broken GSO"),
+    any(NET, call!(SYS_uname), "which kernels have a broken GSO"),
     // The control thread's reactor, made before the seal.
     #[cfg(target_arch = "x86_64")]
-    any(NET.and(AUDIO), libc::SYS_epoll_wait, "the reactor; PipeWire's two loops, made before the seal"),
-    any(NET.and(AUDIO), libc::SYS_epoll_pwait, "the same"),
-    any(NET.and(AUDIO), libc::SYS_epoll_ctl, "sockets and eventfds come and go; so do nodes of PipeWire's graph"),
+    any(NET.and(AUDIO), call!(SYS_epoll_wait), "the reactor; PipeWire's two loops, made before the seal"),
+    any(NET.and(AUDIO), call!(SYS_epoll_pwait), "the same")
+        .seldom(NET.and(AUDIO), "what epoll_wait is on other processors"),
+    any(NET.and(AUDIO), call!(SYS_epoll_ctl), "sockets and eventfds come and go; so do nodes of PipeWire's graph"),
     // PipeWire's library, for the node that it puts into the graph once it is connected.
-    any(AUDIO, libc::SYS_eventfd2, "a node's wake-up"),
-    any(AUDIO, libc::SYS_memfd_create, "a node's record of its activity, which the daemon maps too"),
-    any(AUDIO, libc::SYS_ftruncate, "the size of that"),
-    some(AUDIO, libc::SYS_fcntl, Only::Is(1, &[libc::F_ADD_SEALS as u32]), "sealing that"),
+    any(AUDIO, call!(SYS_eventfd2), "a node's wake-up"),
+    any(AUDIO, call!(SYS_memfd_create), "a node's record of its activity, which the daemon maps too"),
+    any(AUDIO, call!(SYS_ftruncate), "the size of that"),
+    some(AUDIO, call!(SYS_fcntl), Only::Is(1, &[libc::F_ADD_SEALS as u32]), "sealing that"),
 ];
 
 /// Calls that no plane has an honest reason to try: the process dies at once, with SIGSYS.

@@ -86,12 +86,18 @@ impl Linked {
         // The standard library's own pipe to the child must not be where the link is going to be.
         let _occupied = dup_from(theirs.as_fd(), LINK_FD)?;
         let link_fd = theirs.as_raw_fd();
-        // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe; `theirs` lives until the
-        // child has been started.
+        // SAFETY: between fork and exec only `dup2` and `close_range` are called, which are async-signal-safe; `theirs`
+        // lives until the child has been started.
         unsafe {
             command.pre_exec(move || {
-                // The copy is not close-on-exec; everything else lumend has open is.
-                if libc::dup2(link_fd, LINK_FD) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+                // The copy is not close-on-exec; everything else lumend has opened is. What whoever started lumend left
+                // open in it is none of the child's business either; kernels before 5.11 cannot be told so.
+                if libc::dup2(link_fd, LINK_FD) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                let above = LINK_FD.cast_unsigned() + 1;
+                libc::syscall(libc::SYS_close_range, above, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+                Ok(())
             });
         }
         let mut child = command.spawn()?;
