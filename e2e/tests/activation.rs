@@ -11,10 +11,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use xtask::client::{Client, fingerprint};
-use xtask::host::{Desktop, Host};
+use xtask::host::{Desktop, Host, free_port_pair};
 use xtask::process::{Running, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of lumend, with one client that stays. The median counts: the machine is shared.
+const KILLS: usize = 3;
 
 fn plane<'a>(status: &'a Value, name: &str) -> &'a Value {
     status["planes"].as_array().unwrap().iter().find(|entry| entry["plane"] == name).unwrap()
@@ -144,43 +147,55 @@ fn a_successor_serves_what_came_in_meanwhile_and_whom_its_predecessor_served() {
     let mut manager = Manager::listen(&stage).unwrap();
     stage.directory("run/kept").unwrap();
     let runtime = ["--runtime", stage.path().join("run/kept").to_str().unwrap()].map(str::to_owned);
-    let mut lumend = start(&stage, &manager, 0);
+    let port = free_port_pair().unwrap();
+    let mut lumend = start(&stage, &manager, port);
     manager.hear_until(PATIENCE, ready).unwrap();
-    let status = manager.told.iter().find_map(|line| line.strip_prefix("STATUS=")).unwrap();
-    let port: u16 = status.rsplit(':').next().unwrap().parse().unwrap();
+    let said = |manager: &Manager, what: &str| manager.told.iter().any(|line| line.contains(what));
+    assert!(said(&manager, &format!("STATUS=no session; listening on 127.0.0.1:{port}")), "{:?}", manager.told);
     let (kept, address) = (manager.kept.clone(), format!("127.0.0.1:{port}"));
     let ctl = |arguments: &[&str]| {
         let output = stage.command("lumend").args(arguments).args(&runtime).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     ctl(&["allow", &fingerprint(&stage, "viewer").unwrap()]);
-    let trace_file = stage.out("viewer.trace");
-    let arguments = ["--mode", "1280x720@60", "--decode", "--seconds", "6", "--trace", trace_file.to_str().unwrap()];
-    let viewer = Client::connect(&stage, "viewer", &address, &arguments).unwrap();
-    let status = wait_until(PATIENCE, || {
-        let status: Value = serde_json::from_str(&ctl(&["status", "--json"])).unwrap_or_default();
-        (status["sessions"][0]["frames"]["sent"].as_u64() > Some(30)).then_some(status)
-    })
-    .unwrap();
-    let net = format!("/proc/{}", plane(&status, "net")["pid"]);
-
-    lumend.signal(Signal::SIGKILL).unwrap();
-    lumend.wait(PATIENCE).unwrap();
-    manager.told.clear();
-    // Somebody comes while nobody is there, not even a network plane that turns everybody away since it is to end.
-    wait_until(PATIENCE, || (!fs::exists(&net).unwrap()).then_some(())).unwrap();
-    let stranger = Client::connect(&stage, "stranger", &address, &["--seconds", "1"]).unwrap();
-    wait_until(PATIENCE, || waits_at(port).then_some(())).unwrap();
-    let _lumend = start(&stage, &manager, port);
-    let refused = stranger.finish(PATIENCE).unwrap();
-    assert!(refused.stderr.contains("unknown client"), "{}", refused.stderr);
-    manager.hear_until(PATIENCE, ready).unwrap();
-    assert_eq!(manager.kept, kept, "nothing was bound anew: {:?}", manager.told);
-
-    let report = viewer.succeed(Duration::from_secs(30)).unwrap();
+    let arguments = ["--mode", "1280x720@60", "--decode", "--seconds", "100"];
+    let mut viewer = Client::connect(&stage, "viewer", &address, &arguments).unwrap();
+    let watching = || {
+        wait_until(PATIENCE, || {
+            let status: Value = serde_json::from_str(&ctl(&["status", "--json"])).unwrap_or_default();
+            (status["sessions"][0]["frames"]["sent"].as_u64() > Some(20)).then_some(status)
+        })
+        .unwrap()
+    };
+    for kill in 1..=KILLS {
+        let net = format!("/proc/{}", plane(&watching(), "net")["pid"]);
+        lumend.signal(Signal::SIGKILL).unwrap();
+        lumend.wait(PATIENCE).unwrap();
+        manager.told.clear();
+        // The last time somebody comes while nobody is there, not even a network plane that turns everybody away because it
+        // is to end.
+        let stranger = (kill == KILLS).then(|| {
+            wait_until(PATIENCE, || (!fs::exists(&net).unwrap()).then_some(())).unwrap();
+            let stranger = Client::connect(&stage, "stranger", &address, &["--seconds", "1"]).unwrap();
+            wait_until(PATIENCE, || waits_at(port).then_some(())).unwrap();
+            stranger
+        });
+        lumend = start(&stage, &manager, port);
+        if let Some(stranger) = stranger {
+            let refused = stranger.finish(PATIENCE).unwrap();
+            assert!(refused.stderr.contains("unknown client"), "{}", refused.stderr);
+        }
+        manager.hear_until(PATIENCE, ready).unwrap();
+        assert_eq!(manager.kept, kept, "nothing was bound anew: {:?}", manager.told);
+    }
+    watching();
+    viewer.running().signal(Signal::SIGINT).unwrap();
+    let report = viewer.succeed(PATIENCE).unwrap();
     assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
-    let shown: Vec<_> = trace(&stage, "viewer").unwrap().iter().filter_map(|frame| frame.decoded_ns).collect();
-    let gap = shown.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap();
-    println!("without a picture for {} ms", gap / 1_000_000);
-    assert!(gap <= 2_000_000_000, "{gap} ns: {report:#}");
+    assert_eq!(report["restarts"], KILLS, "a new session each time: {report:#}");
+    let returns = report["returns"].as_array().unwrap();
+    let mut gaps: Vec<_> = returns.iter().filter_map(|back| back["gap_ms"].as_f64()).collect();
+    println!("without a picture for {gaps:.0?} ms");
+    gaps.sort_by(f64::total_cmp);
+    assert!(gaps[KILLS / 2] <= 2000.0, "{report:#}");
 }

@@ -32,7 +32,7 @@ First steps:
   lumend stop --run CLIENT         end the app that a Moonlight client has left running
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
-The log goes to stderr; LUMEN_LOG sets what is told (error, warn, info, debug, or per module)."
+The log goes to stderr, of a service to the journal; LUMEN_LOG sets what is told (error, warn, info, debug, or per module)."
 )]
 pub struct Cli {
     /// Directory of the control socket [default: $XDG_RUNTIME_DIR/lumen; as root /run/lumen]

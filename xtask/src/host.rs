@@ -249,7 +249,7 @@ pub fn free_base_port() -> Result<u16> {
 }
 
 /// A free UDP port whose successor is free too. Another program may take it before lumend does; then lumend says so.
-fn free_port_pair() -> Result<u16> {
+pub fn free_port_pair() -> Result<u16> {
     for _ in 0..100 {
         let first = UdpSocket::bind("127.0.0.1:0")?;
         let port = first.local_addr()?.port();
