@@ -10,30 +10,6 @@ use std::path::PathBuf;
 
 use ipc::PlaneKind;
 use ipc::sandbox::table::{ALL, AUDIO, CAPTURE, ENCODE, INPUT, KILL, NET, Planes, TABLE};
-use libc::c_long;
-
-/// What the kernel calls the calls that the table and [`START`] are about, on x86-64, where there are most of them.
-macro_rules! names {
-    ($($call:ident),* $(,)?) => {
-        &[$((stringify!($call), libc::$call)),*]
-    };
-}
-
-#[rustfmt::skip]
-const NAMES: &[(&str, c_long)] = names![
-    SYS_accept4, SYS_access, SYS_arch_prctl, SYS_brk, SYS_capget, SYS_capset, SYS_clock_gettime, SYS_clock_nanosleep,
-    SYS_clone, SYS_clone3, SYS_close, SYS_connect, SYS_dup, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait,
-    SYS_epoll_pwait2, SYS_epoll_wait, SYS_eventfd2, SYS_execve, SYS_exit, SYS_exit_group, SYS_fcntl, SYS_fstat,
-    SYS_ftruncate, SYS_futex, SYS_getpid, SYS_getrandom, SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_getuid,
-    SYS_ioctl, SYS_landlock_add_rule, SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_lseek, SYS_madvise,
-    SYS_membarrier, SYS_memfd_create, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_newfstatat, SYS_openat,
-    SYS_poll, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_read, SYS_readlink, SYS_readv, SYS_recvfrom,
-    SYS_recvmmsg, SYS_recvmsg, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
-    SYS_sched_get_priority_max, SYS_sched_getaffinity, SYS_sched_setscheduler, SYS_sched_yield, SYS_seccomp,
-    SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list, SYS_set_tid_address, SYS_setpriority,
-    SYS_setsockopt, SYS_shutdown, SYS_sigaltstack, SYS_socket, SYS_tgkill, SYS_timerfd_create, SYS_timerfd_settime,
-    SYS_uname, SYS_write, SYS_writev,
-];
 
 /// What a plane does before it is sealed, whatever it may do afterwards; seen with strace. What systemd always grants is
 /// not among it (`systemd-analyze syscall-filter @default`).
@@ -75,13 +51,7 @@ const START: &[(Planes, &[&str], &str)] = &[
 
 fn granted(kind: PlaneKind) -> BTreeSet<&'static str> {
     let start = START.iter().filter(|(planes, ..)| planes.has(kind)).flat_map(|(_, names, _)| names.iter().copied());
-    start.chain(TABLE.iter().filter(|line| line.planes.has(kind)).map(|line| name(line.call))).collect()
-}
-
-fn name(call: c_long) -> &'static str {
-    let found = NAMES.iter().find(|(_, number)| *number == call);
-    let (name, _) = found.unwrap_or_else(|| panic!("call {call} has no name in NAMES; add it there"));
-    name.strip_prefix("SYS_").unwrap_or(name)
+    start.chain(TABLE.iter().filter(|line| line.planes.has(kind)).map(|line| line.name)).collect()
 }
 
 /// The lines of a unit, each as long as the comments are.
