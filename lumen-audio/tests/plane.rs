@@ -39,6 +39,30 @@ fn surround_keeps_its_six_speakers_apart() {
 }
 
 #[test]
+fn another_network_plane_hears_the_same_sound_at_once() {
+    let server = Server::with_speakers("FL,FR");
+    let (plane, mut listener) = Plane::wired(&server, AudioLayout::Stereo, SinkChoice::Auto);
+    plane.sink();
+    let _player = Player::start(server.connect(), Score::Tones(vec![440.0, 1000.0]));
+    listener.wait_for_sound(0.3);
+    let last = listener.packets(1).remove(0).header;
+    for generation in 2..5 {
+        listener.move_to(&plane, generation);
+        let first = listener.packets(1).remove(0).header;
+        assert_eq!((first.generation, first.frame), (generation, 0), "numbers begin anew");
+        assert!(first.captured_ns > last.captured_ns);
+        match plane.answer() {
+            FromAudio::Wired { generation: wired, sink, .. } => {
+                assert_eq!((wired, sink.as_str()), (Generation(generation), "Loudspeakers-speakers"));
+            }
+            other => panic!("not wired: {other:?}"),
+        }
+        wait_for_tones(&mut listener, &[440.0, 1000.0]);
+    }
+    assert!(plane.ended().success());
+}
+
+#[test]
 fn packets_are_equal_and_leave_evenly_whatever_the_quantum() {
     let server = Server::with_speakers("FL,FR");
     server.force_quantum(1024);

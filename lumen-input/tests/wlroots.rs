@@ -348,6 +348,46 @@ fn a_compositor_that_dies_is_a_reason_for_a_fresh_plane() {
 }
 
 #[test]
+fn another_network_plane_goes_on_where_the_one_before_was_with_what_is_held() {
+    let sway = Sway::start("moved", 1);
+    let mut window = sway.window("HEADLESS-1");
+    let (plane, state) = (Plane::start(), state());
+    let (mut net, _) = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state);
+    window.wait_for("seat0", "keyboard_enter");
+    net.send_all([position(500, 500), key(A, true)]);
+    window.until("key 30 down a");
+    // What a network plane has left behind when it died is taken, and counted, before the next is told.
+    net.send_all(tap(C));
+    let (mut second, next) = plane.rewired(2);
+    assert_eq!(next, 4);
+    assert_eq!(window.words("key 46 up"), ["key 46 down c", "key 46 up"], "and the A is still down");
+    net.send_all(tap(C));
+    second.sent = next;
+    second.send_all([key(A, true), button(Button::Left, true), key(A, false)]);
+    assert_eq!(window.words("key 30 up"), ["down 272", "key 30 up"], "of the first nothing more is heard");
+    // A client that is away lets go; and what it says afterwards counts.
+    second.send(key(C, true));
+    window.until("key 46 down c");
+    plane.link.send(ToInput::<std::os::fd::OwnedFd>::LetGo).unwrap();
+    assert_eq!(window.words("key 46 up"), ["up 272", "key 46 up"]);
+    let (mut third, next) = plane.rewired(3);
+    assert_eq!(next, 8);
+    third.sent = next;
+    third.send_all(tap(A));
+    window.until("key 30 up");
+
+    // An heir knows how far its predecessor was.
+    plane.kill();
+    let heir = Plane::start();
+    let _net = heir.wire(hands(&sway, "", "HEADLESS-1", None), &state);
+    match heir.answer() {
+        ipc::FromInput::Wired { next, .. } => assert_eq!(next, 10),
+        other => panic!("instead of Wired: {other:?}"),
+    }
+    assert!(heir.stop().success());
+}
+
+#[test]
 fn retired_hands_let_go_and_do_nothing_more() {
     let sway = Sway::start("retired", 1);
     let mut window = sway.window("HEADLESS-1");

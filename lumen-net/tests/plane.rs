@@ -27,6 +27,8 @@ mod moonlight;
 mod pinned;
 #[path = "plane/refusals.rs"]
 mod refusals;
+#[path = "plane/resume.rs"]
+mod resume;
 #[path = "support/rings.rs"]
 mod rings;
 #[path = "plane/rtp.rs"]

@@ -178,8 +178,8 @@ impl Plane {
     pub fn kill(self) {}
 }
 
-/// A wiring, and net's end of it.
-pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listener, AudioWiring<OwnedFd>) {
+/// An audio ring: net's end, and the plane's.
+fn ring() -> (RingConsumer, RingFds<OwnedFd>) {
     let geometry = RingGeometry::AUDIO;
     let memory = sealed_memfd("audio", Ring::memory_size(&geometry)).unwrap();
     let (data, credit) = (Event::new().unwrap(), Event::new().unwrap());
@@ -189,7 +189,12 @@ pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listen
         credit: credit.try_clone().unwrap().into_fd(),
         geometry,
     };
-    let ring_out = RingConsumer::attach(memory.as_fd(), data, credit, geometry).unwrap();
+    (RingConsumer::attach(memory.as_fd(), data, credit, geometry).unwrap(), ring)
+}
+
+/// A wiring, and net's end of it.
+pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listener, AudioWiring<OwnedFd>) {
+    let (ring_out, ring) = ring();
     let wiring = AudioWiring {
         packet: PacketTime::Five,
         session: SessionId(1),
@@ -203,7 +208,17 @@ pub fn wiring(server: &Server, layout: AudioLayout, sink: SinkChoice) -> (Listen
         undo: Vec::new(),
     };
     let decoder = MSDecoder::new(SAMPLE_RATE, layout.streams(), layout.coupled(), layout.mapping()).unwrap();
-    (Listener { ring: ring_out, decoder, channels: layout.channels(), time: PacketTime::Five, next: 0 }, wiring)
+    (
+        Listener {
+            ring: ring_out,
+            decoder,
+            channels: layout.channels(),
+            time: PacketTime::Five,
+            generation: 1,
+            next: 0,
+        },
+        wiring,
+    )
 }
 
 /// What a client would hear.
@@ -213,6 +228,7 @@ pub struct Listener {
     channels: usize,
     /// That every packet must have.
     pub time: PacketTime,
+    generation: u32,
     next: u32,
 }
 
@@ -228,6 +244,13 @@ pub struct Packet {
 }
 
 impl Listener {
+    /// Gives the plane the ring of another network plane, and listens to that.
+    pub fn move_to(&mut self, plane: &Plane, generation: u32) {
+        let (ours, ring) = ring();
+        plane.link.send(ToAudio::Ring { generation: Generation(generation), ring }).unwrap();
+        (self.ring, self.generation, self.next) = (ours, generation, 0);
+    }
+
     /// The next packet. Panics when none comes, or not the one after the last.
     pub fn packet(&mut self) -> Packet {
         let (header, bytes) = loop {
@@ -243,7 +266,7 @@ impl Listener {
             break (header, bytes);
         };
         let found_ns = ipc::event::now_ns();
-        assert_eq!((header.generation, header.frame), (1, self.next));
+        assert_eq!((header.generation, header.frame), (self.generation, self.next));
         assert!(header.flags.contains(ChunkFlags::FIRST) && header.flags.contains(ChunkFlags::LAST));
         self.next += 1;
         let frames = self.time.samples();

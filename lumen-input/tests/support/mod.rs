@@ -138,6 +138,17 @@ impl Plane {
         }
     }
 
+    /// Gives it the rings of another network plane; how far it is with the client's events.
+    pub fn rewired(&self, generation: u32) -> (Net, u32) {
+        let (net, events, haptics) = Net::new();
+        let generation = Generation(generation);
+        self.link.send(ToInput::Rings { generation, events, haptics }).unwrap();
+        match self.answer() {
+            FromInput::Wired { generation: wired, next, .. } if wired == generation => (net, next),
+            other => panic!("instead of Wired: {other:?}"),
+        }
+    }
+
     /// As a crash would: no warning, no last word.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -167,7 +178,8 @@ fn ended(mut child: Child) -> ExitStatus {
 pub struct Net {
     events: RingProducer,
     pub haptics: RingConsumer,
-    sent: u32,
+    /// The client's number of the next event.
+    pub sent: u32,
 }
 
 impl Net {

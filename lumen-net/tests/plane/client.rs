@@ -192,6 +192,12 @@ impl Client {
         }
     }
 
+    /// Whether the connection is ended by a stateless reset.
+    pub fn is_reset(&self) -> bool {
+        let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
+        matches!(self.runtime.block_on(closed), Ok(ConnectionError::Reset))
+    }
+
     /// Whether the connection, taken for good at first, fails on the host's verdict.
     pub fn ends_in_error(&self) -> bool {
         let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };

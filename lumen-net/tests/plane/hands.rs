@@ -52,7 +52,7 @@ fn key(number: u32) -> InputEvent {
 }
 
 impl InputPlane {
-    /// The next event in the ring, waiting for it; its running number and when net says it came are checked.
+    /// The next event in the ring, waiting for it; the client's number of it and when net says it came are checked.
     pub fn next(&mut self, number: u32) -> InputEvent {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -223,9 +223,10 @@ fn motion_that_finds_no_room_becomes_one_motion() {
     for number in 0..filled {
         assert_eq!(plane.next(number), key(number));
     }
-    assert_eq!(plane.next(filled), InputEvent::Motion { dx: 256 * 400, dy: -512 * 400 });
+    // It has the number of the last that it stands for.
+    assert_eq!(plane.next(seq - 1), InputEvent::Motion { dx: 256 * 400, dy: -512 * 400 });
     session.send(seq, &[key(0)]);
-    assert_eq!(plane.next(filled + 1), key(0));
+    assert_eq!(plane.next(seq), key(0));
     let stats = session.expect_stats(&mut host, |stats| stats.input_events == u64::from(filled) + 2);
     assert_eq!((stats.input_coalesced, stats.input_rejected), (399, 0));
     assert!(host.stop().success());
@@ -268,7 +269,7 @@ fn nothing_is_accepted_while_no_plane_is_wired() {
     session.send(2, &[key(2)]);
     session.expect_ack(3);
     assert_eq!((first.take(2), stale.take(0)), (None, None));
-    assert_eq!(second.next(0), key(2));
+    assert_eq!(second.next(2), key(2));
     assert!(host.stop().success());
 }
 
@@ -299,7 +300,7 @@ fn what_cannot_be_injected_is_counted_and_passed_over() {
         let datagram = raw_datagram(2 * number, &[event.clone(), encoded(&key(number))]);
         assert!(session.client.send_datagram(&datagram));
         session.expect_ack(2 * number + 2);
-        assert_eq!(plane.next(number), key(number));
+        assert_eq!(plane.next(2 * number + 1), key(number));
     }
     let stats = session.expect_stats(&mut host, |stats| stats.input_rejected >= wrong.len() as u64);
     assert_eq!((stats.input_rejected, stats.input_events), (wrong.len() as u64, wrong.len() as u64));

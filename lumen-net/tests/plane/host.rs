@@ -41,11 +41,19 @@ enum Plane {
 pub struct Host {
     link: Option<Link>,
     plane: Option<Plane>,
+    lasting: Lasting,
     pub certificate: Vec<u8>,
     pub quic: SocketAddr,
     pub media: SocketAddr,
     /// The newest counters the plane has reported.
     pub counters: NetCounters,
+}
+
+/// What outlives a plane: its sockets, and the host's key.
+struct Lasting {
+    quic: UdpSocket,
+    media: UdpSocket,
+    key: Vec<u8>,
 }
 
 /// One generation's ends of a session: the encoder's.
@@ -85,6 +93,40 @@ impl Host {
 
     /// The same, with sockets bound to an address of the test's choosing.
     pub fn program_on(bind: &str) -> Self {
+        let (link, plane) = Self::spawn();
+        let mut host = Self::listening(link, plane, bind);
+        host.expect_hello();
+        host
+    }
+
+    /// Kills the program, and starts it again on the same sockets.
+    pub fn succeed(&mut self) {
+        let Some(Plane::Program(mut child)) = self.plane.take() else { panic!("no program to be killed") };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (link, plane) = Self::spawn();
+        (self.link, self.plane) = (Some(link), Some(plane));
+        self.listen();
+        self.expect_hello();
+    }
+
+    /// Of the program.
+    pub fn pid(&self) -> u32 {
+        match &self.plane {
+            Some(Plane::Program(child)) => child.id(),
+            _ => panic!("no program runs"),
+        }
+    }
+
+    fn expect_hello(&mut self) {
+        let hello = self.expect(|message| match message {
+            FromNet::Hello(hello) => Some(hello),
+            _ => None,
+        });
+        assert_eq!((hello.kind, hello.build.as_str()), (ipc::PlaneKind::Net, ipc::BUILD));
+    }
+
+    fn spawn() -> (Link, Plane) {
         let (ours, theirs) = Link::pair().unwrap();
         // Not 3 itself: dup2 onto itself would keep close-on-exec.
         let theirs = fcntl(theirs.into_fd(), FcntlArg::F_DUPFD_CLOEXEC(10)).unwrap();
@@ -101,14 +143,7 @@ impl Host {
             });
         }
         let child = command.spawn().unwrap();
-        drop(theirs);
-        let mut host = Self::listening(ours, Plane::Program(child), bind);
-        let hello = host.expect(|message| match message {
-            FromNet::Hello(hello) => Some(hello),
-            _ => None,
-        });
-        assert_eq!((hello.kind, hello.build.as_str()), (ipc::PlaneKind::Net, ipc::BUILD));
-        host
+        (ours, Plane::Program(child))
     }
 
     /// Starts the library, with these limits on clients.
@@ -122,27 +157,39 @@ impl Host {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["lumen".into()]).unwrap().self_signed(&key).unwrap();
         let certificate = certificate.der().to_vec();
+        let ((quic, quic_address), (media, media_address)) = (bound(bind), bound(bind));
+        let host = Self {
+            link: Some(link),
+            plane: Some(plane),
+            lasting: Lasting { quic, media, key: key.serialize_der() },
+            certificate,
+            quic: quic_address,
+            media: media_address,
+            counters: NetCounters::default(),
+        };
+        host.listen();
+        host
+    }
+
+    /// Tells a fresh plane what it has.
+    fn listen(&self) {
+        let Lasting { quic, media, key } = &self.lasting;
         let (signer, for_plane) = Link::pair().unwrap();
-        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.serialized_der()).unwrap();
+        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key).unwrap();
         // Ends when the plane does: its end of the link closes.
         thread::spawn(move || sign(&signer, &signing));
-
-        let ((quic, quic_address), (media, media_address)) = (bound(bind), bound(bind));
-        let listen = Listen {
-            quic: OwnedFd::from(quic),
-            media: OwnedFd::from(media),
+        self.tell(ToNet::Listen(Listen {
+            quic: OwnedFd::from(quic.try_clone().unwrap()),
+            media: OwnedFd::from(media.try_clone().unwrap()),
             signer: for_plane.into_fd(),
-            media_port: media_address.port(),
-            certificate: certificate.clone(),
+            media_port: self.media.port(),
+            certificate: self.certificate.clone(),
             reset_key: [1; 32],
             token_key: [2; 32],
             connection_id_key: 3,
             host_name: "test host".into(),
             boot_id: [9; 16],
-        };
-        link.send(ToNet::Listen(listen)).unwrap();
-        let (quic, media, counters) = (quic_address, media_address, NetCounters::default());
-        Self { link: Some(link), plane: Some(plane), certificate, quic, media, counters }
+        }));
     }
 
     pub fn tell(&self, message: ToNet<OwnedFd>) {
@@ -201,6 +248,29 @@ impl Host {
         let (wiring, encoder) = wiring(session, generation, ask);
         self.tell(ToNet::Wire(wiring));
         encoder
+    }
+
+    /// The same for a session that its client has again.
+    pub fn wire_resumed(&self, session: SessionId, generation: u32, ask: AskId, token: ResumeToken) -> Encoder {
+        let (wiring, encoder) = wiring(session.0, generation, Some(ask));
+        self.tell(ToNet::Wire(NetWiring { resumed: true, resume: Some(token), ..wiring }));
+        encoder
+    }
+
+    /// Waits until a client that was answered says that it is ready.
+    pub fn expect_started(&mut self) -> (SessionId, AskId) {
+        self.expect(|message| match message {
+            FromNet::Started { session, ask } => Some((session, ask)),
+            _ => None,
+        })
+    }
+
+    /// Waits for the next client's end; by whose answer it had its session.
+    pub fn expect_gone_by(&mut self) -> (SessionId, Option<AskId>) {
+        self.expect(|message| match message {
+            FromNet::Gone { session, ask, .. } => Some((session, ask)),
+            _ => None,
+        })
     }
 
     /// Wires sound, and keeps the audio plane's end.

@@ -149,14 +149,14 @@ fn a_lumend_that_does_not_answer_is_not_waited_for() {
 
 #[test]
 fn connections_and_waiting_requests_are_bounded() {
-    let mut host = Host::threads(Limits { connections: 10, ..Limits::default() });
-    let clients: Vec<Client> = (0..10).map(|_| permitted(&host)).collect();
+    let mut host = Host::threads(Limits { connections: 18, per_address: 32, ..Limits::default() });
+    let clients: Vec<Client> = (0..18).map(|_| permitted(&host)).collect();
     let identity = Identity::new();
     host.permit(identity.fingerprint());
-    assert!(Client::connect(&host, Some(&identity)).is_err(), "the eleventh");
+    assert!(Client::connect(&host, Some(&identity)).is_err(), "the nineteenth");
     host.expect_counters(|counters| counters.connections_refused == 1);
-    let waiting: Vec<_> = clients[..8].iter().map(|client| (client.open(&hello_bytes()), host.expect_ask())).collect();
-    refused(&clients[8], &hello_bytes(), Code::Full, "try again");
+    let waiting: Vec<_> = clients[..16].iter().map(|client| (client.open(&hello_bytes()), host.expect_ask())).collect();
+    refused(&clients[16], &hello_bytes(), Code::Full, "try again");
     host.expect_counters(|counters| counters.asks_refused == 1);
     drop(waiting);
     drop(clients);

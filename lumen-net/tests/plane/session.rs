@@ -2,7 +2,7 @@
 
 use ipc::feedback::Feedback;
 use ipc::{FromNet, SessionId, SessionStats};
-use lumen_core::hello::ClientMessage;
+use lumen_core::hello::{ClientMessage, Welcome};
 use lumen_core::packet::Kind;
 use lumen_core::{AudioLayout, Permissions};
 
@@ -15,6 +15,7 @@ pub struct Session {
     pub identity: Identity,
     pub client: Client,
     pub stream: Stream,
+    pub welcome: Box<Welcome>,
     pub media: Media,
     pub encoder: Encoder,
 }
@@ -30,7 +31,7 @@ impl Session {
         assert_eq!((welcome.boot_id, welcome.host_name.as_str()), ([9; 16], "test host"));
         assert_eq!((welcome.audio, welcome.permissions), (Some(AudioLayout::Stereo), Permissions::POINTER));
         let media = Media::new(host, &welcome);
-        Self { id: SessionId(number), identity, client, stream, media, encoder }
+        Self { id: SessionId(number), identity, client, stream, welcome, media, encoder }
     }
 
     /// Streams: has started, and its address is known.
