@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hkdf;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use ipc::Fingerprint;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -49,6 +50,38 @@ pub struct Identity {
     key: EcdsaKeyPair,
     certificate: Vec<u8>,
     fingerprint: Fingerprint,
+    network_keys: NetworkKeys,
+}
+
+/// Keys of the network plane's that are the same for as long as the identity is: any network plane, also that of another
+/// lumend, resets at once what clients still believe to be a connection. The identity's own key does not follow from
+/// them.
+#[derive(Clone)]
+pub struct NetworkKeys {
+    pub reset: [u8; 32],
+    pub token: [u8; 32],
+    pub connection_id: u64,
+}
+
+impl NetworkKeys {
+    fn of(key: &[u8]) -> Option<Self> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"lumen network plane").extract(key);
+        let mut keys = Self { reset: [0; 32], token: [0; 32], connection_id: 0 };
+        let mut connection_id = [0; 32];
+        for (label, out) in
+            [(&b"reset"[..], &mut keys.reset), (b"token", &mut keys.token), (b"connection id", &mut connection_id)]
+        {
+            salt.expand(&[label], hkdf::HKDF_SHA256).ok()?.fill(out).ok()?;
+        }
+        keys.connection_id = connection_id[..8].iter().fold(0, |key, &byte| key << 8 | u64::from(byte));
+        Some(keys)
+    }
+}
+
+impl std::fmt::Debug for NetworkKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NetworkKeys(..)")
+    }
 }
 
 impl Identity {
@@ -59,7 +92,8 @@ impl Identity {
             .map_err(|_| stored.damaged_key(state))?;
         stored.check(state, key.public_key().as_ref())?;
         let fingerprint = Fingerprint::of(&stored.certificate);
-        Ok(Self { key, certificate: stored.certificate, fingerprint })
+        let network_keys = NetworkKeys::of(&stored.key).ok_or_else(|| stored.damaged_key(state))?;
+        Ok(Self { key, certificate: stored.certificate, fingerprint, network_keys })
     }
 
     pub fn key(&self) -> &EcdsaKeyPair {
@@ -69,6 +103,10 @@ impl Identity {
     /// DER.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
+    }
+
+    pub fn network_keys(&self) -> NetworkKeys {
+        self.network_keys.clone()
     }
 
     /// SHA-256 of [`Self::certificate`].
@@ -188,6 +226,19 @@ mod tests {
         let third = Identity::load_or_create(&state).unwrap();
         assert_eq!(first.key.public_key().as_ref(), third.key.public_key().as_ref());
         fs::remove_dir_all(state).unwrap();
+    }
+
+    #[test]
+    fn the_network_planes_keys_stay_with_the_identity_and_differ() {
+        let [one, other] = ["keys", "others"].map(state);
+        let keys = |state: &Path| Identity::load_or_create(state).unwrap().network_keys();
+        let (first, again) = (keys(&one), keys(&one));
+        assert_eq!((first.reset, first.token, first.connection_id), (again.reset, again.token, again.connection_id));
+        let stranger = keys(&other);
+        assert!(first.reset != stranger.reset && first.connection_id != stranger.connection_id);
+        assert!(first.reset != first.token && first.reset[..8] != first.connection_id.to_be_bytes());
+        assert_eq!(format!("{first:?}"), "NetworkKeys(..)");
+        [one, other].into_iter().for_each(|state| fs::remove_dir_all(state).unwrap());
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn run(
         DesktopKind::Auto => Desktop::found(now, program, terms, means),
         DesktopKind::Sway => Desktop::own(program, terms, means, config.sessions.max)?,
     };
-    let host = Host::new()?;
+    let host = Host::new();
     let discovery = Discovery::new(config.discovery.enabled, &host.name);
     let signer = Signer::new(identity, gamestream_identity, now);
     let sound = Sound::new(state, config.audio.socket.clone());

@@ -217,16 +217,16 @@ impl Daemon {
         let (quic, media) = self.parts.sockets.try_clone()?;
         let (ours, theirs) = Link::pair()?;
         self.sign_link = Some((plane, ours));
-        let host = &self.parts.host;
+        let (host, keys) = (&self.parts.host, self.parts.signer.identity().network_keys());
         Ok(Listen {
             quic,
             media,
             signer: theirs.into_fd(),
             media_port: self.parts.sockets.media_address.port(),
             certificate: self.parts.signer.identity().certificate().to_vec(),
-            reset_key: host.reset_key,
-            token_key: host.token_key,
-            connection_id_key: host.connection_id_key,
+            reset_key: keys.reset,
+            token_key: keys.token,
+            connection_id_key: keys.connection_id,
             host_name: host.name.clone(),
             boot_id: host.boot_id,
         })
