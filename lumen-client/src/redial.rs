@@ -1,4 +1,4 @@
-//! What becomes of a session whose host is lost: when it is taken for lost, and how it is looked for. PROTOCOL.md §4.
+//! What becomes of a session whose host is lost: when it is taken for lost, and how it is looked for. PROTOCOL.md §18.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What a client comes back to its session with, after its connection or the host's network plane was lost.
-//! PROTOCOL.md §4.
+//! PROTOCOL.md §18.
 
 use std::fmt;
 
