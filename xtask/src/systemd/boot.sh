@@ -34,12 +34,15 @@ for device in null zero full random urandom tty; do
     touch "$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
-mkdir "$root/dev/shm" "$root/dev/pts"
+mkdir "$root/dev/shm" "$root/dev/pts" "$root/dev/mqueue"
 mount -t tmpfs shm "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 mount -t tmpfs -o mode=755 run "$root/run"
+# Made by the machine's first service that has a sandbox. A user's manager needs it and may not make it; the same goes for
+# /dev/mqueue, above.
+mkdir -p "$root/run/systemd/unit-root"
 mount -t tmpfs tmp "$root/tmp"
 
 case $groups in

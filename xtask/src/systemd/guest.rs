@@ -193,7 +193,17 @@ impl<'a> Client<'a> {
         machine.write(&script, "0 move 1 1\n600000 move 1 1\n")?;
         let hands: &[&str] = if hands { &["--input-script", &script] } else { &[] };
         let child = as_person(machine, client)
-            .args(["connect", "127.0.0.1:47800", "--decode", "--quiet", "--config", &keys, "--json", &report])
+            .args([
+                "connect",
+                "127.0.0.1:47800",
+                "--decode",
+                "--own-sink",
+                "--quiet",
+                "--config",
+                &keys,
+                "--json",
+                &report,
+            ])
             .args(hands)
             .stdout(Stdio::null())
             .spawn()

@@ -129,16 +129,19 @@ fn person(machine: &Machine) -> Result<()> {
     ensure!(said.ends_with("next: systemctl --user enable --now lumend"), "install says: {said}");
     host.systemctl(&["enable", "--now", "--quiet", "lumend"])?;
 
+    host.systemctl(&["start", "pipewire.service"])?;
     let client = Client::connect(&host, "first", false)?;
     host.streams()?;
     walls(&host)?;
     as_promised(&host)?;
-    for kind in ["encode", "net"] {
+    for kind in ["encode", "audio", "net"] {
         let (_, before, after, took) = host.strike(kind, "KILL").with_context(|| format!("{kind} killed"))?;
         one_replaced(kind, &before, &after)?;
         println!("   person: {kind} killed, another after {} ms", took.as_millis());
     }
-    picture_is_whole(&client.finish()?)?;
+    let report = client.finish()?;
+    picture_is_whole(&report)?;
+    ensure!(report["audio"]["received"].as_u64() > Some(100), "what the client heard: {}", report["audio"]);
     own_desktop(&host).context("with a desktop of its own")?;
     no_namespaces(&host).context("without namespaces")?;
     host.ctl(&["uninstall"])?;
