@@ -48,6 +48,8 @@ pub struct Writer {
     free: u64,
     drawing: u64,
     out: u64,
+    /// The buffer that was published last.
+    newest: u64,
     published: u64,
     skipped: u64,
 }
@@ -56,7 +58,7 @@ impl Writer {
     /// Owns all of `buffers` (at most [`MAX_BUFFERS`]) buffers.
     pub fn new(buffers: u32) -> Self {
         debug_assert!(buffers <= MAX_BUFFERS);
-        Self { free: all(buffers), drawing: 0, out: 0, published: 0, skipped: 0 }
+        Self { free: all(buffers), drawing: 0, out: 0, newest: 0, published: 0, skipped: 0 }
     }
 
     /// Takes a free buffer to draw into; `None` while the reader holds them all.
@@ -73,7 +75,9 @@ impl Writer {
         if self.free == 0 {
             return Ok(None);
         }
-        let index = self.free.trailing_zeros();
+        // Not the newest frame's, if that has come back already: it may be wanted once more.
+        let others = self.free & !self.newest;
+        let index = if others == 0 { self.free } else { others }.trailing_zeros();
         self.free &= !(1 << index);
         self.drawing |= 1 << index;
         Ok(Some(index))
@@ -90,6 +94,7 @@ impl Writer {
         // Release: picture and meta are complete before the index can be seen.
         let old = shared.latest.0.swap(u64::from(index) + 1, Ordering::AcqRel);
         self.drawing &= !(1 << index);
+        self.newest = 1 << index;
         self.published += 1;
         if old != 0 {
             let bit = u32::try_from(old - 1).ok().and_then(|old| 1u64.checked_shl(old)).unwrap_or(0);
@@ -175,6 +180,28 @@ impl Reader {
             self.held &= !(1 << index);
             // Release: our reads of the picture are done before the writer may draw over it.
             shared.returned.0.fetch_or(1 << index, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_frame_is_drawn_over_last() {
+        let (shared, mut writer, mut reader) = (Shared::default(), Writer::new(3), Reader::new(3));
+        let mut sequence = 0;
+        for _ in 0..10 {
+            let index = writer.acquire(&shared).unwrap().unwrap();
+            writer.publish(&shared, index, FrameMeta { sequence, captured_ns: 0 }).unwrap();
+            sequence += 1;
+            assert_eq!(reader.take(&shared).unwrap().unwrap().0, index);
+            reader.release(&shared, index);
+            let others = [(); 2].map(|()| writer.acquire(&shared).unwrap().unwrap());
+            assert!(!others.contains(&index), "{others:?} while {index} was the newest");
+            assert_eq!(writer.acquire(&shared).unwrap(), Some(index), "and it can be had if nothing else is left");
+            others.into_iter().chain([index]).for_each(|index| writer.cancel(index));
         }
     }
 }
