@@ -1,20 +1,8 @@
 //! lumen/1.
 
-use lumen_core::hello::{ClientMessage, FrameReader, HostMessage};
 use lumen_core::input::datagram::Datagram;
 use lumen_core::input::{InputEvent, MAX_EVENT};
 use lumen_core::packet::{FrameHeader, HEADER_BYTES, Header, ParityHeader, Pong, Probe};
-
-/// The control stream, cut at any place into what arrives.
-pub fn hello(bytes: &[u8]) {
-    let (mut client, mut host) = (FrameReader::default(), FrameReader::default());
-    for piece in bytes.chunks(usize::from(bytes.first().copied().unwrap_or(0)) + 1) {
-        client.push(piece);
-        host.push(piece);
-        while let Ok(Some(_)) = client.poll::<ClientMessage>() {}
-        while let Ok(Some(_)) = host.poll::<HostMessage>() {}
-    }
-}
 
 /// A datagram of input events.
 pub fn input_datagram(bytes: &[u8]) {

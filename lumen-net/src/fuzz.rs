@@ -1,5 +1,8 @@
 //! What strangers' bytes come to first in this plane, for the targets in `fuzz/`. Built with the feature `fuzz` alone.
 
+mod media;
+mod rings;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +19,11 @@ use crate::gamestream::certificate::Certificate;
 use crate::gamestream::enet::gate::{Gate, PEERS, Verdict};
 use crate::gamestream::enet::wire::CHANNELS;
 use crate::gamestream::http;
+use crate::gamestream::request::Page;
 use crate::media::socket::Peer;
+
+pub use media::{GENERATION, Media, ping};
+pub use rings::Rings;
 
 /// Whom the gate lets in: with this connect data.
 pub const CONNECT_DATA: u32 = 0x0102_0304;
@@ -25,6 +32,11 @@ const STEP_NS: u64 = 1_000_000;
 /// An HTTP request. True if it is whole.
 pub fn http(bytes: &[u8]) -> bool {
     matches!(http::parse(bytes), Ok(Some(_)))
+}
+
+/// The target of a request of GameStream. True if it is well-formed.
+pub fn page(target: &str) -> bool {
+    !matches!(Page::parse(target), Page::Malformed(_) | Page::MalformedPrivate(_) | Page::Unknown)
 }
 
 /// A client's certificate: DER, or PEM.

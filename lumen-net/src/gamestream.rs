@@ -14,7 +14,7 @@ pub mod http;
 pub mod hub;
 mod pages;
 mod pairing;
-mod request;
+pub(crate) mod request;
 mod rtsp;
 mod sound;
 mod tls;

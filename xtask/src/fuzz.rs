@@ -1,45 +1,68 @@
 //! `cargo xtask fuzz`: libFuzzer on the targets of `fuzz/`, on stable Rust.
 
+mod build;
+mod run;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Mutex;
+use std::thread::{available_parallelism, scope};
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask::binaries::{root, run, target};
+use serde_json::{Value, json};
+use xtask::binaries::{root, target};
 
+pub use self::build::Build;
+use self::run::Outcome;
 use crate::table;
 
 /// Seconds for each target, unless asked otherwise.
 pub const SECONDS: u32 = 60;
-/// No stranger's message is longer.
-const MAX_LEN: usize = 8192;
-/// What libFuzzer steers by: which edges were taken how often, and what was compared with what. The names are LLVM's.
-const COVERAGE: &[&str] = &[
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-];
-/// Named, so that the flags are not for build scripts and macros too.
-fn triple() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+
+/// What to do.
+pub struct Order<'a> {
+    /// All, if none is named.
+    pub targets: &'a [String],
+    /// For each target.
+    pub seconds: u32,
+    pub build: Build,
+    /// What was found goes into the corpora in the tree.
+    pub keep: bool,
+    /// Where to write the table as JSON.
+    pub json: Option<&'a Path>,
 }
 
-/// Runs the named targets, or all. With `keep`, what was found goes into the corpora in the tree.
-pub fn fuzz(names: &[String], seconds: u32, keep: bool) -> Result<()> {
+/// Runs the targets, one on each processor at a time, and prints a table.
+///
+/// # Errors
+/// Says of each target that something broke what it was, and how it becomes a regression test.
+pub fn fuzz(order: &Order<'_>) -> Result<()> {
     let known = targets()?;
-    let chosen = if names.is_empty() { known.clone() } else { names.to_vec() };
-    for name in &chosen {
+    for name in order.targets {
         ensure!(known.contains(name), "there is no target {name}; there are {}", known.join(", "));
     }
-    let program = build()?;
-    let mut rows = Vec::new();
-    for name in &chosen {
-        println!("── {name}: {seconds} s");
-        rows.push(one(&program, name, seconds, keep)?);
+    let names = if order.targets.is_empty() { known } else { order.targets.to_vec() };
+    let program = build::build(order.build)?;
+    let outcomes = run_all(&program, &names, order)?;
+    let cells = |outcome: &Outcome| {
+        let kept = (outcome.kept.to_string(), outcome.new.to_string());
+        let broken = outcome.broken.len().to_string();
+        vec![outcome.target.clone(), outcome.runs.to_string(), outcome.edges.to_string(), kept.0, kept.1, broken]
+    };
+    table::print(
+        &["target", "runs", "edges", "kept", "new", "broken"],
+        &outcomes.iter().map(cells).collect::<Vec<_>>(),
+    );
+    if let Some(file) = order.json {
+        let rows: Vec<Value> = outcomes.iter().map(|outcome| row(outcome, order.seconds)).collect();
+        let text = serde_json::to_string_pretty(&rows)? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    table::print(&["target", "runs", "kept", "new"], &rows);
+    let broken: Vec<_> = outcomes.iter().filter(|outcome| !outcome.broken.is_empty()).collect();
+    if !broken.is_empty() {
+        let said: Vec<String> = broken.iter().map(|outcome| advice(outcome, &program)).collect();
+        bail!("{} of {} targets broke\n{}", broken.len(), outcomes.len(), said.join("\n"));
+    }
     Ok(())
 }
 
@@ -57,56 +80,56 @@ fn corpora() -> PathBuf {
     root().join("fuzz/corpus")
 }
 
-fn build() -> Result<PathBuf> {
-    let directory = target().join("fuzz");
-    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--package", "fuzz", "--bin", "fuzz", "--features", "libfuzzer", "--profile", "fuzz"])
-        .args(["--target", &triple(), "--target-dir"])
-        .arg(&directory)
-        .env("RUSTFLAGS", COVERAGE.join(" ")))?;
-    Ok(directory.join(triple()).join("fuzz/fuzz"))
+/// Where everything lies that is not kept in the tree.
+fn work() -> PathBuf {
+    target().join("fuzz")
 }
 
-/// One row of the table: name, runs, inputs in the tree, inputs found now.
-fn one(program: &Path, name: &str, seconds: u32, keep: bool) -> Result<Vec<String>> {
-    let kept = corpora().join(name);
-    let found = target().join("fuzz/found").join(name);
-    let broken = target().join("fuzz/broken").join(name);
-    let log = target().join("fuzz").join(format!("{name}.log"));
-    for directory in [&found, &broken] {
-        fs::create_dir_all(directory)?;
-    }
-    let before = count(&found)?;
-    let mut command = Command::new(program);
-    command
-        .args([format!("-max_total_time={seconds}"), format!("-max_len={MAX_LEN}"), "-timeout=10".into()])
-        .args([format!("-artifact_prefix={}/", broken.display()), "-print_final_stats=1".into()])
-        // What it says is a line for each new input; only its end matters.
-        .args([&found, &kept])
-        .env("LUMEN_FUZZ_TARGET", name)
-        .stderr(fs::File::create(&log)?);
-    if run(&mut command).is_err() {
-        bail!("{name}: see {}; what did it is in {}", log.display(), broken.display());
-    }
-    let runs = statistic(&fs::read_to_string(&log)?, "stat::number_of_executed_units:");
-    let new = count(&found)? - before;
-    if keep {
-        // Few, and only what reaches code that nothing before it has: how often does not count.
-        let mut merge = Command::new(program);
-        merge
-            .args(["-set_cover_merge=1", "-use_counters=0"])
-            .args([&kept, &found])
-            .env("LUMEN_FUZZ_TARGET", name)
-            .stderr(fs::File::create(&log)?);
-        run(&mut merge)?;
-    }
-    Ok(vec![name.into(), runs, count(&kept)?.to_string(), new.to_string()])
+fn run_all(program: &Path, names: &[String], order: &Order<'_>) -> Result<Vec<Outcome>> {
+    let left = Mutex::new(names.iter());
+    let outcomes = Mutex::new(Vec::new());
+    let next = || left.lock().ok()?.next();
+    let work = || {
+        while let Some(name) = next() {
+            println!("── {name}: {} s", order.seconds);
+            let outcome = run::one(program, name, order);
+            if let Ok(mut outcomes) = outcomes.lock() {
+                outcomes.push(outcome);
+            }
+        }
+    };
+    scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, usize::from).min(names.len()) {
+            scope.spawn(work);
+        }
+    });
+    let outcomes = outcomes.into_inner().ok().context("a target was not run to its end")?;
+    let mut outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+    outcomes.sort_by(|one, other| one.target.cmp(&other.target));
+    Ok(outcomes)
 }
 
-fn count(directory: &Path) -> Result<usize> {
-    Ok(fs::read_dir(directory)?.count())
+fn row(outcome: &Outcome, seconds: u32) -> Value {
+    json!({
+        "target": outcome.target,
+        "seconds": seconds,
+        "runs": outcome.runs,
+        "edges": outcome.edges,
+        "kept": outcome.kept,
+        "new": outcome.new,
+        "broken": outcome.broken,
+    })
 }
 
-fn statistic(log: &str, name: &str) -> String {
-    log.lines().find_map(|line| line.strip_prefix(name)).map_or_else(|| "?".into(), |value| value.trim().into())
+/// What broke a target, and what to do about it.
+fn advice(outcome: &Outcome, program: &Path) -> String {
+    let target = &outcome.target;
+    let mut lines = vec![format!("{target}: {}", outcome.why)];
+    for input in &outcome.broken {
+        let name = input.file_name().unwrap_or_default().display();
+        lines.push(format!("  once more:  LUMEN_FUZZ_TARGET={target} {} {}", program.display(), input.display()));
+        lines.push("  kept as a regression test, which every `cargo test -p fuzz` replays, by".into());
+        lines.push(format!("              cp {} fuzz/corpus/{target}/{name}", input.display()));
+    }
+    lines.join("\n")
 }

@@ -69,16 +69,22 @@ enum Task {
         #[arg(long, value_enum, value_name = "PART")]
         only: Vec<bench::Part>,
     },
-    /// Feed the parsers of what strangers send with libFuzzer's inputs (needs a C++ compiler)
+    /// Feed libFuzzer's inputs to whatever reads bytes of strangers, clients or other planes (needs a C++ compiler)
+    #[command(after_help = FUZZ)]
     Fuzz {
         /// All, unless named; they are the directories of fuzz/corpus
         targets: Vec<String>,
-        /// For each target
+        /// For each target; as many run at a time as there are processors
         #[arg(long, default_value_t = fuzz::SECONDS)]
         seconds: u32,
+        #[arg(long, value_enum, default_value = "thorough")]
+        build: fuzz::Build,
         /// Add what reaches new code to the corpora in the tree, which the tests replay
         #[arg(long)]
         keep: bool,
+        /// Write the table as JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
     },
     /// Kill planes of running sessions at random moments, and print what their clients noticed: the chaos table
     #[command(after_help = CHAOS)]
@@ -140,6 +146,16 @@ enum Task {
     },
 }
 
+const FUZZ: &str = "\
+Examples:
+  cargo xtask fuzz --seconds 5 --build quick
+      what `cargo xtask test` does
+  cargo xtask fuzz --seconds 3600 --keep ring_reader mailbox_reader
+      an hour for each of the two, and new inputs into fuzz/corpus
+
+What breaks a target is in target/fuzz/broken; the last lines say how it becomes a regression test. Exit code 1: there is
+such a thing.";
+
 const CHAOS: &str = "\
 Examples:
   cargo xtask chaos --plane encode --kills 100 --json chaos.json
@@ -196,7 +212,9 @@ fn run(task: Task) -> Result<()> {
             let files = Files { json: json.as_deref(), markdown: markdown.as_deref() };
             bench::run(files, runs, seconds.unwrap_or(bench::SECONDS), &only)
         }
-        Task::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
+        Task::Fuzz { targets, seconds, build, keep, json } => {
+            fuzz::fuzz(&fuzz::Order { targets: &targets, seconds, build, keep, json: json.as_deref() })
+        }
         Task::Chaos { plane, kills, signal, desktop, still, fast, debug, seed, json, markdown, config } => {
             let scene = match desktop {
                 Show::Sway if still => Scene::Still,

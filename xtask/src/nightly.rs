@@ -11,8 +11,8 @@ use xtask::chaos::command::MODE;
 use xtask::chaos::{self, Blow, Manner, Rig, Scene, Storm};
 
 use crate::bench::{self, Files};
-use crate::suite::step;
-use crate::{fuzz, suite};
+use crate::fuzz::{self, Build, Order};
+use crate::suite::{self, step};
 use record::Record;
 
 /// Kills of each plane for the table, and of all together for the search for leaks.
@@ -73,9 +73,9 @@ pub fn nightly(effort: &Effort) -> Result<()> {
     }
     if wanted(Part::Fuzz) {
         step("fuzzing", || {
-            let names = fuzz::targets()?;
-            fuzz::fuzz(&names, FUZZ_SECONDS, false)?;
-            let text = format!("{} targets, {FUZZ_SECONDS} s each: nothing found.", names.len());
+            let (seconds, build) = (FUZZ_SECONDS, Build::Thorough);
+            fuzz::fuzz(&Order { targets: &[], seconds, build, keep: false, json: None })?;
+            let text = format!("{} targets, {seconds} s each: nothing found.", fuzz::targets()?.len());
             record.write("fuzz", &text)
         })?;
     }

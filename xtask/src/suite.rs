@@ -7,6 +7,11 @@ use anyhow::Result;
 use xtask::binaries::{Encoder, Profile, build, cargo, run, target};
 use xtask::deps;
 
+use crate::fuzz::{self, Build, Order};
+
+/// For each target: enough to see that all of them still work.
+const FUZZ_SECONDS: u32 = 5;
+
 /// Everything that must hold before a change lands.
 pub fn test() -> Result<()> {
     deps::ensure()?;
@@ -18,6 +23,10 @@ pub fn test() -> Result<()> {
     })?;
     step("build", || build(Profile::Dev, Encoder::OpenH264).map(drop))?;
     step("unit and property tests", || cargo(&["test", "--workspace", "--exclude", "e2e"]))?;
+    step("fuzzing", || {
+        let order = Order { targets: &[], seconds: FUZZ_SECONDS, build: Build::Quick, keep: false, json: None };
+        fuzz::fuzz(&order)
+    })?;
     step("unit tests of the x264 encoder", || cargo(&["test", "-p", "lumen-encode", "--features", "x264"]))?;
     step("model checks", loom)?;
     step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
