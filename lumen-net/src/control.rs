@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use ipc::link::{Link, LinkError};
 use ipc::plane::{Exit, PlaneError};
-use ipc::{AskId, Face as Protocol, Fingerprint, FromNet, Listen, NetCounters, SessionId, ToNet};
+use ipc::{
+    AskId, Face as Protocol, Fingerprint, FromNet, Generation, Listen, NetCounters, PlaneKind, SessionId, ToNet,
+};
 use quinn::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -272,6 +274,10 @@ impl Control {
                     }
                 }
                 MediaEvent::Broken { session, reason } => self.broken(session, reason)?,
+                MediaEvent::RingBroken { session, generation, reason } => {
+                    let (kind, generation) = (PlaneKind::Encode, Generation(generation));
+                    self.tell_lumend(FromNet::BranchBroken { session, kind, generation, reason })?;
+                }
                 MediaEvent::Silent { session } => self.silent(session)?,
                 MediaEvent::Died { reason } => return Err(PlaneError::Failed(reason)),
             }

@@ -303,9 +303,9 @@ impl Media {
                 self.want_writable(face, true)?;
             }
             Err(broken) => {
-                let event = MediaEvent::Broken { session: session.id(), reason: broken.to_string() };
+                let (session, generation) = (session.id(), session.generation());
                 self.unwire(slot, None)?;
-                self.report(event);
+                self.report(MediaEvent::RingBroken { session, generation, reason: broken.to_string() });
             }
         }
         Ok(())

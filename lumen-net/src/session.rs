@@ -112,6 +112,11 @@ impl MediaSession {
         }
     }
 
+    /// Of the picture, as it was wired last.
+    pub fn generation(&self) -> u32 {
+        self.stream.generation()
+    }
+
     pub fn id(&self) -> SessionId {
         self.id
     }

@@ -301,8 +301,9 @@ pub enum FromNet {
         session: SessionId,
         stats: SessionStats,
     },
-    /// The plane at the other end of a branch's rings ([`PlaneKind::Audio`] or [`PlaneKind::Input`]) broke the
-    /// protocol, or they cannot be used. They are let go of; the session goes on without, until a later generation.
+    /// The plane at the other end of a generation's rings ([`PlaneKind::Encode`], or of a branch [`PlaneKind::Audio`] or
+    /// [`PlaneKind::Input`]) broke the protocol, or they cannot be used. They are let go of; the session goes on
+    /// without, until a later generation.
     BranchBroken {
         session: SessionId,
         kind: PlaneKind,

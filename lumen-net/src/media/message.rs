@@ -39,8 +39,10 @@ pub enum MediaCommand {
 pub enum MediaEvent {
     /// Once a second for each session.
     Stats { session: SessionId, stats: SessionStats },
-    /// The encoder at the other end of a session's rings broke the protocol, or there is no room for the session.
+    /// There is no room for the session.
     Broken { session: SessionId, reason: String },
+    /// The encoder at the other end of a generation's rings broke the protocol; they are let go of.
+    RingBroken { session: SessionId, generation: u32, reason: String },
     /// The client's probes or pings have ceased, or never begun.
     Silent { session: SessionId },
     /// The thread has ended.

@@ -143,7 +143,7 @@ fn frames_beyond_a_burst_and_beyond_a_block_arrive_paced() {
 }
 
 #[test]
-fn a_frame_that_no_parity_fits_ends_its_own_session_only() {
+fn a_frame_that_no_parity_fits_breaks_its_own_ring_only() {
     let media = MediaThread::start();
     let mut good = media.start_guest(1, None);
     good.frame(3_000, true);
@@ -154,7 +154,7 @@ fn a_frame_that_no_parity_fits_ends_its_own_session_only() {
     // 1008 packets of 240 bytes are the most.
     bad.encoder.frame(245_000, true);
     let broken = media.expect(|event| match event {
-        MediaEvent::Broken { session, reason } => Some((session, reason)),
+        MediaEvent::RingBroken { session, generation: 1, reason } => Some((session, reason)),
         _ => None,
     });
     assert!(broken.0 == bad.id && broken.1.contains("four blocks"), "{broken:?}");

@@ -258,6 +258,9 @@ impl Machine {
         reason: String,
         now: u64,
     ) {
+        if kind == PlaneKind::Encode {
+            return self.picture_broken(id, generation, &reason, now);
+        }
         let Some(branch) = self.sessions.get_mut(&id).and_then(|session| session.branch_mut(kind)) else { return };
         if generation != branch.generation || !branch.is_with_net() {
             return;

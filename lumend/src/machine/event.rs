@@ -173,7 +173,8 @@ pub enum Event {
         generation: Generation,
         reason: String,
     },
-    /// Net has let go of a branch's ends: the plane at the other end of its rings broke the rules.
+    /// Net has let go of a generation's ends, of the picture (encode's) or of a branch: the plane at the other end of the
+    /// rings broke the rules.
     BranchBroken {
         plane: PlaneId,
         session: SessionId,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use ipc::{EndCode, PlaneKind, SessionId};
+use ipc::{EndCode, Generation, PlaneKind, SessionId};
 
 use super::Machine;
 use super::event::{Action, Exit, PlaneId};
 use super::process::{Phase, Process, Slot};
-use super::session::Output;
+use super::session::{Output, Wiring};
 
 impl Machine {
     /// Where a process of this kind serves: net the host, an audio plane of no session as the janitor, every other its
@@ -74,6 +74,14 @@ impl Machine {
         self.vacated(process.kind, process.session, now);
         if let (Err(reason), Some(id)) = (verdict, process.session) {
             self.fail(id, Some(process.kind), reason, now);
+        }
+    }
+
+    /// Net has let go of the picture's rings, because encode broke the rules. Its heir gets new ones.
+    pub(super) fn picture_broken(&mut self, id: SessionId, generation: Generation, reason: &str, now: u64) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.generation == generation) else { return };
+        if let (Wiring::Ends | Wiring::Whole, Some(plane)) = (session.wiring, session.encode.current) {
+            self.kill(plane, format!("the network plane says: {reason}"), now);
         }
     }
 

@@ -227,6 +227,25 @@ fn lumend_goes_when_the_default_sink_is_put_back_or_cannot_be() {
 }
 
 #[test]
+fn rubbish_in_the_pictures_ring_is_encodes_fault_and_nobody_elses() {
+    let mut world = streaming();
+    let net = plane(&world, PlaneKind::Net);
+    let session = world.machine.sessions().next().unwrap().clone();
+    let broken = |generation| {
+        let (kind, reason) = (PlaneKind::Encode, "impossible length".to_owned());
+        Event::BranchBroken { plane: net, session: session.id, kind, generation, reason }
+    };
+    world.feed(broken(Generation(session.generation.0 + 1)));
+    world.calm();
+    assert_eq!(counts(&world.machine.sessions().next().unwrap().encode), (0, 0), "of no generation there is");
+    world.feed(broken(session.generation));
+    world.calm();
+    let after = world.machine.sessions().next().unwrap();
+    assert_eq!((after.wiring, after.generation), (Wiring::Whole, Generation(session.generation.0 + 1)));
+    assert_eq!((counts(&after.encode), counts(&after.capture)), ((1, 0), (0, 0)));
+}
+
+#[test]
 fn rubbish_in_a_ring_is_the_planes_fault_and_nobody_elses() {
     let mut world = streaming();
     let (net, session) = (plane(&world, PlaneKind::Net), world.machine.sessions().next().unwrap().id);

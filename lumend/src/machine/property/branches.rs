@@ -110,9 +110,8 @@ impl Branches {
             | Event::Exited { plane, .. }
             | Event::Wired { plane, .. }
             | Event::Failed { plane, .. } => planes.get(plane).is_some_and(|sim| branch(sim.kind)),
-            Event::Restart { kind, .. } => branch(*kind),
+            Event::Restart { kind, .. } | Event::BranchBroken { kind, .. } => branch(*kind),
             Event::CannotWireBranch { .. }
-            | Event::BranchBroken { .. }
             | Event::Record { .. }
             | Event::CannotRecord { .. }
             | Event::Undone { .. }
@@ -186,6 +185,12 @@ impl Branches {
                 self.net_holds.retain(|(_, id, name), _| (id, *name) != (session, kind.name()));
             }
             Event::CannotUndo { plane } => self.has_not_heard(*plane, planes, owed),
+            Event::BranchBroken { session, kind: PlaneKind::Encode, generation, .. } => {
+                let session = machine.session(*session).filter(|session| session.generation == *generation);
+                if let Some(sim) = session.and_then(|s| s.encode.current).and_then(|plane| planes.get_mut(&plane)) {
+                    sim.guilty = true;
+                }
+            }
             Event::BranchBroken { session, kind, generation, .. } => {
                 let branch = machine.session(*session).and_then(|session| session.branch(*kind));
                 let branch = branch.filter(|branch| branch.generation == *generation && branch.is_with_net());

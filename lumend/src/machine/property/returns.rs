@@ -105,6 +105,14 @@ impl Returns {
                     held.spent.extend(std::mem::replace(&mut held.known, held.sent.take()));
                 }
             }
+            // Whatever a connection says after its end is no news.
+            Event::Gone { session, ask, .. } => {
+                if let Some(held) = self.clients.get_mut(session)
+                    && ask.is_none_or(|ask| held.answered == Some(ask))
+                {
+                    held.answered = None;
+                }
+            }
             Event::Ask { client, wish, .. } => {
                 let token = wish.resume.as_ref();
                 self.due = token.and_then(|token| self.session_of(machine, *client, token));
