@@ -140,10 +140,10 @@ impl Machine {
     /// A client has said `Start`: it has its token.
     pub(super) fn started(&mut self, id: SessionId, ask: AskId) {
         let session = self.sessions.get_mut(&id).filter(|session| session.back.answered == Some(ask));
-        if let Some(back) = session.map(|session| &mut session.back) {
-            if !std::mem::replace(&mut back.started, true) {
-                back.known = back.sent.take();
-            }
+        if let Some(back) = session.map(|session| &mut session.back)
+            && !std::mem::replace(&mut back.started, true)
+        {
+            back.known = back.sent.take();
         }
     }
 
