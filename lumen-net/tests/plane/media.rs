@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc::feedback::Feedback;
 use ipc::ring::{ChunkFlags, ChunkHeader};
-use ipc::{EndCode, Face, FromNet, SessionId, ToNet};
+use ipc::{EndCode, Face, FromNet, PlaneKind, SessionId, ToNet};
 use lumen_core::hello::{ClientMessage, Code, HostMessage};
 use lumen_core::packet::{Kind, Probe};
 use lumen_core::reassemble::Pushed;
@@ -210,18 +210,19 @@ fn an_aborted_frame_is_skipped() {
 }
 
 #[test]
-fn an_encoder_that_breaks_the_rules_costs_its_own_session_only() {
+fn an_encoder_that_breaks_the_rules_costs_its_own_generation_only() {
     let mut host = Host::program();
     let mut good = Session::started(&mut host, 1);
     let mut bad = Session::started(&mut host, 2);
     good.frame(0, 10_000, true);
     let header = ChunkHeader { generation: 99, flags: ChunkFlags::LAST, ..ChunkHeader::default() };
     bad.encoder.video.reserve().unwrap().commit(header, b"of another generation").unwrap();
-    let (session, reason) = host.expect_gone();
-    assert!(session == bad.id && reason.contains("generation"), "{reason}");
-    assert!(matches!(bad.client.hear(&mut bad.stream), HostMessage::End { .. }));
-    assert_eq!(bad.client.closed().0, Code::Unavailable as u64);
+    let (generation, reason) = host.expect_branch_broken(bad.id, PlaneKind::Encode);
+    assert!(generation.0 == 1 && reason.contains("generation"), "{reason}");
     good.frame(1, 10_000, false);
+    bad.encoder = host.wire(2, 2, None);
+    assert_eq!(bad.client.hear(&mut bad.stream), HostMessage::Reconfigure { generation: 2, mode: mode() });
+    bad.frame(0, 10_000, true);
     assert!(host.stop().success());
 }
 
