@@ -191,11 +191,9 @@ mod tests {
     #[test]
     fn the_newest_frame_is_drawn_over_last() {
         let (shared, mut writer, mut reader) = (Shared::default(), Writer::new(3), Reader::new(3));
-        let mut sequence = 0;
-        for _ in 0..10 {
+        for sequence in 0..10 {
             let index = writer.acquire(&shared).unwrap().unwrap();
             writer.publish(&shared, index, FrameMeta { sequence, captured_ns: 0 }).unwrap();
-            sequence += 1;
             assert_eq!(reader.take(&shared).unwrap().unwrap().0, index);
             reader.release(&shared, index);
             let others = [(); 2].map(|()| writer.acquire(&shared).unwrap().unwrap());
