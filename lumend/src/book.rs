@@ -224,7 +224,7 @@ mod tests {
         book.net_reports(2 * SECOND, stats(30, 0));
         book.net_reports(3 * SECOND, stats(90, 1));
         assert_eq!(book.net(), &stats(150, 1));
-        assert_eq!(book.rates(3 * SECOND).0, 60.0);
+        assert_eq!(book.rates(3 * SECOND).0, 45.0, "90 frames in the last two seconds, half of them without a client");
     }
 
     #[test]
