@@ -123,7 +123,8 @@ fn devour(pid: i32, length: i64, flags: i32) -> (i64, Option<i64>) {
             Ok(Outcome::Killed(Signal::SIGABRT)) => return (taken, None),
             Ok(Outcome::Killed(signal)) => panic!("killed by {signal}"),
             Err(error) => {
-                assert_eq!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH), "{error:#}");
+                let gone = || (kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)).then_some(());
+                wait_until(Duration::from_secs(2), gone).unwrap_or_else(|_| panic!("{error:#}"));
                 return (taken, None);
             }
         }
