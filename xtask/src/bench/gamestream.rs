@@ -24,7 +24,7 @@ const STAGES: [(&str, &str); 5] = [
     ("capture_wait", "captured to taken p50"),
     ("convert", "conversion p50"),
     ("encode", "encoding p50"),
-    ("first", "encoded to first packet p50"),
+    ("first", "captured to first packet p50"),
     ("total", "captured to last packet p50"),
 ];
 
