@@ -92,7 +92,7 @@ fn garbage_on_a_link_ends_the_plane_that_sent_it_and_nothing_else() {
 }
 
 #[test]
-fn replayed_packets_of_a_client_change_nothing() {
+fn replayed_packets_of_the_host_change_nothing() {
     use e2e::relay::{Relay, Weather};
     let stage = stage().unwrap();
     let host = Host::start(&stage, Desktop::Pattern, "").unwrap();

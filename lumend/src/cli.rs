@@ -21,7 +21,7 @@ First steps:
   lumend install                           as a service; it says what to say next
   lumend run --spawn --desktop pattern     serve a test picture (on loopback, until a client is allowed)
   lumend run --spawn --desktop sway        serve a headless desktop of lumend's own
-  lumend run --spawn                       serve the sway session it is started in
+  lumend run --spawn                       serve this user's sway session, once there is one
   lumend pair 1234                 let a Moonlight client in that shows this PIN
   lumend fingerprint               what native clients pin with --pin
   lumend allow SHA256              let a native client in; it prints its fingerprint when it is refused
@@ -55,7 +55,7 @@ pub enum Command {
         /// starts them, one for each connection to the sockets in `planes` below --runtime.
         #[arg(long)]
         spawn: bool,
-        /// What to show [default: the sway session that lumend is started in]
+        /// What to show [default: as [desktop] kind says; without it, a sway session of this user's, waited for]
         #[arg(long, value_name = "DESKTOP")]
         desktop: Option<DesktopChoice>,
         /// Configuration file [default: ~/.config/lumen/lumen.toml or /etc/lumen/lumen.toml, if there is one]
@@ -72,7 +72,7 @@ pub enum Command {
         #[arg(long)]
         security: bool,
     },
-    /// Replace a plane's process: streams go on after a hiccup (those of net end).
+    /// Replace a plane's process: streams go on after a hiccup (of net's, Moonlight's end and can be resumed).
     Restart {
         /// capture, encode, net, input or audio
         plane: PlaneKind,

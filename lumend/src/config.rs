@@ -83,7 +83,7 @@ pub struct Desktop {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DesktopKind {
-    /// The sway session that lumend finds in its environment.
+    /// The sway session that lumend finds in its environment, or that its user starts later.
     Auto,
     /// A headless sway of lumend's own.
     Sway,

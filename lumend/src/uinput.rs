@@ -62,7 +62,7 @@ impl Supply {
         open(&self.path).map_err(|error| {
             let way_out = match error.kind() {
                 io::ErrorKind::NotFound => "load the kernel's module: modprobe uinput",
-                _ => "let lumend's user read and write it, with a udev rule",
+                _ => "let lumend's user read and write it, as `lumend install --devices`, said by root, does",
             };
             io::Error::new(error.kind(), format!("cannot open {}: {error}; {way_out}", self.path.display()))
         })
