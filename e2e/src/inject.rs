@@ -1,11 +1,27 @@
-//! Makes a running, unmodified process issue a system call, through ptrace: the honest way to ask what it may do.
+//! Makes a running, unmodified process issue system calls, through ptrace: the honest way to ask what it may do.
+//!
+//! Nothing of the process is changed but the registers of one stopped thread, and bytes below its stack that nothing
+//! lives in. The instruction that enters the kernel is one that it has already. [`acts`] is what is tried, [`target`]
+//! tries it, and [`trial`] is what it is tried beside; [`handles`] finds descriptors worth abusing; [`message`] lays out
+//! what sendmsg wants.
+
+pub mod acts;
+pub mod handles;
+pub mod message;
+pub mod target;
+pub mod trial;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail};
 use nix::libc::user_regs_struct;
-use nix::sys::ptrace;
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::memory::{Region, regions};
 
 /// What came of an injected call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,67 +32,154 @@ pub enum Outcome {
     Killed(Signal),
 }
 
-/// The encoding of `syscall`.
-const SYSCALL: i64 = 0x050f;
-
-/// Stops `pid`, lets its main thread make the call with these arguments, and puts everything back as it was.
-///
-/// `text` is written to the thread's red-zone-free stack space first; an argument of `None` stands for its address.
-pub fn syscall(pid: i32, number: u64, text: &[u8], arguments: &[Option<u64>]) -> Result<Outcome> {
-    let pid = Pid::from_raw(pid);
-    ptrace::attach(pid).context("attach")?;
-    match waitpid(pid, None)? {
-        WaitStatus::Stopped(..) => {}
-        other => bail!("expected a stop, saw {other:?}"),
-    }
-    let saved = ptrace::getregs(pid)?;
-    // Below the red zone, 16-byte aligned: memory of the thread's own stack that nothing lives in.
-    let scratch = (saved.rsp - 4096) & !15;
-    let outcome = run(pid, saved, number, scratch, text, arguments);
-    if let Ok(Outcome::Killed(_)) = outcome {
-        return outcome;
-    }
-    ptrace::setregs(pid, saved)?;
-    ptrace::detach(pid, None)?;
-    outcome
+/// A way into the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// `syscall`: the table of 64-bit calls, and with a bit set in the number that of x32.
+    Native,
+    /// `int 0x80`: the table of 32-bit calls, open to 64-bit code too.
+    I386,
 }
 
-fn run(
-    pid: Pid,
-    saved: user_regs_struct,
-    number: u64,
-    scratch: u64,
-    text: &[u8],
-    arguments: &[Option<u64>],
-) -> Result<Outcome> {
-    let code = saved.rip as ptrace::AddressType;
-    let original = ptrace::read(pid, code)?;
-    for (index, chunk) in text.chunks(8).enumerate() {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        write(pid, (scratch + index as u64 * 8) as ptrace::AddressType, i64::from_le_bytes(word))?;
+impl Gate {
+    const fn instruction(self) -> &'static [u8] {
+        match self {
+            Self::Native => &[0x0f, 0x05],
+            Self::I386 => &[0xcd, 0x80],
+        }
     }
-    write(pid, code, (original & !0xffff) | SYSCALL)?;
-    let values: Vec<u64> = arguments.iter().map(|argument| argument.unwrap_or(scratch)).collect();
-    let argument = |index: usize| values.get(index).copied().unwrap_or(0);
-    let mut registers = saved;
-    registers.rax = number;
-    // Not inside a call that the kernel would restart.
-    registers.orig_rax = u64::MAX;
-    (registers.rdi, registers.rsi, registers.rdx) = (argument(0), argument(1), argument(2));
-    (registers.r10, registers.r8, registers.r9) = (argument(3), argument(4), argument(5));
-    ptrace::setregs(pid, registers)?;
-    ptrace::step(pid, None)?;
-    let outcome = match waitpid(pid, None)? {
-        WaitStatus::Stopped(_, Signal::SIGTRAP) => Outcome::Returned(ptrace::getregs(pid)?.rax as i64),
-        WaitStatus::Signaled(_, signal, _) => return Ok(Outcome::Killed(signal)),
-        other => bail!("after the call: {other:?}"),
-    };
-    write(pid, code, original)?;
+}
+
+/// Lets a process make one call; an argument of `None` stands for the address of `text`.
+pub fn syscall(pid: i32, number: u64, text: &[u8], arguments: &[Option<u64>]) -> Result<Outcome> {
+    let mut held = Held::take(pid)?;
+    let text = held.put(text)?;
+    let arguments: Vec<u64> = arguments.iter().map(|argument| argument.unwrap_or(text)).collect();
+    let outcome = held.call(number, &arguments)?;
+    held.release()?;
     Ok(outcome)
 }
 
-/// Writes a word into the stopped process.
-fn write(pid: Pid, address: ptrace::AddressType, word: i64) -> Result<()> {
-    ptrace::write(pid, address, word).context("write")
+/// Room below the stack for what calls point at.
+const SCRATCH: u64 = 8192;
+
+/// A process whose main thread is stopped and does what it is told. It goes on as it was when this is dropped.
+pub struct Held {
+    pid: Pid,
+    saved: user_regs_struct,
+    memory: File,
+    code: Vec<Region>,
+    native: u64,
+    /// Where the next bytes go.
+    free: u64,
+    top: u64,
+    alive: bool,
+}
+
+impl Held {
+    /// Stops the main thread of `pid`; its other threads run on.
+    pub fn take(pid: i32) -> Result<Self> {
+        let code: Vec<Region> = regions(pid)?.into_iter().filter(|region| region.executable).collect();
+        let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+        let pid = Pid::from_raw(pid);
+        ptrace::seize(pid, Options::empty()).context("seize")?;
+        ptrace::interrupt(pid)?;
+        match waitpid(pid, None)? {
+            WaitStatus::PtraceEvent(..) => {}
+            other => bail!("expected a stop, saw {other:?}"),
+        }
+        let saved = ptrace::getregs(pid)?;
+        // Below the red zone, aligned: memory of the thread's own stack that nothing lives in.
+        let top = (saved.rsp - 512) & !63;
+        let mut held = Self { pid, saved, memory, code, native: 0, free: top - SCRATCH, top, alive: true };
+        held.native = held.find(Gate::Native.instruction()).context("it makes no system calls")?;
+        Ok(held)
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Puts bytes into its memory and returns their address.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<u64> {
+        let at = self.free;
+        self.free = (at + bytes.len() as u64 + 15) & !15;
+        if self.free > self.top {
+            bail!("no room for {} bytes more", bytes.len());
+        }
+        self.memory.write_all_at(bytes, at).context("write")?;
+        Ok(at)
+    }
+
+    /// Forgets all that was put.
+    pub fn wipe(&mut self) {
+        self.free = self.top - SCRATCH;
+    }
+
+    /// Makes one call.
+    pub fn call(&mut self, number: u64, arguments: &[u64]) -> Result<Outcome> {
+        self.enter(self.native, number, arguments)
+    }
+
+    /// Makes one call by another gate. There is no other way to an instruction that the program does not have than by
+    /// chance: among some million bytes of code, two given ones stand somewhere.
+    pub fn call_by(&mut self, gate: Gate, number: u64) -> Result<Outcome> {
+        let at = self.find(gate.instruction()).with_context(|| format!("nothing in it looks like {gate:?}"))?;
+        self.enter(at, number, &[])
+    }
+
+    fn enter(&mut self, at: u64, number: u64, arguments: &[u64]) -> Result<Outcome> {
+        let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
+        let mut registers = self.saved;
+        registers.rip = at;
+        registers.rax = number;
+        // Not inside a call that the kernel would restart.
+        registers.orig_rax = u64::MAX;
+        (registers.rdi, registers.rsi, registers.rdx) = (argument(0), argument(1), argument(2));
+        (registers.r10, registers.r8, registers.r9) = (argument(3), argument(4), argument(5));
+        ptrace::setregs(self.pid, registers)?;
+        ptrace::step(self.pid, None)?;
+        match waitpid(self.pid, None)? {
+            WaitStatus::Stopped(_, Signal::SIGTRAP) => Ok(Outcome::Returned(ptrace::getregs(self.pid)?.rax as i64)),
+            WaitStatus::Signaled(_, signal, _) => {
+                self.alive = false;
+                Ok(Outcome::Killed(signal))
+            }
+            other => bail!("after call {number} at {at:#x}: {other:?}, {:x?}", ptrace::getregs(self.pid)),
+        }
+    }
+
+    /// Where these bytes stand in its code. Reads no more of it than it takes.
+    fn find(&self, wanted: &[u8]) -> Option<u64> {
+        const PAGE: usize = 4096;
+        let mut bytes = [0; PAGE];
+        let pages = self.code.iter().flat_map(|region| (region.start..region.end).step_by(PAGE));
+        for page in pages {
+            self.memory.read_exact_at(&mut bytes, page).ok()?;
+            if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+                return Some(page + at as u64);
+            }
+        }
+        None
+    }
+
+    /// Lets it go on where it was.
+    pub fn release(mut self) -> Result<()> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.alive) {
+            ptrace::setregs(self.pid, self.saved)?;
+            ptrace::detach(self.pid, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have been killed from outside meanwhile.
+        let _ = self.let_go();
+    }
 }

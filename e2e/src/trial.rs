@@ -132,19 +132,24 @@ pub fn child_named(pid: i32, name: &str) -> Result<i32> {
 
 /// The same, of one whose command line contains this.
 pub fn child_running(pid: i32, name: &str, argument: &str) -> Result<i32> {
-    let mut generation = vec![pid];
-    while let Some(parent) = generation.pop() {
+    let named = |child: &i32| {
+        let read = |file: &str| std::fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
+        let (comm, line) = (read("comm"), read("cmdline"));
+        String::from_utf8_lossy(&comm).trim() == name && String::from_utf8_lossy(&line).contains(argument)
+    };
+    descendants(pid).into_iter().find(named).with_context(|| format!("no {name} {argument} runs below {pid}"))
+}
+
+/// The pids of all descendants.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next) {
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()) {
-            let read = |file: &str| std::fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
-            let (comm, line) = (read("comm"), read("cmdline"));
-            if String::from_utf8_lossy(&comm).trim() == name && String::from_utf8_lossy(&line).contains(argument) {
-                return Ok(child);
-            }
-            generation.push(child);
-        }
+        found.extend(children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+        next += 1;
     }
-    anyhow::bail!("no {name} {argument} runs below {pid}")
+    found.split_off(1)
 }
 
 /// Waits until some session has sent this many frames in all.
