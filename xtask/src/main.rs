@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod nightly;
 mod suite;
+mod syscalls;
 mod systemd;
 mod vm;
 
@@ -44,7 +45,7 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
-    /// Format, lint, unit, property and loom tests, tests in a virtual machine, end-to-end tests
+    /// Format, lint, unit, property and loom tests, fuzzing, a virtual machine, units in a container, end-to-end tests
     Test,
     /// Boot a stock Debian kernel in a virtual machine and test gamepads, touch screen, mouse and keyboard on it
     TestVm,
@@ -121,6 +122,12 @@ enum Task {
         /// A setting of the host's, for example encode.standby=true; may be given several times
         #[arg(long, value_name = "SECTION.KEY=VALUE")]
         config: Vec<Setting>,
+    },
+    /// Trace the planes through sessions of every kind, and report which lines of the sandbox's table they need
+    Syscalls {
+        /// Write the report as JSON
+        #[arg(long)]
+        json: Option<PathBuf>,
     },
     /// Ask systemd what it says of the units: that it understands each line, and how far each unit is exposed
     Systemd {
@@ -226,6 +233,7 @@ fn run(task: Task) -> Result<()> {
             let profile = if debug { Profile::Dev } else { Profile::Release };
             Command { profile, planes, kills, blow: signal, scene, fast, seed, settings: config, json, markdown }.run()
         }
+        Task::Syscalls { json } => syscalls::report(json.as_deref()),
         Task::Systemd { write, boot } => systemd::run_task(write, boot),
         Task::Nightly { only, kills, storm } => nightly::nightly(&nightly::Effort { only, kills, storm }),
     }

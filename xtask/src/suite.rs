@@ -30,6 +30,7 @@ pub fn test() -> Result<()> {
     step("unit tests of the x264 encoder", || cargo(&["test", "-p", "lumen-encode", "--features", "x264"]))?;
     step("model checks", loom)?;
     step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
+    step("system calls that the planes need", || crate::syscalls::report(None))?;
     step("units, in a container whose first process is systemd", crate::systemd::test)?;
     // One at a time: each of them runs a desktop, an encoder and a decoder.
     step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
