@@ -5,7 +5,11 @@
 //! client itself has read. The desktop has to be the synthetic one, or the window of `scene` on the whole screen: then
 //! number and time in the pixels say what every other pixel should be.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use lumen_core::stamp::{self, Stamp};
@@ -95,46 +99,89 @@ impl Verdict {
     }
 }
 
-/// Replays a stream of which each line of the trace has one frame.
+impl Verdict {
+    fn add(&mut self, other: Self) {
+        self.judged += other.judged;
+        self.unstamped += other.unstamped;
+        self.worst.luma = self.worst.luma.max(other.worst.luma);
+        self.worst.chroma = self.worst.chroma.max(other.worst.chroma);
+        self.corrupt.extend(other.corrupt);
+    }
+}
+
+/// Replays a stream of which each line of the trace has one frame, on all cores.
 ///
 /// # Errors
-/// The stream is shorter than the trace says.
+/// The stream is not as long as the trace says, or a frame that the client decoded cannot be decoded.
 pub fn replay(mut stream: impl Read, lines: &[Line]) -> Result<Verdict> {
-    let mut player = Player::default();
-    let mut frame = Vec::new();
+    let mut frames = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        frame.resize(line.bytes, 0);
+        let mut frame = vec![0; line.bytes];
         stream.read_exact(&mut frame).with_context(|| format!("the stream ends before line {index} of the trace"))?;
-        if line.good {
-            player.frame(index, line, &frame)?;
-        }
+        frames.push(frame);
     }
     ensure!(stream.read(&mut [0])? == 0, "the stream goes on after the trace");
+    let parts = generations(lines);
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Verdict)>> {
+        let mut judge = None;
+        let mut found = Vec::new();
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.push((part.start, play(part.clone(), lines, &frames, &mut judge)?));
+        }
+        Ok(found)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+    let found: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a judge has panicked"))).collect()
+    });
+    let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
+    for part in found {
+        verdicts.extend(part?);
+    }
+    let mut verdict = Verdict::default();
+    verdicts.into_values().for_each(|part| verdict.add(part));
+    Ok(verdict)
+}
+
+/// The lines of each generation. As the client does, each is decoded on its own: an encoder that was replaced shares no
+/// state with its heir.
+fn generations(lines: &[Line]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        match parts.last_mut() {
+            Some(part) if lines[part.start].generation == line.generation => part.end = index + 1,
+            _ => parts.push(index..index + 1),
+        }
+    }
+    parts
+}
+
+/// Decodes and judges these lines, which are of one generation. The judge may be another part's.
+fn play(
+    part: Range<usize>,
+    lines: &[Line],
+    frames: &[Vec<u8>],
+    judge: &mut Option<(usize, usize, Judge)>,
+) -> Result<Verdict> {
+    let mut decoder = Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new())?;
+    let mut player = Player { judge, verdict: Verdict::default() };
+    for line in part.filter(|&line| lines[line].good) {
+        match decoder.decode(&frames[line]) {
+            Ok(Some(picture)) => player.picture(line, lines[line].stamp, &picture),
+            _ => bail!("line {line}: the client decoded a frame that cannot be decoded"),
+        }
+    }
     Ok(player.verdict)
 }
 
-#[derive(Default)]
-struct Player {
-    decoder: Option<(u64, Decoder)>,
-    judge: Option<(usize, usize, Judge)>,
+struct Player<'a> {
+    judge: &'a mut Option<(usize, usize, Judge)>,
     verdict: Verdict,
 }
 
-impl Player {
-    fn frame(&mut self, line: usize, traced: &Line, frame: &[u8]) -> Result<()> {
-        // As the client does: an encoder that was replaced shares no state with its heir.
-        let mut decoder = match self.decoder.take() {
-            Some((generation, decoder)) if generation == traced.generation => decoder,
-            _ => Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new())?,
-        };
-        match decoder.decode(frame) {
-            Ok(Some(picture)) => self.picture(line, traced.stamp, &picture),
-            _ => bail!("line {line}: the client decoded a frame that cannot be decoded"),
-        }
-        self.decoder = Some((traced.generation, decoder));
-        Ok(())
-    }
-
+impl Player<'_> {
     fn picture(&mut self, line: usize, read: Option<Stamp>, picture: &DecodedYUV<'_>) {
         let (width, height) = picture.dimensions();
         let strides = picture.strides();
@@ -149,7 +196,7 @@ impl Player {
             return;
         };
         let (wide, high) = (u16::try_from(width).unwrap_or(u16::MAX), u16::try_from(height).unwrap_or(u16::MAX));
-        let judge = match &mut self.judge {
+        let judge = match &mut *self.judge {
             Some((w, h, judge)) if (*w, *h) == (width, height) => judge,
             other => &mut other.insert((width, height, Judge::new(wide, high, COLOUR))).2,
         };

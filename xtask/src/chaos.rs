@@ -1,7 +1,7 @@
 //! Kills what a session is made of, again and again, and tells what its client noticed: the chaos table.
 //!
 //! A real host streams a real desktop to the reference client, with sound and hands on. Each kill falls at a random moment
-//! of a session in which the victim has not died before, since lumend starts a plane again at once only the first time
+//! of a session in which the victim has lived for two seconds, since lumend starts a plane again at once only then
 //! ([`case`] says which kills share a session and which a host). The client writes down each picture, packet and key press
 //! with its time; what is missing around a kill is the gap, and every picture is held against what it should show.
 
@@ -45,8 +45,9 @@ pub struct Manner {
     pub seed: u64,
 }
 
-/// Plays all series; a row for each case, in their order. Progress goes to stderr.
-pub fn run(rig: &Rig, series: &[Series], manner: Manner) -> Result<Vec<Row>> {
+/// Plays all series; a row for each case, in their order, of which those that could not be played say so. Progress goes to
+/// stderr.
+pub fn run(rig: &Rig, series: &[Series], manner: Manner) -> Vec<Row> {
     let mut rows = Vec::new();
     let start = Instant::now();
     for (index, one) in series.iter().enumerate() {
@@ -57,93 +58,141 @@ pub fn run(rig: &Rig, series: &[Series], manner: Manner) -> Result<Vec<Row>> {
             continue;
         }
         let title = format!("{} of {}: {}", index + 1, series.len(), one.name());
-        let own = play(rig, &one, manner, &title).with_context(|| one.name())?;
-        rows.extend(own);
+        rows.extend(play(rig, &one, manner, &title));
         eprintln!("{title}: done after {} s", start.elapsed().as_secs());
     }
-    Ok(rows)
+    rows
 }
 
 /// One series: its rows.
-fn play(rig: &Rig, series: &Series, manner: Manner, title: &str) -> Result<Vec<Row>> {
-    let mut chance = Chance::new(manner.seed);
-    let mut rows: Vec<Row> = series.cases.iter().map(|case| Row::new(*case, manner.blow)).collect();
+fn play(rig: &Rig, series: &Series, manner: Manner, title: &str) -> Vec<Row> {
+    let rows: Vec<Row> = series.cases.iter().map(|case| Row::new(*case, manner.blow)).collect();
+    let (title, chance) = (title.to_owned(), Chance::new(manner.seed));
+    let mut progress = Progress { title, wanted: series.kills, chance, rows, round: 0, failures: 0 };
     let leaked = match series.fresh {
-        true => on_fresh_hosts(rig, series, manner, &mut chance, title, &mut rows)?,
-        false => on_one_host(rig, series, manner, &mut chance, title, &mut rows)?,
+        true => on_fresh_hosts(rig, series, manner, &mut progress),
+        false => on_one_host(rig, series, manner, &mut progress),
     };
-    rows.iter_mut().for_each(|row| row.leaked = leaked);
-    Ok(rows)
-}
-
-fn on_one_host(
-    rig: &Rig,
-    series: &Series,
-    manner: Manner,
-    chance: &mut Chance,
-    title: &str,
-    rows: &mut [Row],
-) -> Result<Leaked> {
-    let desktop = series.scene.desktop();
-    rig.sweep()?;
-    let mut host = rig.host(series)?;
-    let mut before = None;
-    for number in 0..WARM_UP + series.rounds {
-        if number == WARM_UP {
-            before = Some(Census::settled(&rig.stage, &host, desktop)?);
-        }
-        let round = round::play(rig, &mut host, series, manner.blow, chance).with_context(|| host.log())?;
-        note(title, number, series.rounds + WARM_UP, series, &round);
-        if number >= WARM_UP {
-            add(rows, &round)?;
+    let mut rows = progress.rows;
+    match leaked {
+        Ok(leaked) => rows.iter_mut().for_each(|row| row.leaked = leaked),
+        Err(error) => {
+            eprintln!("{}: given up: {error:#}", series.name());
+            rows.iter_mut().for_each(|row| row.spoilt("and no more were played"));
         }
     }
-    let (_, leaked) = before.context("no round was played")?.leaked(&rig.stage, &host, desktop)?;
-    Ok(leaked)
+    rows
 }
 
-/// Each host is counted before its session and after it. The first session is one in which nobody dies: what there is
-/// more after it is what a session leaves anyway.
-fn on_fresh_hosts(
-    rig: &Rig,
-    series: &Series,
-    manner: Manner,
-    chance: &mut Chance,
-    title: &str,
-    rows: &mut [Row],
-) -> Result<Leaked> {
+/// One host for all sessions, until one of them cannot be played.
+fn on_one_host(rig: &Rig, series: &Series, manner: Manner, progress: &mut Progress) -> Result<Leaked> {
     let desktop = series.scene.desktop();
-    let mut usual = Leaked::default();
     let mut worst = Leaked::default();
-    for number in 0..=series.rounds {
+    while progress.is_wanting() {
         rig.sweep()?;
-        let mut host: Host<'_> = rig.host(series)?;
-        let before = Census::settled(&rig.stage, &host, desktop)?;
-        let quiet = Series { cases: Vec::new(), ..series.clone() };
-        let played = if number == 0 { &quiet } else { series };
-        let round = round::play(rig, &mut host, played, manner.blow, chance).with_context(|| host.log())?;
-        note(title, number, series.rounds + 1, played, &round);
-        if number == 0 {
-            (_, usual) = before.leaked(&rig.stage, &host, desktop)?;
-            continue;
+        let mut host = rig.host(series)?;
+        for _ in 0..WARM_UP {
+            let round = round::play(rig, &mut host, series, 1, manner.blow, &mut progress.chance);
+            progress.warmed(series, &round.with_context(|| host.log())?)?;
         }
-        add(rows, &round)?;
-        // A lumend that was started again is another process: what it has is compared with what a fresh one has.
-        let (_, leaked) = before.plus(&usual).leaked(&rig.stage, &host, desktop)?;
+        let before = Census::settled(&rig.stage, &host, desktop)?;
+        while progress.is_wanting() && progress.play(rig, &mut host, series, manner)? {}
+        let (_, leaked) = before.leaked(&rig.stage, &host, desktop)?;
         worst = worst.worse(leaked);
     }
     Ok(worst)
 }
 
-fn add(rows: &mut [Row], round: &Round) -> Result<()> {
+/// Each host is counted before its session and after it. The first session is one in which nobody dies: what there is
+/// more after it is what a session leaves anyway.
+fn on_fresh_hosts(rig: &Rig, series: &Series, manner: Manner, progress: &mut Progress) -> Result<Leaked> {
+    let desktop = series.scene.desktop();
+    let mut usual = None;
+    let mut worst = Leaked::default();
+    while progress.is_wanting() {
+        rig.sweep()?;
+        let mut host: Host<'_> = rig.host(series)?;
+        let before = Census::settled(&rig.stage, &host, desktop)?;
+        let Some(usual) = usual else {
+            let quiet = Series { cases: Vec::new(), ..series.clone() };
+            let round = round::play(rig, &mut host, &quiet, 0, manner.blow, &mut progress.chance);
+            progress.warmed(&quiet, &round.with_context(|| host.log())?)?;
+            usual = Some(before.leaked(&rig.stage, &host, desktop)?.1);
+            continue;
+        };
+        if progress.play(rig, &mut host, series, manner)? {
+            // A lumend that was started again is another process: what it has is compared with what a fresh one has.
+            let (_, leaked) = before.plus(&usual).leaked(&rig.stage, &host, desktop)?;
+            worst = worst.worse(leaked);
+        }
+    }
+    Ok(worst)
+}
+
+/// So many sessions in a row that cannot be played at all mean that nothing can.
+const FAILURES: usize = 3;
+
+/// A series while it is played.
+struct Progress {
+    title: String,
+    wanted: usize,
+    chance: Chance,
+    rows: Vec<Row>,
+    round: usize,
+    failures: usize,
+}
+
+impl Progress {
+    /// Somebody has not died as often as was asked for.
+    fn is_wanting(&self) -> bool {
+        self.kills() < self.wanted
+    }
+
+    /// Of the one who has died least often.
+    fn kills(&self) -> usize {
+        self.rows.iter().map(|row| row.kills).min().unwrap_or(self.wanted)
+    }
+
+    /// After a round that does not count.
+    fn warmed(&self, series: &Series, round: &Round) -> Result<()> {
+        note(&format!("{}: warm-up", self.title), series, round);
+        check(round)
+    }
+
+    /// Plays a round and counts it. False if it could not be played to its end: then the host is not to be used again.
+    fn play(&mut self, rig: &Rig, host: &mut Host<'_>, series: &Series, manner: Manner) -> Result<bool> {
+        self.round += 1;
+        let laps = series.laps.min(self.wanted - self.kills());
+        let title = format!("{}: round {} of {}", self.title, self.round, series.rounds());
+        let played = round::play(rig, host, series, laps, manner.blow, &mut self.chance);
+        match played.and_then(|round| check(&round).map(|()| round)) {
+            Ok(round) => {
+                self.failures = 0;
+                note(&title, series, &round);
+                round.losses.iter().for_each(|loss| self.rows[loss.case].add(loss));
+                Ok(round.losses.iter().all(|loss| loss.session.is_none()))
+            }
+            Err(error) => {
+                eprintln!("{title}: {error:#}");
+                self.failures += 1;
+                self.rows.iter_mut().for_each(|row| row.spoilt(&format!("{error:#}")));
+                if self.failures >= FAILURES {
+                    return Err(error.context(host.log()));
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn check(round: &Round) -> Result<()> {
     ensure!(round.corrupt_before.is_empty(), "pictures are wrong though nothing has died: {:?}", round.corrupt_before);
     ensure!(round.judged > 0, "no picture could be held against what it should show");
-    round.losses.iter().for_each(|loss| rows[loss.case].add(loss));
     Ok(())
 }
 
 /// One line on the screen for each round.
-fn note(title: &str, number: usize, of: usize, series: &Series, round: &Round) {
+fn note(title: &str, series: &Series, round: &Round) {
     let mut parts = Vec::new();
     for loss in &round.losses {
         let case = &series.cases[loss.case];
@@ -161,5 +210,5 @@ fn note(title: &str, number: usize, of: usize, series: &Series, round: &Round) {
     let first = round.corrupt_before.first().map(|why| format!("corrupt before anybody died: {why}"));
     parts.extend(first);
     let pictures = format!("{} pictures, worst block {:.1}", round.judged, round.worst);
-    eprintln!("{title}: round {} of {of}: {} ({pictures})", number + 1, parts.join("; "));
+    eprintln!("{title}: {} ({pictures})", parts.join("; "));
 }

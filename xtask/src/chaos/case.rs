@@ -146,15 +146,20 @@ enum Kinship {
 pub struct Series {
     pub cases: Vec<Case>,
     pub scene: Scene,
-    /// Sessions.
-    pub rounds: usize,
-    /// How often each victim dies in a session.
+    /// Of each victim.
+    pub kills: usize,
+    /// How often each victim dies in a session, at most.
     pub laps: usize,
     /// A host for each session.
     pub fresh: bool,
 }
 
 impl Series {
+    /// Sessions, if none is lost.
+    pub fn rounds(&self) -> usize {
+        self.kills.div_ceil(self.laps)
+    }
+
     pub fn standby(&self) -> bool {
         self.cases.iter().any(|case| case.standby)
     }
@@ -189,13 +194,13 @@ pub enum Plane {
     Lumend,
 }
 
-/// Kills of the launcher and of lumend take long and bring little: so many of the others' for one of theirs.
-const RARE: usize = 5;
-
-/// Where so many others die before it is its turn again, a victim has lived for more than two seconds: then lumend puts
-/// another one into its place at once, for the second time as for the first.
-const LONG_ENOUGH: usize = 4;
-const LAPS: usize = 2;
+/// Where so many others die before it is its turn again, hardly any time is spent on waiting for a victim to have lived
+/// for so long that lumend puts another one into its place at once.
+const LONG_ENOUGH: usize = 3;
+/// One that dies five times in a minute is given up.
+const LAPS: usize = 4;
+/// All records of deaths are lumend's, and go with it.
+const LAPS_OF_ALL: usize = 10;
 
 /// The series that show `planes`; with everything asked for, capture on a still desktop too.
 pub fn plan(planes: &[Plane], scene: Scene, kills: usize) -> Vec<Series> {
@@ -229,17 +234,17 @@ pub fn plan(planes: &[Plane], scene: Scene, kills: usize) -> Vec<Series> {
         match series.iter_mut().find(|(kin, series)| (*kin, series.scene) == (kinship, case.scene)) {
             Some((_, series)) => series.cases.push(case),
             None => {
-                let rounds = if all && kinship == Kinship::All { kills.div_ceil(RARE) } else { kills };
                 let fresh = kinship != Kinship::Session;
-                series.push((kinship, Series { cases: vec![case], scene: case.scene, rounds, laps: 1, fresh }));
+                series.push((kinship, Series { cases: vec![case], scene: case.scene, kills, laps: 1, fresh }));
             }
         }
     }
     for (kinship, series) in &mut series {
-        if *kinship == Kinship::Session && series.cases.len() >= LONG_ENOUGH {
-            series.laps = LAPS;
-            series.rounds = series.rounds.div_ceil(LAPS);
-        }
+        series.laps = match kinship {
+            Kinship::All if series.cases.iter().any(|case| case.victim == Victim::Lumend) => LAPS_OF_ALL,
+            _ if series.cases.len() >= LONG_ENOUGH => LAPS,
+            _ => 1,
+        };
     }
     series.into_iter().map(|(_, series)| series).collect()
 }
@@ -255,8 +260,8 @@ mod tests {
         let expected =
             ["encode, capture, audio, input", "encode, standby, net, compositor", "launcher, lumend", "capture, still"];
         assert_eq!(names, expected);
-        assert_eq!(all.iter().map(|series| series.rounds).collect::<Vec<_>>(), [10, 20, 4, 20]);
-        assert_eq!(all.iter().map(|series| series.laps).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        assert_eq!(all.iter().map(Series::rounds).collect::<Vec<_>>(), [5, 5, 2, 20]);
+        assert_eq!(all.iter().map(|series| series.laps).collect::<Vec<_>>(), [4, 4, 10, 1]);
         assert_eq!(all.iter().map(|series| series.fresh).collect::<Vec<_>>(), [false, true, true, false]);
         assert_eq!(all.iter().map(Series::standby).collect::<Vec<_>>(), [false, true, false, false]);
     }
@@ -264,9 +269,9 @@ mod tests {
     #[test]
     fn one_plane_is_one_series() {
         let net = plan(&[Plane::Net], Scene::Pattern, 7);
-        assert_eq!((net.len(), net[0].name(), net[0].rounds), (1, "net".to_owned(), 7));
+        assert_eq!((net.len(), net[0].name(), net[0].rounds()), (1, "net".to_owned(), 7));
         let lumend = plan(&[Plane::Lumend], Scene::Moving, 7);
-        assert_eq!(lumend[0].rounds, 7, "who asks for it gets it");
+        assert_eq!((lumend[0].kills, lumend[0].rounds()), (7, 1), "it has no record of its own deaths");
         assert_eq!(plan(&[Plane::Compositor], Scene::Pattern, 7), [], "there is none");
         assert_eq!(plan(&[Plane::Capture], Scene::Still, 7)[0].name(), "capture, still");
     }

@@ -47,7 +47,7 @@ impl Command<'_> {
         }
         let series = plan(&self.planes, self.scene, self.kills);
         ensure!(!series.is_empty(), "that desktop has none of these planes");
-        let rows = run(&rig, &series, Manner { blow: self.blow, seed: self.seed })?;
+        let rows = run(&rig, &series, Manner { blow: self.blow, seed: self.seed });
         print(&rows);
         write(self.json, &serde_json::to_string_pretty(&json(&rows))?)?;
         write(self.markdown, &markdown(&rows))?;

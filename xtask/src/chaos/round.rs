@@ -1,7 +1,8 @@
 //! One session under fire: it begins, its victims die one after the other, it ends, and what its client noticed is read.
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -17,11 +18,13 @@ use crate::host::Host;
 use crate::process::{describe, now_ns, wait_until};
 
 /// A session flows before the first blow, and again between two, for this long and up to [`PHASE`] more.
-const CALM: Duration = Duration::from_millis(350);
+const CALM: Duration = Duration::from_millis(200);
 /// A blow falls anywhere in this time: several pictures long, so that it hits every phase of one.
-const PHASE: Duration = Duration::from_millis(150);
+const PHASE: Duration = Duration::from_millis(100);
 /// The host is not asked how it is for this long after a blow: asking costs the time that is measured.
-const UNDISTURBED: Duration = Duration::from_millis(250);
+const UNDISTURBED: Duration = Duration::from_millis(200);
+/// A victim that has lived for two seconds is replaced at once, so that none dies again before.
+const LIVED: Duration = Duration::from_millis(2100);
 /// Events that were on their way when their plane died are counted as its.
 const ON_THE_WAY_NS: u64 = 50_000_000;
 
@@ -55,17 +58,31 @@ pub struct Round {
     pub corrupt_before: Vec<String>,
 }
 
-/// Plays one. An error is one of the harness or of the host as a whole, not of what dies.
-pub fn play(rig: &Rig, host: &mut Host, series: &Series, blow: Blow, chance: &mut Chance) -> Result<Round> {
+/// Plays one, in which each victim dies so often. An error is one of the harness or of the host as a whole, not of what
+/// dies.
+pub fn play(
+    rig: &Rig,
+    host: &mut Host,
+    series: &Series,
+    laps: usize,
+    blow: Blow,
+    chance: &mut Chance,
+) -> Result<Round> {
     let mut client = rig.client(host)?;
     host.status_where(BACK_WITHIN, |status| is_ready(status, series)).context("the session does not begin")?;
     let mut deaths: Vec<(usize, Death)> = Vec::new();
     let mut lost = None;
+    let mut heirs: BTreeMap<usize, Instant> = BTreeMap::new();
     // In the same order each time around, so that as much time as possible lies between two deaths of one plane.
-    for case in series.order(chance.order(series.cases.len())).repeat(series.laps) {
+    for case in series.order(chance.order(series.cases.len())).repeat(laps) {
         let phase = Duration::from_nanos(chance.below(PHASE.as_nanos() as u64));
+        let young = heirs.get(&case).map_or(Duration::ZERO, |since| LIVED.saturating_sub(since.elapsed()));
         // Calm between two blows, not a wait for something.
-        sleep(CALM + phase);
+        sleep(young.max(CALM) + phase);
+        if series.cases[case].standby {
+            let spare = || host.status().is_ok_and(|status| is_ready(&status, series)).then_some(());
+            wait_until(BACK_WITHIN, pausing(spare)).context("no second encoder comes")?;
+        }
         let death = strike(host, series.cases[case].victim, blow)?;
         deaths.push((case, death));
         if death.victim == Victim::Lumend {
@@ -77,7 +94,15 @@ pub fn play(rig: &Rig, host: &mut Host, series: &Series, blow: Blow, chance: &mu
             ended.or_else(|| host.status().is_ok_and(|status| is_back(&status, &death, series.scene)).then_some(Ok(())))
         };
         let why = match wait_until(BACK_WITHIN, pausing(back)) {
-            Ok(Ok(())) => continue,
+            Ok(Ok(())) => {
+                // Whoever has died with lumend is another one's now.
+                if death.victim == Victim::Lumend {
+                    heirs.clear();
+                } else {
+                    heirs.insert(case, born(&death, blow));
+                }
+                continue;
+            }
             Ok(Err(status)) => format!("the client ended with {status}"),
             Err(_) => format!("not back within {} s", BACK_WITHIN.as_secs()),
         };
@@ -100,6 +125,15 @@ pub fn play(rig: &Rig, host: &mut Host, series: &Series, blow: Blow, chance: &mu
         None => why,
     });
     read(rig, series, &deaths, end_ns, why)
+}
+
+/// When the victim's heir was there at the latest. A plane's is started at once; a desktop takes its time, and so does
+/// noticing a hang.
+fn born(death: &Death, blow: Blow) -> Instant {
+    let since = Duration::from_nanos(now_ns().saturating_sub(death.at_ns));
+    let now = Instant::now();
+    let at_once = death.victim.is_plane() && blow != Blow::Stop;
+    if at_once { now.checked_sub(since).unwrap_or(now) } else { now }
 }
 
 /// The same question, but not asked all the time.

@@ -18,6 +18,8 @@ pub struct Row {
     pub kills: usize,
     /// What was missed, sorted: of the picture, of sound or of hands, as the case has it. A session that was lost has none.
     pub gaps_ms: Vec<f64>,
+    /// The same until there was something new to see, where the case is one of pictures that move.
+    pub fresh_ms: Vec<f64>,
     pub sessions_lost: usize,
     pub corrupt_frames: usize,
     pub events_lost: usize,
@@ -41,6 +43,7 @@ impl Row {
             blow,
             kills: 0,
             gaps_ms: Vec::new(),
+            fresh_ms: Vec::new(),
             sessions_lost: 0,
             corrupt_frames: 0,
             events_lost: 0,
@@ -64,8 +67,9 @@ impl Row {
         let lost = loss.session.clone().or_else(|| gap.is_none().then(|| "nothing came any more".to_owned()));
         match (lost, gap) {
             (None, Some(gap)) => {
-                let place = self.gaps_ms.partition_point(|less| *less <= gap);
-                self.gaps_ms.insert(place, gap);
+                insert(&mut self.gaps_ms, gap);
+                let fresh = loss.gaps.fresh_ms.filter(|_| self.case.victim.carries_the_picture());
+                fresh.into_iter().for_each(|gap| insert(&mut self.fresh_ms, gap));
             }
             (why, _) => {
                 self.sessions_lost += 1;
@@ -81,10 +85,15 @@ impl Row {
         self.vanished += loss.vanished;
     }
 
+    /// A session in which it was to die could not be played, or nothing could be said of it.
+    pub fn spoilt(&mut self, why: &str) {
+        self.sessions_lost += 1;
+        self.notes.push(format!("a session after kill {} came to nothing: {why}", self.kills));
+    }
+
     /// The smallest gap that so many thousandths of all are not longer than.
     pub fn quantile(&self, permille: usize) -> Option<f64> {
-        let rank = (self.gaps_ms.len() * permille).div_ceil(1000).max(1);
-        self.gaps_ms.get(rank - 1).copied()
+        quantile(&self.gaps_ms, permille)
     }
 
     /// With a hang, noticing it is part of what may be missed.
@@ -126,6 +135,7 @@ impl Row {
 
     fn cells(&self) -> Vec<String> {
         let gap = |permille| self.quantile(permille).map_or("–".to_owned(), |gap| format!("{gap:.0}"));
+        let fresh = quantile(&self.fresh_ms, 500).zip(quantile(&self.fresh_ms, 990));
         let target = match (self.target(), self.case.victim) {
             (Some(target), _) => format!("≤ {:.0} / {:.0}", target.p50, target.p99),
             (None, Victim::Input) => format!("≤ {EVENTS_LOST_MOST} event"),
@@ -138,12 +148,14 @@ impl Row {
         let Leaked { fds, memfds, outputs, .. } = self.leaked;
         vec![
             self.case.name(),
+            self.blow.name().to_owned(),
             self.kills.to_string(),
             gap(500),
             gap(990),
             gap(1000),
             target,
             if self.is_met() { "met" } else { "MISSED" }.to_owned(),
+            fresh.map_or("–".to_owned(), |(p50, p99)| format!("{p50:.0} / {p99:.0}")),
             self.sessions_lost.to_string(),
             self.corrupt_frames.to_string(),
             events,
@@ -152,16 +164,28 @@ impl Row {
     }
 }
 
+fn insert(sorted: &mut Vec<f64>, gap: f64) {
+    let place = sorted.partition_point(|less| *less <= gap);
+    sorted.insert(place, gap);
+}
+
+fn quantile(sorted: &[f64], permille: usize) -> Option<f64> {
+    let rank = (sorted.len() * permille).div_ceil(1000).max(1);
+    sorted.get(rank - 1).copied()
+}
+
 const NOTHING: Leaked = Leaked { fds: 0, sockets: 0, memfds: 0, outputs: 0, processes: 0, private_bytes: 0 };
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 13] = [
     "plane",
+    "signal",
     "kills",
     "p50 ms",
     "p99 ms",
     "max ms",
     "target",
     "",
+    "new picture",
     "sessions lost",
     "corrupt frames",
     "events lost/twice/stuck",
@@ -192,11 +216,11 @@ pub fn print(rows: &[Row]) {
 pub fn markdown(rows: &[Row]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text =
-        line(&HEADER.map(str::to_owned)) + "|---|" + &"---:|".repeat(4) + "---|---|" + &"---:|".repeat(4) + "\n";
+        line(&HEADER.map(str::to_owned)) + "|---|---|" + &"---:|".repeat(4) + "---|---|" + &"---:|".repeat(5) + "\n";
     text.extend(rows.iter().map(|row| {
         let mut cells = row.cells();
         if !row.is_met() {
-            cells[6] = "**missed**".to_owned();
+            cells[7] = "**missed**".to_owned();
         }
         line(&cells)
     }));
@@ -224,7 +248,7 @@ mod tests {
     }
 
     fn loss(ms: f64) -> Loss {
-        let gaps = Gaps { picture_ms: Some(ms), sound_ms: Some(ms / 10.0), hands_ms: None };
+        let gaps = Gaps { picture_ms: Some(ms), fresh_ms: None, sound_ms: Some(ms / 10.0), hands_ms: None };
         Loss { gaps, ..Loss::default() }
     }
 

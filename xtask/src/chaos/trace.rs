@@ -13,6 +13,9 @@ const PACKET_MS: f64 = 5.0;
 /// Peak of a packet in which the tone is heard, which is played at half of full scale.
 const HEARD: f64 = 0.1;
 
+/// No desktop whose launcher or lumend is dead draws for longer.
+const MOMENTS_NS: u64 = 500_000_000;
+
 /// A picture that was decoded, and so shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Picture {
@@ -22,8 +25,23 @@ pub struct Picture {
     pub decoded_ns: u64,
     /// The host has sent the picture before once more.
     pub repeat: bool,
-    /// Its pixels say which it is.
-    pub stamped: bool,
+    /// What its pixels say, if they can be read.
+    pub stamp: Option<Stamp>,
+}
+
+/// What a window has written into a picture: its number, from 0, and when it was drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    pub number: u64,
+    pub drawn_ns: u64,
+}
+
+impl Picture {
+    /// It shows nothing that this earlier one has not shown.
+    fn is_old_beside(&self, earlier: &Self) -> bool {
+        let drawn = |picture: &Self| picture.stamp.map(|stamp| stamp.drawn_ns);
+        self.repeat || drawn(self).is_some_and(|now| drawn(earlier).is_some_and(|before| now <= before))
+    }
 }
 
 /// What reached one client. Times are nanoseconds of CLOCK_MONOTONIC.
@@ -46,7 +64,10 @@ pub struct Stretch {
 /// What was missed after one kill, in milliseconds beyond what passes regularly; none where nothing came any more.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Gaps {
+    /// Until there was a picture again.
     pub picture_ms: Option<f64>,
+    /// Until there was one again that shows something new; none on a desktop that shows nothing new.
+    pub fresh_ms: Option<f64>,
     pub sound_ms: Option<f64>,
     pub hands_ms: Option<f64>,
 }
@@ -71,6 +92,7 @@ impl Senses {
         let presses: Vec<u64> = self.presses.iter().map(|press| press.ns).collect();
         Gaps {
             picture_ms: self.picture_gap(stretch, scene),
+            fresh_ms: self.fresh_gap(stretch, scene),
             sound_ms: longest(&self.sounds, stretch).map(|ms| (ms - PACKET_MS).max(0.0)),
             hands_ms: longest(&presses, stretch).map(|ms| (ms - EVERY_MS).max(0.0)),
         }
@@ -88,34 +110,59 @@ impl Senses {
             Some((_, after)) if scene == Scene::Still => Some(ms(after.decoded_ns - stretch.from_ns)),
             Some((before, after)) => Some((ms(after.decoded_ns - before.decoded_ns) - FRAME_MS).max(0.0)),
             None if scene == Scene::Still => within.next().map(|_| 0.0),
-            None => {
-                let fresh: Vec<u64> =
-                    self.pictures.iter().filter(|picture| !picture.repeat).map(|picture| picture.decoded_ns).collect();
-                longest(&fresh, stretch).map(|ms| (ms - FRAME_MS).max(0.0))
-            }
+            None => self.fresh_gap(stretch, scene),
         }
     }
 
+    /// The longest time between two pictures of which the second shows something new.
+    fn fresh_gap(&self, stretch: Stretch, scene: Scene) -> Option<f64> {
+        let mut shown: Vec<Picture> = Vec::new();
+        for picture in &self.pictures {
+            if shown.last().is_none_or(|last| !picture.is_old_beside(last)) {
+                shown.push(*picture);
+            }
+        }
+        let times: Vec<u64> = shown.iter().map(|picture| picture.decoded_ns).collect();
+        let gap = longest(&times, stretch).map(|ms| (ms - FRAME_MS).max(0.0));
+        gap.filter(|_| scene != Scene::Still)
+    }
+
     /// Lines of pictures that nobody can say what they should show of, though the desktop had been seen: after the first
-    /// readable one, and where the desktop itself died, after the first readable one of its heir, which begins with another
-    /// generation.
+    /// readable one, and where the desktop itself died, after the first readable one of its heir.
     pub fn unreadable(&self, desktop_deaths_ns: &[u64]) -> Vec<usize> {
-        let (mut known, mut gone) = (false, None);
-        let mut last: Option<Picture> = None;
+        let mut known = false;
+        let mut gone: Option<Gone> = None;
+        let mut last: Option<(u64, u64)> = None;
         let mut found = Vec::new();
         for picture in &self.pictures {
-            let since = last.map_or(0, |last| last.decoded_ns)..picture.decoded_ns;
-            if desktop_deaths_ns.iter().any(|at| since.contains(at)) {
-                (known, gone) = (false, last.map(|last| last.generation));
+            let since = last.map_or(0, |(decoded_ns, _)| decoded_ns)..picture.decoded_ns;
+            if let Some(&died_ns) = desktop_deaths_ns.iter().rfind(|at| since.contains(at)) {
+                (known, gone) = (false, last.map(|(_, number)| Gone { number, died_ns }));
             }
-            // What was on its way when the desktop died is still a picture of the dead one.
-            known |= picture.stamped && gone != Some(picture.generation);
-            if known && !picture.stamped {
+            known |= picture.stamp.is_some_and(|stamp| gone.is_none_or(|gone| gone.is_outlived_by(stamp)));
+            if known && picture.stamp.is_none() {
                 found.push(picture.line);
             }
-            last = Some(*picture);
+            let number = picture.stamp.map(|stamp| stamp.number).or(last.map(|(_, number)| number));
+            last = Some((picture.decoded_ns, number.unwrap_or(0)));
         }
         found
+    }
+}
+
+/// A desktop that has died.
+#[derive(Clone, Copy)]
+struct Gone {
+    /// Of the last picture seen of it.
+    number: u64,
+    died_ns: u64,
+}
+
+impl Gone {
+    /// What was on its way when the desktop died, or is shown once more, is still a picture of the dead one, which may even
+    /// have drawn for some moments after the blow. The heir's window counts from 0.
+    const fn is_outlived_by(self, stamp: Stamp) -> bool {
+        stamp.number < self.number || stamp.drawn_ns > self.died_ns + MOMENTS_NS
     }
 }
 
@@ -125,8 +172,12 @@ fn picture(line: usize, value: &Value) -> Option<Picture> {
         generation: value["generation"].as_u64()?,
         decoded_ns: value["decoded_ns"].as_u64().filter(|_| value["good"] == true)?,
         repeat: value["still"] == true,
-        stamped: !value["stamp"].is_null(),
+        stamp: stamp(&value["stamp"]),
     })
+}
+
+fn stamp(value: &Value) -> Option<Stamp> {
+    Some(Stamp { number: value["number"].as_u64()?, drawn_ns: value["time_ns"].as_u64()? })
 }
 
 /// The longest time between two of these that follow each other, of which the second lies in the stretch.
@@ -151,8 +202,10 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    /// Drawn 5 ms before it was shown, with the number of that time.
     fn picture(ms: u64, generation: u64) -> Picture {
-        Picture { line: 0, generation, decoded_ns: ms * MS, repeat: false, stamped: true }
+        let stamp = Some(Stamp { number: ms, drawn_ns: (ms - 5) * MS });
+        Picture { line: 0, generation, decoded_ns: ms * MS, repeat: false, stamp }
     }
 
     fn stretch(from: u64, to: u64) -> Stretch {
@@ -183,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_shown_before_is_a_picture_but_no_new_one() {
+        let mut pictures = vec![picture(100, 1), picture(117, 1), picture(140, 2), picture(180, 2), picture(197, 2)];
+        pictures[2].stamp = pictures[1].stamp;
+        let senses = Senses { pictures, ..Senses::default() };
+        let gaps = senses.gaps(stretch(110, 290), Scene::Moving);
+        let rounded = |gap: Option<f64>| gap.unwrap().round();
+        assert_eq!((rounded(gaps.picture_ms), rounded(gaps.fresh_ms)), (6.0, 46.0));
+        assert_eq!(senses.gaps(stretch(110, 290), Scene::Still).fresh_ms, None);
+    }
+
+    #[test]
     fn sound_and_hands_are_missed_beyond_what_is_regular() {
         let presses = [96, 104, 112, 140].map(|ms| Press { ns: ms * MS, code: 30, held: false }).to_vec();
         let senses = Senses { sounds: [100, 105, 150, 155].map(|ms| ms * MS).to_vec(), presses, ..Senses::default() };
@@ -192,12 +256,30 @@ mod tests {
 
     #[test]
     fn a_picture_that_cannot_be_read_is_none_of_the_desktops_fault_only_while_that_is_not_there() {
-        let shown = |line: usize, stamped| Picture { line, stamped, ..picture(line as u64 * 10, 1 + line as u64 / 6) };
-        let stamps = [false, true, true, false, true, false, false, true, false];
-        let pictures = stamps.iter().enumerate().map(|(line, &stamped)| shown(line, stamped)).collect();
-        let senses = Senses { pictures, ..Senses::default() };
-        assert_eq!(senses.unreadable(&[]), [3, 5, 6, 8]);
-        assert_eq!(senses.unreadable(&[41 * MS]), [3, 8], "it died after line 4 and was seen again at line 7");
-        assert_eq!(senses.unreadable(&[15 * MS]), [8], "line 2 and line 4 are of the dead one, line 7 is not");
+        // Lines are 10 ms apart.
+        let pictures = |numbers: &[Option<u64>]| -> Vec<Picture> {
+            let shown = |(line, number): (usize, &Option<u64>)| Picture {
+                line,
+                stamp: number.map(|number| Stamp { number, drawn_ns: (5 + line as u64 * 10) * MS }),
+                ..picture(10 + line as u64 * 10, 1)
+            };
+            numbers.iter().enumerate().map(shown).collect()
+        };
+        let unreadable = |numbers: &[Option<u64>], deaths: &[u64]| {
+            Senses { pictures: pictures(numbers), ..Senses::default() }.unreadable(deaths)
+        };
+        let one = [None, Some(50), Some(51), None, Some(52), None];
+        assert_eq!(unreadable(&one, &[]), [3, 5]);
+        // It died after line 2; line 3 shows it once more, line 5 its heir.
+        let two = [Some(50), Some(51), Some(52), Some(52), None, Some(0), Some(1), None];
+        assert_eq!(unreadable(&two, &[35 * MS]), [7]);
+        assert_eq!(unreadable(&two, &[]), [4, 7]);
+        // Its heir had drawn more than itself when it was first seen: then it is known by the time.
+        let mut three: Vec<Option<u64>> = vec![Some(1), Some(2), None];
+        three.extend((40..100).map(Some));
+        three.push(None);
+        assert_eq!(unreadable(&three, &[25 * MS]), [63]);
+        // Right after its death that may still be its own, shown once more before the heir has anything to show.
+        assert!(unreadable(&[Some(1), Some(2), Some(3), None, Some(0)], &[25 * MS]).is_empty());
     }
 }
