@@ -5,6 +5,8 @@
 //! client itself has read. The desktop has to be the synthetic one, or the window of `scene` on the whole screen: then
 //! number and time in the pixels say what every other pixel should be.
 
+mod sabotage;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::ops::Range;
@@ -109,40 +111,89 @@ impl Verdict {
     }
 }
 
-/// Replays a stream of which each line of the trace has one frame, on all cores.
+/// What a client has shown: each line of its trace, and the frame of each.
+pub struct Recording {
+    lines: Vec<Line>,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Recording {
+    /// # Errors
+    /// The stream is not as long as the trace says.
+    pub fn read(mut stream: impl Read, lines: Vec<Line>) -> Result<Self> {
+        let mut frames = Vec::new();
+        for (index, line) in lines.iter().enumerate() {
+            let mut frame = vec![0; line.bytes];
+            stream
+                .read_exact(&mut frame)
+                .with_context(|| format!("the stream ends before line {index} of the trace"))?;
+            frames.push(frame);
+        }
+        ensure!(stream.read(&mut [0])? == 0, "the stream goes on after the trace");
+        Ok(Self { lines, frames })
+    }
+
+    /// Decodes and judges all of it, on all cores.
+    ///
+    /// # Errors
+    /// A frame that the client decoded cannot be decoded.
+    pub fn judge(&self) -> Result<Verdict> {
+        let parts = generations(&self.lines);
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Verdict)>> {
+            let mut judge = None;
+            let mut found = Vec::new();
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                found.push((part.start, play(part.clone(), &self.lines, &self.frames, &mut judge)?));
+            }
+            Ok(found)
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        let found: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a judge has panicked"))).collect()
+        });
+        let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
+        for part in found {
+            verdicts.extend(part?);
+        }
+        let mut verdict = Verdict::default();
+        verdicts.into_values().for_each(|part| verdict.add(part));
+        Ok(verdict)
+    }
+
+    /// Whether a careless client would be found out: the same recording, from the middle of whose longest generation a
+    /// picture has been lost without its decoder's knowing. None if there is no picture that others build on.
+    pub fn is_caught_without_a_reference(&self) -> Option<bool> {
+        let longest = generations(&self.lines).into_iter().max_by_key(Range::len)?;
+        let lost = longest.start + longest.len() / 2;
+        let end = longest.end.min(lost + 1 + BUILT_ON_IT);
+        let whole = |line: &usize| self.lines[*line].good && !sabotage::is_idr(&self.frames[*line]);
+        if longest.len() < 2 * BUILT_ON_IT || !(lost..end).all(|line| whole(&line)) {
+            return None;
+        }
+        let kept = || (longest.start..end).filter(|&line| line != lost);
+        let frame = |line: usize| match line > lost {
+            true => sabotage::renumber(&self.frames[line]),
+            false => self.frames[line].clone(),
+        };
+        let (lines, frames) = kept().map(|line| (self.lines[line].clone(), frame(line))).unzip();
+        let sabotaged = Self { lines, frames };
+        // What the decoder refuses is never shown.
+        let first = lost - longest.start;
+        Some(sabotaged.judge().map_or(true, |verdict| verdict.corrupt.iter().any(|corrupt| corrupt.line >= first)))
+    }
+}
+
+/// So many pictures are looked at after one that was lost.
+const BUILT_ON_IT: usize = 8;
+
+/// Replays a stream of which each line of the trace has one frame.
 ///
 /// # Errors
 /// The stream is not as long as the trace says, or a frame that the client decoded cannot be decoded.
-pub fn replay(mut stream: impl Read, lines: &[Line]) -> Result<Verdict> {
-    let mut frames = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let mut frame = vec![0; line.bytes];
-        stream.read_exact(&mut frame).with_context(|| format!("the stream ends before line {index} of the trace"))?;
-        frames.push(frame);
-    }
-    ensure!(stream.read(&mut [0])? == 0, "the stream goes on after the trace");
-    let parts = generations(lines);
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Verdict)>> {
-        let mut judge = None;
-        let mut found = Vec::new();
-        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            found.push((part.start, play(part.clone(), lines, &frames, &mut judge)?));
-        }
-        Ok(found)
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
-    let found: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a judge has panicked"))).collect()
-    });
-    let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
-    for part in found {
-        verdicts.extend(part?);
-    }
-    let mut verdict = Verdict::default();
-    verdicts.into_values().for_each(|part| verdict.add(part));
-    Ok(verdict)
+pub fn replay(stream: impl Read, lines: &[Line]) -> Result<Verdict> {
+    Recording::read(stream, lines.to_vec())?.judge()
 }
 
 /// The lines of each generation. As the client does, each is decoded on its own: an encoder that was replaced shares no

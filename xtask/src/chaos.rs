@@ -187,6 +187,7 @@ impl Progress {
 
 fn check(round: &Round) -> Result<()> {
     ensure!(round.corrupt_before.is_empty(), "pictures are wrong though nothing has died: {:?}", round.corrupt_before);
+    ensure!(!round.blind, "a picture that builds on a lost one would not be found");
     ensure!(round.judged > 0, "no picture could be held against what it should show");
     Ok(())
 }

@@ -150,6 +150,15 @@ enum Task {
         /// Kills in search of leaks
         #[arg(long, default_value_t = nightly::STORM)]
         storm: usize,
+        /// Seconds of the soak
+        #[arg(long, default_value_t = bench::soak::SECONDS)]
+        soak_seconds: u32,
+        /// Cases of each property test
+        #[arg(long, default_value_t = nightly::CASES)]
+        cases: u32,
+        /// Seconds for each fuzz target
+        #[arg(long, default_value_t = nightly::FUZZ_SECONDS)]
+        fuzz_seconds: u32,
     },
 }
 
@@ -235,6 +244,8 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Syscalls { json } => syscalls::report(json.as_deref()),
         Task::Systemd { write, boot } => systemd::run_task(write, boot),
-        Task::Nightly { only, kills, storm } => nightly::nightly(&nightly::Effort { only, kills, storm }),
+        Task::Nightly { only, kills, storm, soak_seconds, cases, fuzz_seconds } => {
+            nightly::nightly(&nightly::Effort { only, kills, storm, soak_seconds, cases, fuzz_seconds })
+        }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use xtask::binaries::{Profile, run, target};
 use xtask::chaos::command::MODE;
-use xtask::chaos::{self, Blow, Manner, Rig, Scene, Storm};
+use xtask::chaos::{self, Blow, Manner, Plane, Rig, Scene, Storm};
 
 use crate::bench::{self, Files};
 use crate::fuzz::{self, Build, Order};
@@ -18,10 +18,14 @@ use record::Record;
 /// Kills of each plane for the table, and of all together for the search for leaks.
 pub const KILLS: usize = 100;
 pub const STORM: usize = 1000;
+/// Kills of each plane by every other signal.
+const OTHERS: usize = 4;
+/// Those whose end lumend has to find out, or to read from something else than SIGKILL.
+const PLANES: [Plane; 5] = [Plane::Encode, Plane::Capture, Plane::Audio, Plane::Input, Plane::Net];
 /// For each fuzz target.
-const FUZZ_SECONDS: u32 = 60;
+pub const FUZZ_SECONDS: u32 = 60;
 /// Of each property test.
-const CASES: &str = "20000";
+pub const CASES: u32 = 20_000;
 
 /// A part of the night.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -49,6 +53,12 @@ pub struct Effort {
     pub only: Vec<Part>,
     pub kills: usize,
     pub storm: usize,
+    /// Of the stream in which nothing dies.
+    pub soak_seconds: u32,
+    /// Of each property test.
+    pub cases: u32,
+    /// For each target.
+    pub fuzz_seconds: u32,
 }
 
 /// Runs the parts, one after the other, and writes what they have shown into docs/reliability.md. A missed target is
@@ -66,14 +76,14 @@ pub fn nightly(effort: &Effort) -> Result<()> {
         step("leaks", || leaks(effort.storm, &record))?;
     }
     if wanted(Part::Soak) {
-        step("soak", || soak(&record))?;
+        step("soak", || soak(effort.soak_seconds, &record))?;
     }
     if wanted(Part::Property) {
-        step("long property tests", || property(&record))?;
+        step("long property tests", || property(effort.cases, &record))?;
     }
     if wanted(Part::Fuzz) {
         step("fuzzing", || {
-            let (seconds, build) = (FUZZ_SECONDS, Build::Thorough);
+            let (seconds, build) = (effort.fuzz_seconds, Build::Thorough);
             fuzz::fuzz(&Order { targets: &[], seconds, build, keep: false, json: None })?;
             let text = format!("{} targets, {seconds} s each: nothing found.", fuzz::targets()?.len());
             record.write("fuzz", &text)
@@ -87,9 +97,13 @@ pub fn nightly(effort: &Effort) -> Result<()> {
 
 fn table(kills: usize, record: &Record) -> Result<()> {
     let rig = Rig::new(Profile::Release, MODE, Vec::new())?;
-    let manner = Manner { blow: Blow::Kill, seed: record.seed() };
-    let rows = chaos::run(&rig, &chaos::plan(&[], Scene::Moving, kills), manner);
+    let seed = record.seed();
+    let mut rows = chaos::run(&rig, &chaos::plan(&[], Scene::Moving, kills), Manner { blow: Blow::Kill, seed });
+    for blow in [Blow::Stop, Blow::Segv] {
+        rows.extend(chaos::run(&rig, &chaos::plan(&PLANES, Scene::Moving, OTHERS.min(kills)), Manner { blow, seed }));
+    }
     chaos::print(&rows);
+    std::fs::write(target().join("chaos.json"), serde_json::to_string_pretty(&chaos::json(&rows))?)?;
     record.write("chaos", &chaos::markdown(&rows))
 }
 
@@ -101,13 +115,14 @@ fn leaks(kills: usize, record: &Record) -> Result<()> {
     record.write("leaks", &format!("{}.{}", storm.line(), lost.collect::<String>()))
 }
 
-fn soak(record: &Record) -> Result<()> {
+fn soak(seconds: u32, record: &Record) -> Result<()> {
     let file = target().join("soak.md");
-    bench::soak::run(Files { json: None, markdown: Some(&file) }, bench::soak::SECONDS)?;
+    bench::soak::run(Files { json: None, markdown: Some(&file) }, seconds)?;
     record.write("soak", &std::fs::read_to_string(&file)?)
 }
 
-fn property(record: &Record) -> Result<()> {
-    run(Command::new("cargo").args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", CASES))?;
-    record.write("property", &format!("{CASES} cases of each: none failed."))
+fn property(cases: u32, record: &Record) -> Result<()> {
+    let mut tests = Command::new("cargo");
+    run(tests.args(["test", "--workspace", "--exclude", "e2e"]).env("PROPTEST_CASES", cases.to_string()))?;
+    record.write("property", &format!("{cases} cases of each: none failed."))
 }

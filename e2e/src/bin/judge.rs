@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::replay::{lines, replay};
+use e2e::replay::{Recording, lines};
 
-/// Prints one JSON object: how many pictures were judged, their worst errors, and those that are not what they should be.
+/// Prints one JSON object: how many pictures were judged, their worst errors, and those that are not what they should be;
+/// and `sees`: whether pictures would have been found that build on one that is missing (null if there are none).
 #[derive(Parser)]
 struct Arguments {
     /// What the client wrote with --out
@@ -21,6 +22,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let open = |path: &Path| File::open(path).map(BufReader::new).with_context(|| path.display().to_string());
     let trace = lines(open(&arguments.trace)?)?;
-    println!("{}", replay(open(&arguments.stream)?, &trace)?.json());
+    let recording = Recording::read(open(&arguments.stream)?, trace)?;
+    let mut verdict = recording.judge()?.json();
+    verdict["sees"] = recording.is_caught_without_a_reference().into();
+    println!("{verdict}");
     Ok(())
 }

@@ -3,14 +3,12 @@
 use ipc::{Backend, Colour, FrameFormat, Matrix, PixelFormat};
 use lumen_capture::pattern::Pattern;
 use lumen_core::Mode;
-use lumen_core::h264::{NalKind, Nals};
+use lumen_core::h264::Nals;
 use lumen_encode::encoder::{self, Coding};
 use lumen_encode::{Converter, I420, Settings};
 
+use super::sabotage::renumber;
 use super::*;
-
-/// Bits of frame_num in the streams of openh264.
-const FRAME_NUM_BITS: u32 = 15;
 
 /// A stream of the synthetic desktop, frame by frame, and its trace; the first frame is an IDR.
 fn stream(frames: u32, kbps: u32) -> (Vec<Vec<u8>>, Vec<Line>) {
@@ -38,36 +36,6 @@ fn stream(frames: u32, kbps: u32) -> (Vec<Vec<u8>>, Vec<Line>) {
 
 fn judge(frames: &[Vec<u8>], lines: &[Line]) -> Verdict {
     replay(&frames.concat()[..], lines).unwrap()
-}
-
-/// Gives each slice of a frame a frame_num one lower, so that a decoder does not see that a frame is missing.
-fn renumber(frame: &[u8]) -> Vec<u8> {
-    let mut bytes = frame.to_vec();
-    for nal in Nals::new(frame).filter(|nal| nal.kind == NalKind::Slice) {
-        let header = nal.bytes.as_ptr().addr() - frame.as_ptr().addr() + 1;
-        let mut at = header * 8;
-        for _ in ["first_mb_in_slice", "slice_type", "pic_parameter_set_id"] {
-            at = after_golomb(&bytes, at);
-        }
-        let number = (0..FRAME_NUM_BITS as usize).fold(0, |number, bit| number << 1 | u32::from(get(&bytes, at + bit)));
-        let less = number - 1;
-        for bit in 0..FRAME_NUM_BITS as usize {
-            let (byte, mask) = ((at + bit) / 8, 0x80 >> ((at + bit) % 8));
-            let one = less >> (FRAME_NUM_BITS as usize - 1 - bit) & 1 == 1;
-            bytes[byte] = if one { bytes[byte] | mask } else { bytes[byte] & !mask };
-        }
-    }
-    bytes
-}
-
-fn get(bytes: &[u8], bit: usize) -> bool {
-    bytes[bit / 8] & 0x80 >> (bit % 8) != 0
-}
-
-/// The bit after an Exp-Golomb code.
-fn after_golomb(bytes: &[u8], at: usize) -> usize {
-    let zeros = (at..).take_while(|&bit| !get(bytes, bit)).count();
-    at + 2 * zeros + 1
 }
 
 #[test]
@@ -157,4 +125,14 @@ fn a_trace_of_another_stream_is_an_error() {
     assert!(replay(&frames[0][..], &lines).is_err(), "the stream is too short");
     lines.pop();
     assert!(replay(&frames.concat()[..], &lines).is_err(), "it is too long");
+}
+
+#[test]
+fn every_recording_can_tell_whether_its_judge_sees() {
+    let (frames, lines) = stream(24, 10_000);
+    let recording = Recording::read(&frames.concat()[..], lines).unwrap();
+    assert_eq!(recording.is_caught_without_a_reference(), Some(true));
+    let (frames, lines) = stream(3, 10_000);
+    let short = Recording::read(&frames.concat()[..], lines).unwrap();
+    assert_eq!(short.is_caught_without_a_reference(), None);
 }

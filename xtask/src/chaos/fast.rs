@@ -18,7 +18,7 @@ use super::leak::{Census, Leaked};
 use super::rig::{FAREWELL, Rig};
 use crate::client::Client;
 use crate::host::Host;
-use crate::process::{descendant, describe};
+use crate::process::{descendant, describe, wait_until};
 
 /// Kills before the first census: what a host makes once and keeps is there after them.
 const WARM_UP: usize = 30;
@@ -124,6 +124,12 @@ pub fn storm(rig: &Rig, scene: Scene, kills: usize, seed: u64) -> Result<Storm> 
     let seconds = start.elapsed().as_secs();
     let (sessions, closed) = (weather.sessions, weather.closed);
     let lost = std::mem::take(&mut weather.lost);
+    // Who died last comes back first: what is not there yet would hide what is too much.
+    wait_until(BACK_WITHIN, || {
+        let now = Census::settled(&rig.stage, &host, desktop).ok()?;
+        (now.processes >= before.processes).then_some(())
+    })
+    .context("not everything comes back after the storm")?;
     let (after, leaked) = before.leaked(&rig.stage, &host, desktop)?;
     Ok(Storm { kills, seconds, sessions, closed, lost, before, after, leaked })
 }
