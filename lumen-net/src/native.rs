@@ -73,6 +73,9 @@ const DATAGRAMS_IN: usize = 64 << 10;
 /// misses something.
 const DATAGRAMS_OUT: usize = 8 << 10;
 
+/// Bytes that may wait in the socket to be sent; the kernel gives what its limits allow.
+const SEND_BUFFER: usize = 2 << 20;
+
 /// One connection, for as long as net lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub u64);
@@ -234,6 +237,12 @@ fn hand_over<T>(socket: UdpSocket, take: impl FnOnce(UdpSocket) -> io::Result<T>
     // else has it, so that a sealed plane may not change them.
     let same = socket.try_clone()?;
     let taken = take(socket)?;
+    // A socket remembers what the network plane before has set, which may have been in bad hands. Of what could
+    // hinder it the endpoint sets all anew but this: that what it sends is cut to a size, that the kernel tells the time of
+    // each datagram, and how much may wait to be sent. Less of that than wished for is no error.
+    setsockopt(&same, sockopt::UdpGsoSegment, &0)?;
+    setsockopt(&same, sockopt::ReceiveTimestampns, &false)?;
+    let _ = setsockopt(&same, sockopt::SndBuf, &SEND_BUFFER);
     // It lets the kernel join packets, but has room for joined ones only if it may open a socket to see whether the
     // kernel does that, which a sealed plane may not: what came as a burst would be cut off and thrown away.
     setsockopt(&same, sockopt::UdpGroSegment, &false)?;
@@ -280,5 +289,20 @@ mod tests {
         let same = socket.try_clone().unwrap();
         hand_over(socket, |socket| endpoint.rebind(socket)).unwrap();
         assert!(!getsockopt(&same, sockopt::UdpGroSegment).unwrap());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_the_plane_before_has_set_on_the_socket_is_undone() {
+        let fresh = getsockopt(&UdpSocket::bind("127.0.0.1:0").unwrap(), sockopt::SndBuf).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let same = socket.try_clone().unwrap();
+        setsockopt(&same, sockopt::UdpGsoSegment, &600).unwrap();
+        setsockopt(&same, sockopt::ReceiveTimestampns, &true).unwrap();
+        setsockopt(&same, sockopt::SndBuf, &1).unwrap();
+        let endpoint = |socket| Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
+        let _endpoint = hand_over(socket, endpoint).unwrap();
+        assert_eq!(getsockopt(&same, sockopt::UdpGsoSegment), Ok(0));
+        assert_eq!(getsockopt(&same, sockopt::ReceiveTimestampns), Ok(false));
+        assert!(getsockopt(&same, sockopt::SndBuf).unwrap() >= fresh);
     }
 }

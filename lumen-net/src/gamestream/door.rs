@@ -29,6 +29,9 @@ impl Default for DoorLimits {
     }
 }
 
+/// Bytes of an answer that may wait for a client to take them; the kernel gives what its limits allow.
+const SEND_BUFFER: usize = 256 << 10;
+
 /// Before the next try to accept, after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -73,7 +76,10 @@ impl Door {
     /// Takes over a listening socket. Must run inside the control thread's runtime. The socket does not block: a sealed
     /// plane may not change the flags of what others have too, so that this leaves alone what is as it should be.
     pub fn new(listener: std::net::TcpListener, limits: DoorLimits, counters: Arc<Counters>) -> io::Result<Self> {
-        socket2::SockRef::from(&listener).set_nonblocking(true)?;
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_nonblocking(true)?;
+        // Connections inherit it, and the listener has it from the plane before, which may have been in bad hands.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
         let listener = TcpListener::from_std(listener)?;
         Ok(Self { listener, limits, counters, tasks: JoinSet::new(), held: Vec::new() })
     }
@@ -185,6 +191,17 @@ mod tests {
         let mut newest = silent.pop().unwrap();
         newest.write_u8(8).await.unwrap();
         assert_eq!(newest.read_u8().await.unwrap(), 8);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn connections_have_room_for_their_answers_whatever_the_plane_before_has_set() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let same = listener.try_clone().unwrap();
+        let room = || socket2::SockRef::from(&same).send_buffer_size().unwrap();
+        let fresh = room();
+        socket2::SockRef::from(&same).set_send_buffer_size(1).unwrap();
+        let _door = Door::new(listener, DoorLimits::default(), Arc::default()).unwrap();
+        assert!(room() >= fresh, "{} bytes of {fresh}", room());
     }
 
     #[tokio::test(flavor = "current_thread")]
