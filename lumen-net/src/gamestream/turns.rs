@@ -56,9 +56,9 @@ impl Turns {
         let latest = now + patience;
         let Some(turn) = self.book().one(now, network(address)).filter(|turn| *turn <= latest) else { return false };
         sleep_until(turn.into()).await;
-        let turn = self.book().all(Instant::now(), network(address));
+        let Some(turn) = self.book().all(Instant::now(), latest, network(address)) else { return false };
         sleep_until(turn.into()).await;
-        turn <= latest
+        true
     }
 
     /// A paired client has been heard from there.
@@ -93,15 +93,16 @@ impl Book {
         Some(turn)
     }
 
-    /// The next turn among all, or, for a machine that is known, among those, whichever is earlier.
-    fn all(&mut self, now: Instant, network: IpAddr) -> Instant {
+    /// The next turn among all, or, for a machine that is known, among those, whichever is earlier. One after `latest`
+    /// is not given out: nobody would take it, and those that come after a flood would wait for it all the same.
+    fn all(&mut self, now: Instant, latest: Instant, network: IpAddr) -> Option<Instant> {
         let (of_all, of_known) = (ALL.next(self.all, now), KNOWN.next(self.known, now));
-        if of_known.0 < of_all.0 && self.friends.contains(&network) {
-            self.known = Some(of_known.1);
-            return of_known.0;
-        }
-        self.all = Some(of_all.1);
-        of_all.0
+        let is_known = of_known.0 < of_all.0 && self.friends.contains(&network);
+        let (book, (turn, due)) = if is_known { (&mut self.known, of_known) } else { (&mut self.all, of_all) };
+        (turn <= latest).then(|| {
+            *book = Some(due);
+            turn
+        })
     }
 
     fn know(&mut self, network: IpAddr) {
@@ -159,8 +160,7 @@ mod tests {
     fn all_together_have_less_than_lumend_gives() {
         let (mut book, begun) = (Book::default(), Instant::now());
         let within = |book: &mut Book, number: u8| {
-            let turns = (0..1_000).map(|_| book.all(begun, machine(number)));
-            turns.filter(|turn| *turn <= begun + Duration::from_secs(10)).count()
+            (0..1_000).filter_map(|_| book.all(begun, begun + FARTHEST, machine(number))).count()
         };
         book.know(machine(1));
         let (strangers, friends) = (within(&mut book, 2), within(&mut book, 1));
@@ -171,17 +171,34 @@ mod tests {
     #[test]
     fn strangers_do_not_take_the_turns_of_those_that_are_known() {
         let (mut book, begun) = (Book::default(), Instant::now());
+        let latest = begun + FARTHEST;
         book.know(machine(1));
-        while book.all(begun, machine(2)) <= begun + FARTHEST {}
-        assert_eq!([0; 16].map(|_| book.all(begun, machine(1)) - begun), [Duration::ZERO; 16]);
-        assert_eq!(book.all(begun, machine(1)) - begun, KNOWN.interval);
-        assert!(book.all(begun, machine(3)) > begun + FARTHEST, "a stranger still");
+        while book.all(begun, latest, machine(2)).is_some() {}
+        assert_eq!([0; 16].map(|_| book.all(begun, latest, machine(1))), [Some(begun); 16]);
+        assert_eq!(book.all(begun, latest, machine(1)), Some(begun + KNOWN.interval));
+        assert_eq!(book.all(begun, latest, machine(3)), None, "a stranger still");
         // Where nobody is in the way there is all that a stranger would have, and more.
         let (mut book, some) = (Book::default(), 32 + 16);
         book.know(machine(1));
-        assert!((0..some).all(|_| book.all(begun, machine(1)) == begun));
+        assert!((0..some).all(|_| book.all(begun, latest, machine(1)) == Some(begun)));
         (0..=u8::MAX).for_each(|number| book.know(machine(number)));
         assert!(book.friends.len() == KNOWN_KEPT && !book.friends.contains(&machine(1)));
+    }
+
+    #[test]
+    fn a_flood_is_over_when_it_stops() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        // A thousand handshakes a second for ten seconds, from more machines than anybody remembers.
+        let mut now = begun;
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            let _ = book.all(now, now + FARTHEST, machine(2));
+        }
+        let turn = book.all(now, now + FARTHEST + ALL.interval, machine(3));
+        assert!(turn.is_some(), "the next is owed no more than what somebody waits for");
+        let later = now + FARTHEST;
+        let turn = book.all(later, later + FARTHEST, machine(3)).map(|turn| turn - later);
+        assert!(turn.is_some_and(|wait| wait <= 2 * ALL.interval), "{turn:?}");
     }
 
     #[test]
