@@ -77,6 +77,8 @@ pub struct Control {
     listening: Option<Listening>,
     permitted: BTreeSet<Fingerprint>,
     clients: BTreeMap<ClientId, Client>,
+    /// Have been sent their last word; their tasks have not ended yet.
+    parting: BTreeSet<ClientId>,
     asks: BTreeMap<AskId, ClientId>,
     sessions: BTreeMap<SessionId, Session>,
     ask_numbers: AskNumbers,
@@ -118,6 +120,7 @@ impl Control {
             listening: None,
             permitted: BTreeSet::new(),
             clients: BTreeMap::new(),
+            parting: BTreeSet::new(),
             asks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ask_numbers: AskNumbers::default(),
@@ -157,8 +160,10 @@ impl Control {
         };
         self.hub.shut_down(&mut self.hub_events).await;
         self.discovery.stop().await;
-        if let Some(listening) = &self.listening {
-            listening.acceptor.shut_down().await;
+        // Nobody reads any more what clients' tasks report: they need not wait for room.
+        self.events.close();
+        if let Some(listening) = self.listening {
+            listening.acceptor.shut_down(&self.parting).await;
         }
         outcome
     }

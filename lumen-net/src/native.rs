@@ -4,6 +4,7 @@
 //! bounded queue. A task waits when that queue is full, so the queue drops nothing; there are never more tasks than
 //! [`Limits::connections`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use crate::branches::{BranchOrder, Broken, Tally};
 use crate::counters::{Counter, Counters};
@@ -62,6 +64,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Between two stateless resets. A network plane that has been replaced owes one to every client, at once; each is
 /// shorter than what it answers, so that a flood of them does more harm to whoever pays for it.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long a plane that stops waits for what it has said last to be heard, and again for what it closes.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Messages to one client that may wait. A client that lets more pile up is closed.
 const TO_CLIENT: usize = 16;
@@ -140,6 +145,8 @@ pub struct Acceptor {
     addresses: Addresses,
     events: mpsc::Sender<FromClient>,
     counters: Arc<Counters>,
+    /// Of clients; those that have ended are forgotten with the next one's start.
+    tasks: BTreeMap<ClientId, JoinHandle<()>>,
     next: u64,
 }
 
@@ -175,6 +182,7 @@ impl Acceptor {
             addresses: Addresses::new(limits.per_address),
             events,
             counters,
+            tasks: BTreeMap::new(),
             next: 0,
         })
     }
@@ -212,10 +220,12 @@ impl Acceptor {
             events: self.events.clone(),
             counters: self.counters.clone(),
         };
-        tokio::spawn(async move {
+        self.tasks.retain(|_, task| !task.is_finished());
+        let running = tokio::spawn(async move {
             let _places = places;
             task.run(connecting, handshake).await;
         });
+        self.tasks.insert(ClientId(self.next), running);
     }
 
     /// Moves to another socket; connections go on.
@@ -223,11 +233,19 @@ impl Acceptor {
         hand_over(socket, |socket| self.endpoint.rebind(socket))
     }
 
-    /// Tells every client that this connection is over, and waits a moment for the packets to leave.
-    pub async fn shut_down(&self) {
-        // Sessions that end have been told so. The others go on with the next network plane: no end code, no end.
+    /// Waits a moment for the clients that are `parting`, which have been sent their last word, to have it. Then tells
+    /// every other that this connection is over, and waits a moment for the packets to leave.
+    pub async fn shut_down(mut self, parting: &BTreeSet<ClientId>) {
+        let tasks = parting.iter().filter_map(|client| self.tasks.remove(client)).collect::<Vec<_>>();
+        let parted = async {
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        let _ = timeout(LAST_WORDS, parted).await;
+        // The others' sessions go on with the next network plane: no end code, no end.
         self.endpoint.close(VarInt::from_u32(0), b"");
-        let _ = tokio::time::timeout(Duration::from_millis(200), self.endpoint.wait_idle()).await;
+        let _ = timeout(LAST_WORDS, self.endpoint.wait_idle()).await;
     }
 }
 

@@ -50,6 +50,7 @@ impl Control {
                     self.counters.add(if code == Code::Full { Counter::AsksRefused } else { Counter::HellosRefused });
                     // The task's queue is still empty.
                     let _ = to.try_send(ToClient::Refused { code, reason });
+                    self.parting.insert(client);
                     return Ok(());
                 }
                 let ask = self.ask_numbers.take();
@@ -88,7 +89,10 @@ impl Control {
                 }
                 Some(Stage::Live(session)) => self.gone(session, reason),
                 // Ended by the host, which knows.
-                None => Ok(()),
+                None => {
+                    self.parting.remove(&client);
+                    Ok(())
+                }
             },
         }
     }
@@ -281,7 +285,9 @@ impl Control {
     /// Says the last word to a client and forgets it; its task closes the connection.
     fn drop_client(&mut self, id: ClientId, last: ToClient) {
         self.tell_client(id, last);
-        self.clients.remove(&id);
+        if self.clients.remove(&id).is_some() {
+            self.parting.insert(id);
+        }
     }
 
     /// A client whose task is that far behind does not read: its sender is dropped, and with it the connection.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipc::{AskId, Generation, ToNet};
+use ipc::{AskId, EndCode, Generation, ToNet};
 use lumen_core::hello::{ClientHello, ClientMessage, Code, HostMessage, Welcome};
 use lumen_core::input::INPUT_ACK_DATAGRAM;
 use lumen_core::input::{InputEvent, KeyCode};
@@ -166,6 +166,27 @@ fn a_session_that_its_client_has_again_is_no_longer_the_connections_before() {
     // The only end that lumend hears of is that of the connection that has the session now.
     back.client.say(&mut back.stream, &ClientMessage::Bye);
     assert_eq!(host.expect_gone_by(), (session.id, Some(back.ask)));
+}
+
+#[test]
+fn clients_of_a_host_that_shuts_down_are_told_before_their_connection_ends() {
+    let mut host = Host::program();
+    let mut ended: Vec<Session> = (1..=4).map(|number| Session::started(&mut host, number)).collect();
+    let goes_on = Session::started(&mut host, 5);
+    for session in &ended {
+        let reason = "the host is shutting down".into();
+        host.tell(ToNet::End { session: session.id, code: EndCode::Shutdown, reason });
+    }
+    // Right behind, as lumend's is.
+    assert!(host.stop().success());
+    for session in &mut ended {
+        match session.client.hear(&mut session.stream) {
+            HostMessage::End { code, .. } => assert_eq!(code, Code::Shutdown as u16),
+            other => panic!("{other:?} instead of an end"),
+        }
+        assert_eq!(session.client.closed().0, Code::Shutdown as u64);
+    }
+    assert_eq!(goes_on.client.closed().0, 0, "no end code, no end");
 }
 
 #[test]
