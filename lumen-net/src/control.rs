@@ -283,7 +283,7 @@ impl Control {
                     let (kind, generation) = (PlaneKind::Encode, Generation(generation));
                     self.tell_lumend(FromNet::BranchBroken { session, kind, generation, reason })?;
                 }
-                MediaEvent::Silent { session } => self.silent(session)?,
+                MediaEvent::Silent { session, generation } => self.silent(session, generation)?,
                 MediaEvent::Died { reason } => return Err(PlaneError::Failed(reason)),
             }
         }

@@ -254,12 +254,15 @@ impl Control {
         self.gone(id, reason)
     }
 
-    /// A client has vanished, or its probes do not come through. It is told in case its connection still lives.
-    pub(super) fn silent(&mut self, id: SessionId) -> Result<(), PlaneError> {
+    /// A client has vanished, or its probes do not come through. It is told in case its connection still lives. Of a
+    /// generation before this one it says nothing: the client may have come back since. If it has not, this is heard again.
+    pub(super) fn silent(&mut self, id: SessionId, generation: u32) -> Result<(), PlaneError> {
         if self.face.has(id) {
             return self.face(|face, acts| face.broken(id, "its pings have ceased".into(), acts));
         }
-        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
+        let Some(session) = self.sessions.get(&id).filter(|session| generation >= session.generation) else {
+            return Ok(());
+        };
         let port = self.listening.as_ref().map_or(0, |listening| listening.media_port);
         let reason = format!("no more probes reach the host's UDP port {port}; look at firewalls on the way");
         self.drop_client(session.client, ToClient::End { code: Code::Timeout, reason });
@@ -319,4 +322,26 @@ fn wire_code(code: EndCode) -> Code {
 
 fn hex(fingerprint: &Fingerprint) -> String {
     fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc::link::Link;
+
+    use super::*;
+    use crate::native::Limits;
+    use crate::queue::queue;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_was_silent_before_a_client_came_back_does_not_end_its_session() {
+        let (_lumend, link) = Link::pair().unwrap();
+        let ((media, _orders), (_media, from_media)) = (queue(16).unwrap(), queue(16).unwrap());
+        let mut control = Control::new(link, media, from_media, Limits::default(), Default::default()).unwrap();
+        let session = Session { client: ClientId(1), ask: AskId(1), generation: 2 };
+        control.sessions.insert(SessionId(1), session);
+        control.silent(SessionId(1), 1).unwrap();
+        assert!(control.sessions.contains_key(&SessionId(1)), "it was said of the generation before");
+        control.silent(SessionId(1), 2).unwrap();
+        assert!(!control.sessions.contains_key(&SessionId(1)));
+    }
 }

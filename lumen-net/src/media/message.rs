@@ -44,7 +44,7 @@ pub enum MediaEvent {
     /// The encoder at the other end of a generation's rings broke the protocol; they are let go of.
     RingBroken { session: SessionId, generation: u32, reason: String },
     /// The client's probes or pings have ceased, or never begun.
-    Silent { session: SessionId },
+    Silent { session: SessionId, generation: u32 },
     /// The thread has ended.
     Died { reason: String },
 }

@@ -65,7 +65,7 @@ impl Media {
                 }
                 Wait::Silence => {
                     let over = session.silent_at_ns();
-                    let event = MediaEvent::Silent { session: session.id() };
+                    let event = MediaEvent::Silent { session: session.id(), generation: session.generation() };
                     // Soon enough for a first probe to shorten it; and again, should the report be lost in a full queue.
                     let next = now + SILENCE_NS;
                     self.deadlines.set(key, if over > now { over.min(next) } else { next });
