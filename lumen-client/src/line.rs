@@ -59,7 +59,7 @@ pub(crate) fn run(connected: Connected, mut receivers: Receivers, over: &Over) -
                 (Ended::Lost(reason), Some(again)) => (again, reason),
             };
             let lost_ns = monotonic_ns();
-            over.away(true);
+            over.lost();
             let first_event = input.as_ref().map_or(0, InputSender::first_event);
             let resume = line.token.clone().map(|token| Resume { token, first_event });
             let lost = Lost { again, endpoint: &endpoint, connection: &line.connection, reason };
@@ -69,7 +69,7 @@ pub(crate) fn run(connected: Connected, mut receivers: Receivers, over: &Over) -
             };
             match found {
                 Err(ending) => break ending,
-                Ok(Found::Alive) => {}
+                Ok(Found::Alive) => over.found(),
                 Ok(Found::Host(connection, answer)) => {
                     let Answer { send, recv, reader, welcome } = *answer;
                     let (resumed, token) = (welcome.resumed, welcome.resume.clone());
@@ -85,7 +85,6 @@ pub(crate) fn run(connected: Connected, mut receivers: Receivers, over: &Over) -
                     begun = false;
                 }
             }
-            over.away(false);
         };
         over.end(ending);
         if let Some(input) = &input {

@@ -146,7 +146,7 @@ impl Media {
             match first_readable(&[wake.as_fd(), self.socket.as_fd()], wait) {
                 Ok(Some(0)) => {
                     let _ = wake.read();
-                    if self.obey(sink.as_mut()).is_break() {
+                    if self.obey(sink.as_mut(), over).is_break() {
                         break;
                     }
                 }
@@ -165,7 +165,7 @@ impl Media {
     }
 
     /// Does what other threads asked for since the last time.
-    fn obey(&mut self, sink: &mut dyn FrameSink) -> ControlFlow<()> {
+    pub(crate) fn obey(&mut self, sink: &mut dyn FrameSink, over: &Over) -> ControlFlow<()> {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
@@ -180,7 +180,10 @@ impl Media {
                     self.receiver.report.mode = Some(mode);
                     sink.reconfigured(self.receiver.before + generation, mode);
                 }
-                Ok(Command::Resume(back)) => self.resume(*back, sink),
+                Ok(Command::Resume(back)) => {
+                    self.resume(*back, sink);
+                    over.found();
+                }
                 Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
             }
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -62,6 +62,11 @@ pub struct Control {
 }
 
 impl Control {
+    fn new(commands: Sender<Command>) -> io::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self { commands, wake: Arc::new(wake), stop: Arc::new(Notify::new()) })
+    }
+
     /// Asks for the end; the host is told, so that it frees the session at once.
     pub fn stop(&self) {
         self.stop.notify_one();
@@ -87,11 +92,21 @@ pub(crate) struct Over {
     control: Control,
     /// When media was heard last, our CLOCK_MONOTONIC.
     heard_ns: AtomicU64,
-    /// The host is being looked for.
-    away: AtomicBool,
+    /// Times that the host was lost, less those that it was found: a number, since a thread may say so late.
+    away: AtomicU32,
 }
 
 impl Over {
+    pub(crate) fn new(control: Control) -> io::Result<Self> {
+        Ok(Self {
+            ending: Mutex::new(None),
+            event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            control,
+            heard_ns: AtomicU64::new(monotonic_ns()),
+            away: AtomicU32::new(0),
+        })
+    }
+
     /// The first word counts: what follows is only the consequence.
     pub(crate) fn end(&self, ending: Ending) {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
@@ -108,13 +123,19 @@ impl Over {
         self.heard_ns.load(Relaxed)
     }
 
-    /// While the host is away its silence is no news.
-    pub(crate) fn away(&self, away: bool) {
-        self.away.store(away, Relaxed);
+    /// The host is being looked for: its silence is no news until it is [`Self::found`].
+    pub(crate) fn lost(&self) {
+        self.away.fetch_add(1, Relaxed);
+    }
+
+    /// Said once for each time that it was lost. If it speaks over another connection, the media thread says it, when it
+    /// counts the silence from then on; until then the old one would end the session.
+    pub(crate) fn found(&self) {
+        self.away.fetch_sub(1, Relaxed);
     }
 
     pub(crate) fn is_away(&self) -> bool {
-        self.away.load(Relaxed)
+        self.away.load(Relaxed) > 0
     }
 
     /// Ends when somebody has asked for the end.
@@ -152,10 +173,9 @@ impl Session {
         input: bool,
     ) -> Result<Self, ConnectError> {
         let (commands, received) = channel();
-        let wake =
-            Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?);
-        let media = Media::new(&connected.welcome, connected.remote.ip(), media, received, wake.clone())?;
-        let control = Control { commands, wake, stop: Arc::new(Notify::new()) };
+        let control = Control::new(commands)?;
+        let wake = control.wake.clone();
+        let media = Media::new(&connected.welcome, connected.remote.ip(), media, received, wake)?;
         let input = input.then(|| InputSender::new(connected.connection.clone()));
         Ok(Self { connected, first_use, media, control, input })
     }
@@ -207,14 +227,7 @@ impl Session {
 
     /// Tells the host to start, and delivers frames from a thread of its own, everything else from another.
     pub fn play(self, sinks: Sinks) -> io::Result<Playing> {
-        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let over = Arc::new(Over {
-            ending: Mutex::new(None),
-            event,
-            control: self.control.clone(),
-            heard_ns: AtomicU64::new(monotonic_ns()),
-            away: AtomicBool::new(false),
-        });
+        let over = Arc::new(Over::new(self.control.clone())?);
         let live = Arc::new(Live::default());
         let Sinks { frames, sound, rumble } = sinks;
         let (media, media_over, media_live) = (self.media, over.clone(), live.clone());
@@ -283,4 +296,58 @@ pub(crate) fn first_readable(fds: &[BorrowedFd<'_>], wait: Duration) -> io::Resu
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().position(|fd| fd.revents().is_some_and(|events| !events.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use lumen_core::fec::Scheme;
+    use lumen_core::hello::Codec;
+    use lumen_core::seal::MediaSecret;
+
+    use super::*;
+    use crate::frame::ReceivedFrame;
+
+    struct Nobody;
+
+    impl FrameSink for Nobody {
+        fn frame(&mut self, _: ReceivedFrame) {}
+    }
+
+    fn welcome() -> Welcome {
+        Welcome {
+            session: 1,
+            generation: 1,
+            mode: Mode::new(1280, 720, 60_000).unwrap(),
+            codec: Codec::H264,
+            fec: Scheme::Leopard,
+            parity_floor_percent: 10,
+            shard_size: 1200,
+            secret: MediaSecret([1; 32]),
+            audio: None,
+            permissions: Permissions::NONE,
+            resumed: true,
+            resume: None,
+            media_port: 9,
+            boot_id: [0; 16],
+            host_name: "test".into(),
+        }
+    }
+
+    #[test]
+    fn a_host_that_was_found_is_away_until_its_media_is_expected() {
+        let (commands, received) = channel();
+        let control = Control::new(commands).unwrap();
+        let host = std::net::Ipv4Addr::LOCALHOST.into();
+        let mut media = Media::new(&welcome(), host, None, received, control.wake.clone()).unwrap();
+        let over = Over::new(control).unwrap();
+        over.lost();
+        let welcome = Welcome { generation: 2, ..welcome() };
+        over.command(Command::Resume(Box::new(Resumption { welcome, lost_ns: 1, redialled_ns: 2 })));
+        // It is lost once more before the media thread has looked.
+        over.lost();
+        assert!(media.obey(&mut Nobody, &over).is_continue());
+        assert!(over.is_away(), "of the second time nobody has heard");
+        over.found();
+        assert!(!over.is_away());
+    }
 }
