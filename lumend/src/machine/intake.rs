@@ -23,11 +23,15 @@ impl Machine {
         if self.came_back(plane, asked, wish, now) {
             return;
         }
-        self.make_room(client, now);
         let (mode, choice) = match self.judge(asked, wish, now) {
             Ok(granted) => granted,
             Err((code, reason)) => return self.out.push(Action::Refuse { plane, ask, code, reason }),
         };
+        if self.is_full(choice)
+            && let Some(id) = self.waits_for(client)
+        {
+            self.end(id, EndCode::Stopped, "its client has begun anew".into(), now);
+        }
         self.last_session += 1;
         let id = SessionId(self.last_session);
         let mut session = Session::new(id, asked, mode, now);
@@ -62,7 +66,7 @@ impl Machine {
             return Err((EndCode::NotAllowed, reason.into()));
         }
         let choice = self.choose(asked.client, standing, wish.app)?;
-        if self.sessions.len() - self.sessions_before(choice) >= self.limits.max_sessions {
+        if self.is_full(choice) && self.waits_for(asked.client).is_none() {
             let reason = format!("the host runs as many sessions as it may ({})", self.limits.max_sessions);
             return Err((EndCode::Full, reason));
         }
@@ -73,6 +77,11 @@ impl Machine {
             }
         };
         Ok((mode, choice))
+    }
+
+    /// There is no room for what was chosen beside what it does not replace.
+    fn is_full(&self, choice: Choice) -> bool {
+        self.sessions.len() - self.sessions_before(choice) >= self.limits.max_sessions
     }
 
     fn bitrate_kbps(&self, wished: u32, mode: Mode) -> u32 {

@@ -127,14 +127,10 @@ impl Machine {
         true
     }
 
-    /// A session of this client that waits for it makes room for the one that it asks for instead.
-    pub(super) fn make_room(&mut self, client: Fingerprint, now: u64) {
+    /// A session of this client that waits for it, and can make room for the one that it asks for instead.
+    pub(super) fn waits_for(&self, client: Fingerprint) -> Option<SessionId> {
         let its = |session: &&Session| session.client == client && session.back.is_waiting();
-        if self.sessions.len() >= self.limits.max_sessions
-            && let Some(id) = self.sessions.values().find(its).map(|session| session.id)
-        {
-            self.end(id, EndCode::Stopped, "its client has begun anew".into(), now);
-        }
+        self.sessions.values().find(its).map(|session| session.id)
     }
 
     /// A client has said `Start`: it has its token.

@@ -173,6 +173,22 @@ fn on_a_full_host_who_begins_anew_gives_up_what_it_had() {
 }
 
 #[test]
+fn who_is_refused_for_another_reason_keeps_what_it_had() {
+    let mut world = streaming();
+    while world.machine.sessions().count() < MAX_SESSIONS {
+        world.ask(FRIEND, 1280);
+        world.calm();
+    }
+    world.lose_net();
+    let ids = |world: &World| world.machine.sessions().map(|session| session.id).collect::<Vec<_>>();
+    let before = ids(&world);
+    // No mode is that narrow.
+    world.ask(FRIEND, 1);
+    world.deliver_all();
+    assert_eq!(ids(&world), before);
+}
+
+#[test]
 fn a_person_ends_a_session_that_waits() {
     for revoked in [false, true] {
         let mut world = streaming();
