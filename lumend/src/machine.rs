@@ -228,7 +228,8 @@ impl Machine {
     /// When [`Event::Tick`] is due.
     pub fn deadline(&self) -> Option<u64> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        let slots = self.slots().filter(|slot| slot.current.is_none()).filter_map(|slot| slot.retry_at);
+        let due = |slot: &&Slot| slot.current.is_none() && (slot.kind != PlaneKind::Net || !self.net_is_leaving());
+        let slots = self.slots().filter(due).filter_map(|slot| slot.retry_at);
         let sessions =
             self.sessions.values().flat_map(|s| [s.patience, s.open_at, s.standby_at(), s.back.deadline()]).flatten();
         let branches = self.sessions.values().flat_map(|s| s.audio.iter().chain(&s.input)).filter_map(|b| b.wire_at);
@@ -264,6 +265,14 @@ impl Machine {
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         std::iter::once(&self.net).chain(self.sessions.values().flat_map(Session::slots))
+    }
+
+    /// A network plane was told to stop, and still says goodbye: it reads the sockets that its heir is to have, and what
+    /// came on the heir's connections it would take for strangers', as the heir would what came on its own.
+    fn net_is_leaving(&self) -> bool {
+        let leaves =
+            |process: &Process| process.kind == PlaneKind::Net && matches!(process.phase, Phase::Closing { .. });
+        self.processes.values().any(leaves)
     }
 
     fn is_ready(&self, plane: PlaneId) -> bool {
@@ -415,7 +424,7 @@ impl Machine {
             }
             return;
         }
-        if self.net.is_due(now) {
+        if self.net.is_due(now) && !self.net_is_leaving() {
             let plane = self.start(PlaneKind::Net, None, now);
             self.net.fill(plane);
         }

@@ -5,7 +5,7 @@ use lumen_core::ResumeToken;
 
 use super::world::{FRIEND, MAX_SESSIONS, OTHER, World};
 use super::{plane, streaming, wait};
-use crate::machine::policy::SECOND;
+use crate::machine::policy::{SECOND, STOP_WITHIN};
 use crate::machine::{Action, Event, PlaneId, Stage, Wiring};
 
 const PLANES: [PlaneKind; 4] = [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input];
@@ -186,6 +186,31 @@ fn who_is_refused_for_another_reason_keeps_what_it_had() {
     world.ask(FRIEND, 1);
     world.deliver_all();
     assert_eq!(ids(&world), before);
+}
+
+#[test]
+fn a_network_plane_that_is_restarted_by_hand_is_alone_with_its_sockets() {
+    for obeys in [true, false] {
+        let mut world = streaming();
+        let old = plane(&world, PlaneKind::Net);
+        world.feed(Event::Restart { kind: PlaneKind::Net, session: None });
+        assert_eq!(world.machine.net().current, None, "the one before still says goodbye");
+        let then = world.now;
+        if obeys {
+            world.deliver_all();
+        } else {
+            while world.machine.net().current.is_none() {
+                world.now = world.machine.deadline().expect("it is killed in the end");
+                world.feed(Event::Tick);
+            }
+        }
+        let heir = world.machine.net().current.expect("there is a next one");
+        assert!(heir != old && world.now <= then + STOP_WITHIN && obeys == (world.now == then));
+        world.deliver_all();
+        world.return_of(FRIEND);
+        world.deliver_all();
+        assert_eq!((state(&world), world.returns.count), (whole(2), 1));
+    }
 }
 
 #[test]
