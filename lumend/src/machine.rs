@@ -395,7 +395,14 @@ impl Machine {
             self.sessions.values().filter(|s| s.patience.is_some_and(|at| now >= at)).map(|s| s.id).collect();
         for id in overdue {
             if self.sessions.get(&id).is_some_and(|session| session.back.is_waiting()) {
-                self.end(id, EndCode::Stopped, "its client did not come back".into(), now);
+                match self.net.last_exit.clone().filter(|_| self.net.failed) {
+                    Some(exit) => {
+                        let reason =
+                            format!("its client had nothing to come back to: the network plane failed; last: {exit}");
+                        self.fail(id, Some(PlaneKind::Net), reason, now);
+                    }
+                    None => self.end(id, EndCode::Stopped, "its client did not come back".into(), now),
+                }
                 continue;
             }
             let obstacle = match (&self.desktop, self.sessions.get(&id)) {

@@ -6,7 +6,7 @@ use lumen_core::ResumeToken;
 use super::world::{FRIEND, MAX_SESSIONS, OTHER, World};
 use super::{plane, streaming, wait};
 use crate::machine::policy::{SECOND, STOP_WITHIN};
-use crate::machine::{Action, Event, PlaneId, Stage, Wiring};
+use crate::machine::{Action, Event, Exit, PlaneId, Stage, Wiring};
 
 const PLANES: [PlaneKind; 4] = [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Audio, PlaneKind::Input];
 
@@ -186,6 +186,30 @@ fn who_is_refused_for_another_reason_keeps_what_it_had() {
     world.ask(FRIEND, 1);
     world.deliver_all();
     assert_eq!(ids(&world), before);
+}
+
+#[test]
+fn a_network_plane_that_failed_is_told_as_the_reason() {
+    for fails in [false, true] {
+        let mut world = streaming();
+        for _ in 0..if fails { 5 } else { 1 } {
+            while world.machine.net().current.is_none() {
+                world.now = world.machine.deadline().unwrap();
+                world.feed(Event::Tick);
+            }
+            let plane = world.machine.net().current.unwrap();
+            world.feed(Event::Exited { plane, exit: Exit::Crashed("signal 11".into()) });
+        }
+        world.deliver_all();
+        wait(&mut world, 12);
+        assert_eq!(world.machine.sessions().count(), 0);
+        let told: Vec<_> = world.machine.failures().map(|failure| (failure.plane, failure.reason.clone())).collect();
+        match told.as_slice() {
+            [] => assert!(!fails),
+            [(Some(PlaneKind::Net), reason)] => assert!(fails && reason.contains("signal 11"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
