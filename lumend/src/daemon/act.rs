@@ -91,15 +91,20 @@ impl Daemon {
                 let client = self.machine.session(session).filter(|_| told.input).map(|session| session.client);
                 let permissions = client.map_or(Permissions::NONE, |client| self.parts.clients.permissions(client));
                 let Picture { bitrate_kbps, frame_bytes, .. } = picture;
+                let is_news = self.is_news(told.resumed);
                 if told.resumed {
-                    info!(session = session.0, generation = generation.0, "session {session}: its client is back");
+                    if is_news {
+                        info!(session = session.0, generation = generation.0, "session {session}: its client is back");
+                    }
                     self.books.entry(session).or_default().net_begins_anew();
                 }
                 let share = Share { session, generation, ask, mode, bitrate_kbps, frame_bytes, told, permissions };
                 match Kit::make(share, format) {
                     Ok((kit, wiring)) => {
-                        let text = format!("{mode} at {bitrate_kbps} kbit/s, generation {generation}");
-                        info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                        if is_news {
+                            let text = format!("{mode} at {bitrate_kbps} kbit/s, generation {generation}");
+                            info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                        }
                         self.kits.insert(session, kit);
                         self.tell(plane, ToNet::Wire(wiring));
                     }

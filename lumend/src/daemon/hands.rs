@@ -112,8 +112,10 @@ impl Daemon {
                     if let Some(keep) = self.keeps.get_mut(&session) {
                         keep.next = next;
                     }
-                    let text = format!("hands by {:?}, generation {generation}", backends.hands);
-                    info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                    if self.is_news(generation.0 > 1) {
+                        let text = format!("hands by {:?}, generation {generation}", backends.hands);
+                        info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                    }
                     self.books.entry(session).or_default().hands = Some(backends);
                 }
                 Event::Wired { plane, generation }

@@ -128,8 +128,10 @@ impl Daemon {
             FromAudio::Wired { generation, backend, sink } => {
                 if let Some(session) = self.branch_of(plane, PlaneKind::Audio) {
                     let (backend, sink) = (printable(&backend, REASON), printable(&sink, REASON));
-                    let text = format!("sound of {sink} by {backend}, generation {generation}");
-                    info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                    if self.is_news(generation.0 > 1) {
+                        let text = format!("sound of {sink} by {backend}, generation {generation}");
+                        info!(session = session.0, generation = generation.0, "session {session}: {text}");
+                    }
                     self.books.entry(session).or_default().sound = Some(SoundSource { backend, sink });
                 }
                 Event::Wired { plane, generation }
@@ -170,6 +172,12 @@ impl Daemon {
             let what = if kind == PlaneKind::Audio { "no sound" } else { "no input" };
             warn!(session = session.0, plane = kind.name(), "session {session}: {what}: {reason}");
         }
+    }
+
+    /// Whether a session's being wired is worth a line in the log. What comes `again` may come without end, at the
+    /// client's will: it is told at a bounded rate.
+    pub(super) fn is_news(&mut self, again: bool) -> bool {
+        !again || self.news.take(now_ns())
     }
 
     /// The same of what a plane says, which may be something else each time.
