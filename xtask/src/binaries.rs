@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -35,6 +36,19 @@ const PROGRAMS: &[&str] =
     &["lumend", "lumen-capture", "lumen-encode", "lumen-net", "lumen-input", "lumen-audio", "lumen-client"];
 const INSTRUMENTS: &[&str] = &["scene", "floor", "baseline", "tone", "listener", "guest", "judge"];
 
+/// In the environment of tests that `cargo xtask test` runs: everything is built.
+pub const BUILT: &str = "LUMEN_BUILT";
+static ALL_BUILT: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process takes the programs that tests use as they are.
+pub fn all_built() {
+    ALL_BUILT.store(true, Ordering::Relaxed);
+}
+
+fn is_all_built() -> bool {
+    std::env::var_os(BUILT).is_some() || ALL_BUILT.load(Ordering::Relaxed)
+}
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
@@ -45,9 +59,11 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Builds every program; returns their paths.
+/// Builds every program, unless `cargo xtask test` has just built what tests use; returns their paths.
 pub fn build(profile: Profile, encoder: Encoder) -> Result<Vec<PathBuf>> {
-    build_into(profile, &["--workspace", "--bins", "--exclude", "xtask"], &target())?;
+    if profile == Profile::Release || !is_all_built() {
+        build_into(profile, &["--workspace", "--bins", "--exclude", "xtask"], &target())?;
+    }
     let mut paths: Vec<PathBuf> =
         PROGRAMS.iter().chain(INSTRUMENTS).map(|name| target().join(profile.directory()).join(name)).collect();
     if encoder == Encoder::X264 {
@@ -81,6 +97,9 @@ pub fn cargo(arguments: &[&str]) -> Result<()> {
 
 /// Runs a command in the repository's root and fails with its name if it fails.
 pub fn run(command: &mut Command) -> Result<()> {
+    if is_all_built() {
+        command.env(BUILT, "1");
+    }
     let status = command.current_dir(root()).status().with_context(|| format!("{command:?} does not run"))?;
     if !status.success() {
         bail!("failed: {command:?}");

@@ -1,39 +1,86 @@
 //! The test suites.
 
+mod lanes;
+pub mod programs;
+mod times;
+
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
-use xtask::binaries::{Encoder, Profile, build, cargo, run, target};
+use xtask::binaries::{all_built, cargo, run, target};
 use xtask::deps;
 
+use self::programs::Program;
+use self::times::Times;
 use crate::fuzz::{self, Build, Order};
 
 /// For each target: enough to see that all of them still work.
 const FUZZ_SECONDS: u32 = 5;
+/// The encoder that is not built by default.
+const X264: &[&str] = &["--features", "lumen-encode/x264"];
+/// Programs of unit tests that run at once; each runs as many of its tests at once as there are processors.
+const UNIT_LANES: usize = 2;
+/// Programs of end-to-end tests that run at once, each one test at a time. A host that streams 640x360 to a client that
+/// decodes takes a quarter of a core.
+const LANES: usize = 3;
+/// End-to-end tests that have the machine to themselves: they are about how soon something is over, or about memory.
+const ALONE: &[&str] = &["chaos", "hang"];
+/// Those that take longest begin, so that no lane is left with one of them at the end.
+const LONG: &[&str] =
+    &["restart", "audio", "guest", "guest_restart", "guest_hostile", "guest_sound", "desktops", "input"];
 
 /// Everything that must hold before a change lands.
 pub fn test() -> Result<()> {
+    let mut times = Times::default();
     deps::ensure()?;
-    step("format", || cargo(&["fmt", "--all", "--check"]))?;
-    step("lint", || {
-        cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-        let x264 = ["-p", "lumen-encode", "--features", "x264"];
-        cargo(&[&["clippy", "--quiet", "--all-targets"], &x264[..], &["--", "-D", "warnings"]].concat())
+    times.step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    times.step("lint", || {
+        let lint = |more: &[&str]| {
+            cargo(&[&["clippy", "--quiet", "--workspace", "--all-targets"], more, &["--", "-D", "warnings"]].concat())
+        };
+        lint(&[])?;
+        lint(X264)
     })?;
-    step("build", || build(Profile::Dev, Encoder::OpenH264).map(drop))?;
-    step("unit and property tests", || cargo(&["test", "--workspace", "--exclude", "e2e"]))?;
-    step("fuzzing", || {
+    let mut programs = Vec::new();
+    times.step("build", || {
+        programs = programs::build(&[])?;
+        all_built();
+        Ok(())
+    })?;
+    let (whole, unit): (Vec<&Program>, Vec<&Program>) = programs.iter().partition(|program| program.package == "e2e");
+    times.step("unit and property tests", || {
+        lanes::run(unit, UNIT_LANES, &[])?;
+        cargo(&["test", "--quiet", "--workspace", "--doc"])
+    })?;
+    times.step("fuzzing", || {
         let order = Order { targets: &[], seconds: FUZZ_SECONDS, build: Build::Quick, keep: false, json: None };
         fuzz::fuzz(&order)
     })?;
-    step("unit tests of the x264 encoder", || cargo(&["test", "-p", "lumen-encode", "--features", "x264"]))?;
-    step("model checks", loom)?;
-    step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
-    step("system calls that the planes need", || crate::syscalls::report(None))?;
-    step("units, in a container whose first process is systemd", crate::systemd::test)?;
-    // One at a time: each of them runs a desktop, an encoder and a decoder.
-    step("end-to-end tests", || cargo(&["test", "-p", "e2e", "--", "--test-threads=1"]))
+    times.step("unit tests of the x264 encoder", || x264(&programs))?;
+    times.step("model checks", loom)?;
+    times.step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
+    times.step("system calls that the planes need", || crate::syscalls::report(None))?;
+    times.step("units, in a container whose first process is systemd", crate::systemd::test)?;
+    let (alone, mut beside): (Vec<&Program>, Vec<&Program>) =
+        whole.into_iter().partition(|program| ALONE.contains(&&*program.name));
+    beside.sort_by_key(|program| LONG.iter().position(|name| *name == program.name).unwrap_or(LONG.len()));
+    times.step("end-to-end tests, side by side", || lanes::run(beside, LANES, &["--test-threads=1"]))?;
+    times.step("end-to-end tests, one at a time", || lanes::run(alone, 1, &["--test-threads=1"]))
+}
+
+/// The tests of lumen-encode once more, with the encoder that is not built by default.
+fn x264(programs: &[Program]) -> Result<()> {
+    let ours = |program: &&Program| program.package == "lumen-encode";
+    let mut more = vec!["--lib", "--bin", "lumen-encode"];
+    for program in programs.iter().filter(ours).filter(|program| program.is_integration) {
+        more.extend(["--test", &program.name]);
+    }
+    let built = programs::build(&[X264, &more].concat())?;
+    let done = lanes::run(built.iter().filter(ours).collect(), 1, &[]);
+    // Back to the programs without code under the GPL.
+    programs::build(&[])?;
+    done
 }
 
 /// Mailbox and ring under every interleaving that loom can reach.

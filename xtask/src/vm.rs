@@ -15,11 +15,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use xtask::binaries::{root, target};
+use xtask::binaries::target;
 
 use self::initramfs::Initramfs;
 use self::kernel::Kernel;
+use crate::suite::programs;
 
 /// The kernel's modules that the tests need.
 const MODULES: &[&str] = &["evdev", "uinput"];
@@ -53,24 +53,9 @@ pub fn test() -> Result<()> {
 
 /// Builds the test, and with it the program of the plane that it starts; returns the test.
 fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["test", "-p", "lumen-input", "--test", "uinput", "--no-run", "--message-format=json"];
-    let output = Command::new(cargo)
-        .current_dir(root())
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cargo does not run")?;
-    if !output.status.success() {
-        bail!("lumen-input's uinput test does not build; run: cargo test -p lumen-input --test uinput --no-run");
-    }
-    let messages = String::from_utf8(output.stdout)?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "uinput")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo names no executable for lumen-input's uinput test")
+    let programs = programs::build(&["--test", "uinput"])?;
+    let test = programs.into_iter().find(|program| program.package == "lumen-input" && program.name == "uinput");
+    Ok(test.context("cargo names no executable for lumen-input's uinput test")?.path)
 }
 
 fn pack(kernel: &Kernel, test: &Path) -> Result<Initramfs> {
