@@ -179,14 +179,15 @@ fn inode(fd: BorrowedFd<'_>) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
 
-    fn notify(name: &str) -> (Notify, UnixDatagram) {
+    /// One with a manager that hears nothing until it is asked to.
+    pub fn notify(name: &str) -> (Notify, UnixDatagram) {
         let path = std::env::temp_dir().join(format!("lumen-notify-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -196,7 +197,8 @@ mod tests {
         (notify, socket)
     }
 
-    fn told(socket: &UnixDatagram) -> Vec<String> {
+    /// What the manager has been told since.
+    pub fn told(socket: &UnixDatagram) -> Vec<String> {
         let mut text = [0; 1000];
         std::iter::from_fn(|| {
             let length = socket.recv(&mut text).ok()?;

@@ -8,7 +8,7 @@ use ipc::event::now_ns;
 
 use crate::apps::Apps;
 use crate::clients::Clients;
-use crate::config::{Config, DesktopKind, HandsChoice};
+use crate::config::{Config, DesktopKind, HandsChoice, Listen};
 use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
 use crate::discovery::Discovery;
@@ -23,7 +23,7 @@ use crate::outputs::Terms;
 use crate::places;
 use crate::reach::{self, Binaries, Starter, above_link};
 use crate::signer::Signer;
-use crate::sockets::{Kept, Sockets};
+use crate::sockets::{BindError, Kept, Sockets};
 use crate::sound::Sound;
 use crate::uinput::Supply;
 
@@ -61,10 +61,11 @@ pub fn run(
     let clients = Clients::load(state)?;
     let door = Door::open(runtime)?;
     let mut notify = Notify::from_environment();
-    kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
-    let sockets = Sockets::bind(&config.listen, clients.any_native(), &mut kept)?;
     let now = now_ns();
+    let sockets = bind(&config.listen, clients.any_native(), &mut kept, &mut notify, now)?;
     let gamestream = GameStream::new(config.gamestream, apps, now, &mut kept);
+    // What nobody wants any more would keep its port for as long as it is open here.
+    drop(kept);
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
     let own_desktop = config.desktop.kind == DesktopKind::Sway;
@@ -105,6 +106,13 @@ pub fn run(
     Daemon::new(parts)?.run()
 }
 
+/// The sockets of lumen/1, of what is kept if it fits. If they cannot be had it may be what is kept that has their ports,
+/// under an address that is not wanted any more; so the manager is to keep nothing for the next start.
+fn bind(listen: &Listen, open: bool, kept: &mut Kept, notify: &mut Notify, now: u64) -> Result<Sockets, BindError> {
+    kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
+    Sockets::bind(listen, open, kept).inspect_err(|_| notify.keep(now, &[]))
+}
+
 /// The configuration that counts.
 pub fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
     if let Some(path) = told {
@@ -113,4 +121,50 @@ pub fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
     let [own, common] = places::configurations();
     let path = if own.exists() { own } else { common };
     Ok(Config::load_or_default(&path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::notify::tests::{notify, told};
+
+    /// A service manager, as systemd does it, starts lumend again with what it has kept, again and again.
+    #[test]
+    fn a_socket_kept_under_an_address_that_is_not_wanted_any_more_is_let_go() {
+        let narrow = Sockets::bind(&Listen { port: 0, ..Listen::default() }, false, &mut Kept::default()).unwrap();
+        // They are the manager's now; lumend has copies.
+        let store = narrow.named().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap()));
+        let handed = || store.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone().unwrap())).collect();
+        let (port, media_port) = (narrow.quic_address.port(), Some(narrow.media_address.port()));
+        let listen = Listen { port, media_port, ..Listen::default() };
+        drop(narrow);
+
+        let (mut silent, manager) = notify("kept-fits");
+        let bound = bind(&listen, false, &mut Kept::new(handed()), &mut silent, 0).unwrap();
+        assert_eq!((bound.quic_address.port(), told(&manager)), (listen.port, Vec::new()));
+        drop(bound);
+
+        let (mut notify, manager) = notify("kept-in-the-way");
+        assert!(bind(&listen, true, &mut Kept::new(handed()), &mut notify, 0).is_err(), "the manager has the port");
+        let removed = store.each_ref().map(|(name, _)| format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+        let mut said = told(&manager);
+        said.sort_by_key(|line| removed.iter().position(|removed| removed == line));
+        assert_eq!(said, removed);
+        drop(store);
+        bind(&listen, true, &mut Kept::default(), &mut notify, 0).expect("the next start has an empty store");
+    }
+
+    /// Who has the port is not asked: a stranger's is not lumend's to let go, and the next start fails as well.
+    #[test]
+    fn a_port_that_is_a_strangers_stays_so() {
+        let stranger: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        let port = UdpSocket::from(stranger.try_clone().unwrap()).local_addr().unwrap().port();
+        let (mut notify, manager) = notify("strangers");
+        let listen = Listen { port, ..Listen::default() };
+        assert!(bind(&listen, false, &mut Kept::default(), &mut notify, 0).is_err());
+        assert_eq!(told(&manager), Vec::<String>::new());
+    }
 }

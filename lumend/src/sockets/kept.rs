@@ -25,10 +25,11 @@ impl Kept {
     }
 
     /// The socket of this name, if it is bound to `at` (port 0: to any port there), a listener if it is a TCP socket, and
-    /// nobody has connected it.
+    /// nobody has connected it. What does not fit stays: another address may be tried.
     pub fn take(&mut self, name: &str, kind: SockType, at: SocketAddr) -> Option<OwnedFd> {
-        let (_, fd) = self.0.remove(self.0.iter().position(|(kept, _)| kept == name)?);
-        is_it(fd.as_fd(), kind, at).then_some(fd)
+        let fits = |(kept, fd): &(String, OwnedFd)| kept == name && is_it(fd.as_fd(), kind, at);
+        let at = self.0.iter().position(fits)?;
+        Some(self.0.remove(at).1)
     }
 }
 
@@ -53,6 +54,17 @@ mod tests {
 
     fn kept(name: &str, fd: impl Into<OwnedFd>) -> Kept {
         Kept::new(vec![(name.to_owned(), fd.into())])
+    }
+
+    #[test]
+    fn what_does_not_fit_here_may_fit_elsewhere() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = socket.local_addr().unwrap();
+        let mut kept = kept("quic", socket);
+        // As on a kernel without IPv6, where every address is tried in both families.
+        let wide = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, at.port()));
+        assert!(kept.take("quic", SockType::Datagram, wide).is_none());
+        assert!(kept.take("quic", SockType::Datagram, at).is_some());
     }
 
     #[test]
