@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 no lumend answers, 4 refused.
 The log goes to stderr, of a service to the journal; LUMEN_LOG sets what is told (error, warn, info, debug, or per module)."
 )]
 pub struct Cli {
-    /// Directory of the control socket [default: $XDG_RUNTIME_DIR/lumen; as root /run/lumen]
+    /// Directory of the control socket [default: $XDG_RUNTIME_DIR/lumen; as root always /run/lumen]
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime: Option<PathBuf>,
     /// Directory of the identity and the allowed clients [default: ~/.local/state/lumen; as root /var/lib/lumen]

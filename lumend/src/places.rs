@@ -51,12 +51,18 @@ fn first(list: &OsStr) -> Option<PathBuf> {
 
 /// For the control socket and the sockets of a desktop of lumend's own.
 pub fn runtime(told: Option<PathBuf>) -> PathBuf {
-    let uid = geteuid();
-    told.or_else(|| assigned("RUNTIME_DIRECTORY")).unwrap_or_else(|| match variable("XDG_RUNTIME_DIR") {
+    told.or_else(|| assigned("RUNTIME_DIRECTORY"))
+        .unwrap_or_else(|| usual_runtime(geteuid(), variable("XDG_RUNTIME_DIR"), std::env::temp_dir()))
+}
+
+/// Root's, who has come by ssh or by sudo and so with or without a directory of the session's, is always the machine's:
+/// the state is too, and who looked elsewhere would change it behind a running lumend.
+fn usual_runtime(uid: Uid, session: Option<PathBuf>, temporary: PathBuf) -> PathBuf {
+    match session {
+        _ if uid.is_root() => "/run/lumen".into(),
         Some(directory) => directory.join("lumen"),
-        None if uid.is_root() => "/run/lumen".into(),
-        None => std::env::temp_dir().join(format!("lumen-{uid}")),
-    })
+        None => temporary.join(format!("lumen-{uid}")),
+    }
 }
 
 /// For the identity and the allowed clients.
@@ -184,6 +190,15 @@ mod tests {
         assert_eq!(path("/run/lumen"), Some("/run/lumen".into()));
         assert_eq!(path("/run/lumen:/run/other"), Some("/run/lumen".into()));
         assert_eq!((path(""), path("lumen:/run/lumen")), (None, None));
+    }
+
+    #[test]
+    fn root_always_looks_where_the_machines_lumend_is() {
+        let usual =
+            |uid, session: Option<&str>| usual_runtime(Uid::from_raw(uid), session.map(Into::into), "/tmp".into());
+        assert_eq!([None, Some("/run/user/0")].map(|session| usual(0, session)), ["/run/lumen"; 2].map(PathBuf::from));
+        assert_eq!(usual(1000, Some("/run/user/1000")), Path::new("/run/user/1000/lumen"));
+        assert_eq!(usual(1000, None), Path::new("/tmp/lumen-1000"));
     }
 
     #[test]
