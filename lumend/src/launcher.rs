@@ -10,6 +10,7 @@ mod family;
 mod notes;
 mod served;
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -83,6 +84,8 @@ struct Launcher<'a> {
     setup: Setup<'a>,
     desktop: Option<Compositor>,
     apps: Apps,
+    /// The desktop is this launcher's until its end.
+    _claim: Option<File>,
 }
 
 /// Runs until the link on fd 3 closes; then everything that was started is ended.
@@ -115,17 +118,22 @@ fn ended(end: Result<(), LinkError>) -> ExitCode {
 impl<'a> Launcher<'a> {
     fn new(link: Link, runtime: &Path, setup: Setup<'a>, apps: Vec<Commands>) -> Result<Self, LinkError> {
         let io = |errno: nix::Error| LinkError::Io(errno.into());
+        let paths = DesktopPaths::new(runtime, setup.number);
+        // Before signals are blocked: whoever waits here has nothing to undo, and may be ended.
+        let claim = match setup.place {
+            Place::Own => Some(paths.claim().map_err(LinkError::Io)?),
+            Place::Bare => None,
+        };
         // Apps on the desktop detach from the compositor; as orphans they become children of this process.
         nix::sys::prctl::set_child_subreaper(true).map_err(io)?;
         let mask: SigSet = [Signal::SIGCHLD].into_iter().chain(END).collect();
         mask.thread_block().map_err(io)?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(io)?;
-        let paths = DesktopPaths::new(runtime, setup.number);
         let (place, of_apps) = (setup.place, paths.clone());
         let notes = Notes::new(setup.undo.map(Path::to_owned));
         let mut apps = Apps::new(apps, Box::new(move |run, line| spawn(place, &of_apps, run, line)), notes);
         apps.inherit(Instant::now());
-        Ok(Self { link, signals, paths, setup, desktop: None, apps })
+        Ok(Self { link, signals, paths, setup, desktop: None, apps, _claim: claim })
     }
 
     fn serve(mut self) -> Result<(), LinkError> {

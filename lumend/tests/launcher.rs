@@ -43,7 +43,7 @@ impl Launcher {
     }
 
     fn start_with(name: &str, exec: &str, more: &[&str]) -> Self {
-        let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = std::env::temp_dir().join(format!("lumen-launcher-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&runtime);
         fs::DirBuilder::new().mode(0o700).create(&runtime).unwrap();
@@ -51,6 +51,14 @@ impl Launcher {
         let program = runtime.join("lumend");
         fs::copy(env!("CARGO_BIN_EXE_lumend"), &program).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        drop(one_at_a_time);
+        Self::start_in(runtime, exec, more)
+    }
+
+    /// One more, where there has been one.
+    fn start_in(runtime: PathBuf, exec: &str, more: &[&str]) -> Self {
+        let _one_at_a_time = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = runtime.join("lumend");
         let (ours, theirs) = Link::pair().unwrap();
         let theirs = theirs.into_fd();
         let mut command = Command::new(&program);
@@ -338,4 +346,23 @@ fn what_hides_from_the_launcher_ends_with_it() {
     launcher.link = None;
     assert!(launcher.child.wait().unwrap().success());
     assert!(launcher.has("undone") && ended(app) && ended(hidden));
+}
+
+/// As when lumend is killed while an app runs: its launcher ends that in order, and the next lumend is there at once.
+#[test]
+fn a_successor_has_the_desktop_when_its_predecessor_has_ended() {
+    let stubborn = list("successor", "trap '' TERM; sleep 1012 & wait; sleep 1013");
+    let mut first = Launcher::start_with("successor", "", &["--number=1", &stubborn]);
+    first.order(ToLauncher::StartDesktop);
+    first.order(ToLauncher::StartApp { run: RunId(1), app: 1 });
+    assert_eq!(first.hear(), FromLauncher::DesktopReady);
+    first.await_process("sleep 1012");
+    first.link = None;
+    let second = Launcher::start_in(first.runtime.clone(), "", &["--number=1"]);
+    second.order(ToLauncher::StartDesktop);
+    assert_eq!(second.hear(), FromLauncher::DesktopReady);
+    assert!(first.child.wait().unwrap().success() && first.has("undone"));
+    for name in ["wayland-1", "sway.sock"] {
+        std::os::unix::net::UnixStream::connect(second.runtime.join("desktop").join(name)).expect(name);
+    }
 }

@@ -41,22 +41,42 @@ pub struct DesktopPaths {
     pub wayland: PathBuf,
     /// Sway's IPC socket.
     pub control: PathBuf,
+    /// Outside of the directory, which goes with each start.
+    lock: PathBuf,
     home: PathBuf,
 }
 
 impl DesktopPaths {
     /// Of the desktop of this number. The first has none in its name, as most hosts have but one.
     pub fn new(runtime: &Path, number: u32) -> Self {
-        let directory = match number {
-            1 => runtime.join("desktop"),
-            number => runtime.join(format!("desktop-{number}")),
+        let name = match number {
+            1 => "desktop".to_owned(),
+            number => format!("desktop-{number}"),
         };
+        let directory = runtime.join(&name);
         Self {
+            lock: runtime.join(format!("{name}.lock")),
             wayland: directory.join(WAYLAND),
             control: directory.join("sway.sock"),
             home: runtime.join("home"),
             directory,
         }
+    }
+
+    /// Waits until this desktop is nobody else's, which it is for as long as the file is open. A launcher whose lumend was
+    /// killed goes on until its apps have ended, and its sway then removes its sockets by their names: those of a
+    /// successor, if there were one by then.
+    pub fn claim(&self) -> io::Result<File> {
+        let flags = libc::O_NOFOLLOW;
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&self.lock)?;
+        lock.lock()?;
+        Ok(lock)
     }
 }
 
