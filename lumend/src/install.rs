@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use disk::Disk;
 use layout::Layout;
 use list::List;
-use manager::Manager;
+use manager::{Done, Manager};
 use plan::{Plan, Step};
 
 /// For whom.
@@ -74,9 +74,9 @@ pub fn install(options: &Options, state: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     plan.carry_out(&disk, &layout, &old)?;
-    let manager = Manager::of(&layout, options.root.is_some());
+    let manager = Manager::of(layout.scope, options.root.is_some());
     if plan.steps().any(Step::changes) {
-        manager.take_notice();
+        manager.take_notice(Done::Installed);
     }
     if !layout.namespaces {
         println!(
@@ -103,10 +103,10 @@ pub fn uninstall(options: &Options, state: &Path) -> Result<(), Failure> {
     if options.dry_run {
         return Ok(());
     }
-    let manager = Manager::of(&layout, options.root.is_some());
+    let manager = Manager::of(layout.scope, options.root.is_some());
     manager.stop();
     plan.clear(&disk, &layout, &list)?;
-    manager.take_notice();
+    manager.take_notice(Done::Removed);
     println!("{}", layout.what_stays());
     Ok(())
 }
