@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 
 use crate::failure::Failure;
 use disk::Disk;
-use layout::Layout;
+use layout::{Layout, Site, installed_prefix};
 use list::List;
 use manager::{Done, Manager};
 use plan::{Plan, Step};
@@ -37,7 +37,8 @@ pub enum Scope {
 pub struct Options {
     /// [`Scope::System`] for root and [`Scope::User`] for everybody else, unless it is said.
     pub scope: Option<Scope>,
-    /// The programs go into `lib/lumen` below it. None is /usr/local for the machine; a person runs them where they lie.
+    /// The programs go into `lib/lumen` below it. None is where this program was installed itself, else /usr/local for the
+    /// machine; a person runs them where they lie.
     pub prefix: Option<PathBuf>,
     /// Everything goes below it, as into the tree of a package; no service manager is spoken to.
     pub root: Option<PathBuf>,
@@ -59,13 +60,22 @@ impl Options {
             scope => Ok(scope),
         }
     }
+
+    /// Of the programs in `source`. What was installed there stays there unless a prefix says something else: it would be
+    /// taken for what an older version has left, and go.
+    fn layout(&self, disk: &Disk, site: &Site, old: &List, source: &Path) -> Result<Layout, Failure> {
+        let prefix = self.prefix.clone().or_else(|| installed_prefix(disk, old, source));
+        Layout::new(site, source, prefix.as_deref())
+    }
 }
 
 /// Puts everything in place; prints what it has done and what to say next.
 pub fn install(options: &Options, state: &Path) -> Result<(), Failure> {
-    let layout = Layout::new(options.scope()?, options.prefix.as_deref(), state)?;
+    let site = Site::new(options.scope()?, state)?;
     let disk = Disk::new(options.root.as_deref());
-    let old = List::load(&disk, &layout.list)?;
+    let old = List::load(&disk, &site.list)?;
+    let own = std::env::current_exe()?.canonicalize()?;
+    let layout = options.layout(&disk, &site, &old, own.parent().unwrap_or(Path::new("/")))?;
     let plan = Plan::install(&disk, &layout, &old)?;
     for step in plan.steps() {
         println!("{step}");
@@ -74,7 +84,7 @@ pub fn install(options: &Options, state: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     plan.carry_out(&disk, &layout, &old)?;
-    let manager = Manager::of(layout.scope, options.root.is_some());
+    let manager = Manager::of(site.scope, options.root.is_some());
     if plan.steps().any(Step::changes) {
         manager.take_notice(Done::Installed);
     }
@@ -89,25 +99,25 @@ pub fn install(options: &Options, state: &Path) -> Result<(), Failure> {
 
 /// Takes away what was installed, and nothing else.
 pub fn uninstall(options: &Options, state: &Path) -> Result<(), Failure> {
-    let layout = Layout::new(options.scope()?, options.prefix.as_deref(), state)?;
+    let site = Site::new(options.scope()?, state)?;
     let disk = Disk::new(options.root.as_deref());
-    let list = List::load(&disk, &layout.list)?;
+    let list = List::load(&disk, &site.list)?;
     if list.is_empty() {
-        println!("nothing is installed: there is no list at {}", disk.place(&layout.list).display());
+        println!("nothing is installed: there is no list at {}", disk.place(&site.list).display());
         return Ok(());
     }
-    let plan = Plan::uninstall(&disk, &list)?;
+    let plan = Plan::uninstall(&disk, &site, &list)?;
     for step in plan.steps() {
         println!("{step}");
     }
     if options.dry_run {
         return Ok(());
     }
-    let manager = Manager::of(layout.scope, options.root.is_some());
+    let manager = Manager::of(site.scope, options.root.is_some());
     manager.stop();
-    plan.clear(&disk, &layout, &list)?;
+    plan.clear(&disk, &site, &list)?;
     manager.take_notice(Done::Removed);
-    println!("{}", layout.what_stays());
+    println!("{}", site.what_stays());
     Ok(())
 }
 

@@ -1,16 +1,23 @@
 //! What goes where.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ipc::PlaneKind;
 
 use super::Scope;
+use super::disk::Disk;
+use super::list::List;
 use super::units::{self, Text};
 use crate::failure::Failure;
 
 /// Where the machine's programs go, unless a prefix is named.
 const PREFIX: &str = "/usr/local";
+/// Below a prefix.
+const PROGRAMS: &str = "lib/lumen";
+/// The program that installs and uninstalls.
+pub const LUMEND: &str = "lumend";
 /// Not in the state directory, which belongs to a user with fewer rights than who reads this list.
 const MACHINES_LIST: &str = "/etc/lumen/installed.json";
 const USERS_LIST: &str = "installed.json";
@@ -46,32 +53,64 @@ pub struct Person {
     pub namespaces: bool,
 }
 
-/// Everything that one scope installs.
-#[derive(Debug)]
-pub struct Layout {
+/// For whom, and where it says what was installed. It needs no programs, which may be half gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Site {
     pub scope: Scope,
-    pub items: Vec<Item>,
     /// Where the list of what was installed is.
     pub list: PathBuf,
     /// A directory of its owner's alone that has to be there before lumend starts.
     pub private: Option<PathBuf>,
+}
+
+impl Site {
+    /// `state` is where this user's lumend keeps its state.
+    pub fn new(scope: Scope, state: &Path) -> io::Result<Self> {
+        Ok(match scope {
+            Scope::User => Self::user(&std::path::absolute(state)?),
+            scope => Self::machine(scope),
+        })
+    }
+
+    pub fn user(state: &Path) -> Self {
+        Self { scope: Scope::User, list: state.join(USERS_LIST), private: Some(state.to_owned()) }
+    }
+
+    pub fn machine(scope: Scope) -> Self {
+        Self { scope, list: MACHINES_LIST.into(), private: None }
+    }
+
+    /// What an uninstallation leaves, for people.
+    pub fn what_stays(&self) -> String {
+        match &self.private {
+            Some(state) => format!("kept: the host's identity and its clients, in {}", state.display()),
+            None => {
+                "kept: the user lumen, its /var/lib/lumen with the host's identity and clients, and what you have put \
+                     into /etc/lumen"
+                    .into()
+            }
+        }
+    }
+}
+
+/// Everything that one scope installs.
+#[derive(Debug)]
+pub struct Layout {
+    pub site: Site,
+    pub items: Vec<Item>,
     /// Units have the namespaces that they ask for.
     pub namespaces: bool,
 }
 
 impl Layout {
-    /// Of the programs that this one lies among; `state` is where this user's lumend keeps its state.
-    pub fn new(scope: Scope, prefix: Option<&Path>, state: &Path) -> Result<Self, Failure> {
-        let own = std::env::current_exe()?.canonicalize()?;
-        let source = own.parent().unwrap_or(Path::new("/"));
-        if scope != Scope::User {
-            return Self::machine(scope, source, prefix);
-        }
+    /// Of the programs in `source`.
+    pub fn new(site: &Site, source: &Path, prefix: Option<&Path>) -> Result<Self, Failure> {
+        let Some(state) = &site.private else { return Self::machine(site.scope, source, prefix) };
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = variable("HOME")
             .ok_or_else(|| Failure::new(1, "HOME is not set, so that it is not known whose units these are to be"))?;
         let configuration = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-        let (state, namespaces) = (std::path::absolute(state)?, namespaces());
+        let (state, namespaces) = (state.clone(), namespaces());
         Self::user(source, prefix, &Person { home, configuration, state, namespaces })
     }
 
@@ -91,8 +130,7 @@ impl Layout {
             let without = units::DROP_INS.iter().flat_map(|name| plain(units::NO_NAMESPACES, units.join(name)));
             items.extend(without);
         }
-        let (list, private) = (state.join(USERS_LIST), Some(state.clone()));
-        Ok(Self { scope: Scope::User, items, list, private, namespaces: *namespaces })
+        Ok(Self { site: Site::user(state), items, namespaces: *namespaces })
     }
 
     /// What root installs.
@@ -105,26 +143,32 @@ impl Layout {
             items.extend(texts(units::SYSTEM, Path::new("/etc/systemd/system"), &in_a_unit(&programs)?, None));
             items.extend(plain(units::TMPFILES, "/etc/tmpfiles.d"));
         }
-        items.extend(plain(units::UDEV, "/etc/udev/rules.d"));
-        items.extend(plain(units::SYSUSERS, "/etc/sysusers.d"));
-        Ok(Self { scope, items, list: MACHINES_LIST.into(), private: None, namespaces: true })
-    }
-
-    /// What an uninstallation leaves, for people.
-    pub fn what_stays(&self) -> String {
-        match &self.private {
-            Some(state) => format!("kept: the host's identity and its clients, in {}", state.display()),
-            None => {
-                "kept: the user lumen, its /var/lib/lumen with the host's identity and clients, and what you have put \
-                     into /etc/lumen"
-                    .into()
-            }
-        }
+        items.extend(devices());
+        Ok(Self { site: Site::machine(scope), items, namespaces: true })
     }
 }
 
+/// Where the programs in `source` were installed, if it was there: the prefix that says so again.
+pub fn installed_prefix(disk: &Disk, list: &List, source: &Path) -> Option<PathBuf> {
+    let program = source.join(LUMEND).canonicalize().ok()?;
+    let is_it = |path: &&Path| disk.place(path).canonicalize().is_ok_and(|there| there == program);
+    let paths = list.paths();
+    let found = paths.iter().copied().filter(|path| path.ends_with(Path::new(PROGRAMS).join(LUMEND))).find(is_it)?;
+    found.ancestors().nth(PROGRAMS.split('/').count() + 1).map(Path::to_owned)
+}
+
+/// Whether more than the right to make gamepads was installed.
+pub fn is_whole(list: &List) -> bool {
+    let devices: Vec<_> = devices().map(|item| item.path).collect();
+    list.paths().into_iter().any(|path| !devices.iter().any(|device| device == path))
+}
+
+fn devices() -> impl Iterator<Item = Item> {
+    plain(units::UDEV, "/etc/udev/rules.d").chain(plain(units::SYSUSERS, "/etc/sysusers.d"))
+}
+
 fn names() -> impl Iterator<Item = &'static str> {
-    std::iter::once("lumend").chain(PLANES.map(ipc::plane::name))
+    std::iter::once(LUMEND).chain(PLANES.map(ipc::plane::name))
 }
 
 fn all_there(source: &Path) -> Result<(), Failure> {
@@ -140,7 +184,7 @@ fn all_there(source: &Path) -> Result<(), Failure> {
 /// The directory that they are to be in, they themselves, and the one command that people say.
 fn programs(source: &Path, prefix: &Path) -> Result<(PathBuf, Vec<Item>), Failure> {
     let prefix = std::path::absolute(prefix)?;
-    let directory = prefix.join("lib/lumen");
+    let directory = prefix.join(PROGRAMS);
     let copy = |name| Item { path: directory.join(name), content: Content::Program(source.join(name)) };
     let mut items: Vec<_> = names().map(copy).collect();
     items.push(Item { path: prefix.join("bin/lumend"), content: Content::Link("../lib/lumen/lumend".into()) });

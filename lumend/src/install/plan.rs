@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Scope;
 use super::disk::{Digest, Disk};
-use super::layout::{Item, Layout};
+use super::layout::{Item, LUMEND, Layout, Site, is_whole};
 use super::list::List;
 use crate::failure::Failure;
 
@@ -70,7 +70,7 @@ impl Plan {
         }
         // What another version has installed and this one does not. The machine's devices are only a part of a list.
         let unknown = |path: &&Path| layout.items.iter().all(|item| item.path != **path);
-        if layout.scope != Scope::Devices {
+        if layout.site.scope != Scope::Devices {
             for path in old.paths().into_iter().filter(unknown) {
                 steps.extend(removal(disk, old, path)?);
             }
@@ -78,7 +78,12 @@ impl Plan {
         Ok(Self { steps, digests })
     }
 
-    pub fn uninstall(disk: &Disk, list: &List) -> Result<Self, Failure> {
+    /// Refused for the devices where they are a part of the machine's installation.
+    pub fn uninstall(disk: &Disk, site: &Site, list: &List) -> Result<Self, Failure> {
+        if site.scope == Scope::Devices && is_whole(list) {
+            let what = "lumend is installed for the machine too, and needs these; to remove all of it, say --system";
+            return Err(Failure::new(4, what));
+        }
         let mut steps = Vec::new();
         for path in list.paths() {
             steps.extend(removal(disk, list, path)?);
@@ -101,14 +106,14 @@ impl Plan {
         for (item, digest) in layout.items.iter().zip(&self.digests) {
             list.add(&item.path, digest.clone());
         }
-        if let Some(directory) = &layout.private {
+        if let Some(directory) = &layout.site.private {
             disk.make_private(directory)?;
         }
-        let paths = layout.items.iter().map(|item| &item.path).chain([&layout.list]);
+        let paths = layout.items.iter().map(|item| &item.path).chain([&layout.site.list]);
         for path in paths {
             list.add_directories(disk.make_parents(path)?);
         }
-        list.save(disk, &layout.list)?;
+        list.save(disk, &layout.site.list)?;
         for (item, step) in layout.items.iter().zip(&self.steps) {
             if step.what != What::Same {
                 disk.put(item)?;
@@ -122,16 +127,18 @@ impl Plan {
             Some(at) => self.digests[at] == *digest,
             None => self.removals().all(|removed| removed != path),
         });
-        list.save(disk, &layout.list)
+        list.save(disk, &layout.site.list)
     }
 
     /// Removes what is to be removed, then the list, then the directories with nothing else in them. What somebody has
-    /// changed is theirs now.
-    pub fn clear(&self, disk: &Disk, layout: &Layout, list: &List) -> Result<(), Failure> {
-        for path in self.removals() {
+    /// changed is theirs now. The program that does this goes after all others, so that whoever is interrupted can say it
+    /// again.
+    pub fn clear(&self, disk: &Disk, site: &Site, list: &List) -> Result<(), Failure> {
+        let is_lumend = |path: &&Path| path.ends_with(LUMEND);
+        for path in self.removals().filter(|path| !is_lumend(path)).chain(self.removals().filter(is_lumend)) {
             disk.remove(path)?;
         }
-        disk.remove(&layout.list)?;
+        disk.remove(&site.list)?;
         for directory in list.directories().iter().rev() {
             disk.remove_directory(directory)?;
         }

@@ -36,18 +36,26 @@ impl Machine {
 
     fn install(&self, scope: Scope) -> Result<Vec<Step>, Failure> {
         let (disk, layout) = (self.disk(), self.layout(scope));
-        let old = List::load(&disk, &layout.list)?;
+        let old = List::load(&disk, &layout.site.list)?;
         let plan = Plan::install(&disk, &layout, &old)?;
         plan.carry_out(&disk, &layout, &old)?;
         Ok(plan.steps().cloned().collect())
     }
 
     fn uninstall(&self, scope: Scope) -> Vec<Step> {
-        let (disk, layout) = (self.disk(), self.layout(scope));
-        let list = List::load(&disk, &layout.list).unwrap();
-        let plan = Plan::uninstall(&disk, &list).unwrap();
-        plan.clear(&disk, &layout, &list).unwrap();
-        plan.steps().cloned().collect()
+        self.try_uninstall(scope).unwrap()
+    }
+
+    fn try_uninstall(&self, scope: Scope) -> Result<Vec<Step>, Failure> {
+        let site = match scope {
+            Scope::User => Site::user(&somebody().state),
+            scope => Site::machine(scope),
+        };
+        let disk = self.disk();
+        let list = List::load(&disk, &site.list)?;
+        let plan = Plan::uninstall(&disk, &site, &list)?;
+        plan.clear(&disk, &site, &list)?;
+        Ok(plan.steps().cloned().collect())
     }
 
     /// Every file and link below the root but what was built, sorted.
@@ -137,7 +145,7 @@ fn an_installation_that_was_interrupted_can_be_said_again() {
     fs::write(machine.path("built/lumen-net"), "a newer one").unwrap();
     fs::write(machine.path("built/lumen-input"), "a newer one").unwrap();
     let (disk, layout) = (machine.disk(), machine.layout(Scope::System));
-    let old = List::load(&disk, &layout.list).unwrap();
+    let old = List::load(&disk, &layout.site.list).unwrap();
     let plan = Plan::install(&disk, &layout, &old).unwrap();
     // A directory in the place of the file that is written last of these two.
     let obstacle = machine.path("usr/local/lib/lumen/lumen-input.new");
@@ -191,7 +199,63 @@ fn devices_are_a_part_of_the_machines_installation() {
     machine.install(Scope::System).unwrap();
     let files = machine.files();
     assert!(all(&machine.install(Scope::Devices).unwrap(), What::Same));
+    let error = machine.try_uninstall(Scope::Devices).unwrap_err().to_string();
+    assert!(error.contains("for the machine too") && error.contains("--system"), "{error}");
     assert_eq!(machine.files(), files);
+    assert!(all(&machine.uninstall(Scope::System), What::Removed));
+    assert_eq!(machine.files(), Vec::<String>::new());
+    machine.install(Scope::Devices).unwrap();
+    assert!(all(&machine.uninstall(Scope::Devices), What::Removed));
+    assert_eq!(machine.files(), Vec::<String>::new());
+}
+
+/// `lumend` in a person's path is what was installed, and what the docs say is `lumend install`.
+#[test]
+fn said_by_the_installed_program_nothing_moves() {
+    let machine = Machine::new("again");
+    let (built, prefix) = (machine.path("built"), machine.path("home/somebody/.local"));
+    // As a person has it: the disk is the real one.
+    let person = Person { home: machine.path("home/somebody"), ..somebody() };
+    let person = Person { configuration: person.home.join(".config"), state: person.home.join("state"), ..person };
+    let (disk, none) = (Disk::new(None), List::default());
+    let layout = Layout::user(&built, Some(&prefix), &person).unwrap();
+    Plan::install(&disk, &layout, &none).unwrap().carry_out(&disk, &layout, &none).unwrap();
+    let (files, old) = (machine.files(), List::load(&disk, &layout.site.list).unwrap());
+    assert!(files.contains(&"home/somebody/.local/lib/lumen/lumend".to_owned()));
+
+    // Through the link that is in the path, and with a link on the way there.
+    let link = machine.path("way");
+    std::os::unix::fs::symlink(machine.path("home"), &link).unwrap();
+    for way in [prefix.clone(), link.join("somebody/.local")] {
+        let program = way.join("bin/lumend").canonicalize().unwrap();
+        let source = program.parent().unwrap();
+        assert_eq!(installed_prefix(&disk, &old, source), Some(prefix.clone()));
+        let layout = Layout::user(source, installed_prefix(&disk, &old, source).as_deref(), &person).unwrap();
+        let plan = Plan::install(&disk, &layout, &old).unwrap();
+        assert!(all(&plan.steps().cloned().collect::<Vec<_>>(), What::Same), "{plan:?}");
+    }
+    fs::remove_file(link).unwrap();
+    assert_eq!(installed_prefix(&disk, &old, &built), None, "another build is run where it lies");
+    assert_eq!(installed_prefix(&disk, &none, &prefix.join("lib/lumen")), None, "a package's is not ours");
+}
+
+#[test]
+fn an_uninstallation_that_was_interrupted_can_be_said_again() {
+    let machine = Machine::new("half-gone");
+    machine.install(Scope::System).unwrap();
+    // By the installed program, of which the others go first; and the place of what was built may be no path for a unit.
+    let stuck = machine.path("usr/local/lib/lumen/lumen-net");
+    let disk = machine.disk();
+    let site = Site::machine(Scope::System);
+    let list = List::load(&disk, &site.list).unwrap();
+    let plan = Plan::uninstall(&disk, &site, &list).unwrap();
+    fs::remove_file(&stuck).unwrap();
+    fs::create_dir(&stuck).unwrap();
+    assert!(plan.clear(&disk, &site, &list).is_err());
+    let lumend = machine.path("usr/local/bin/lumend");
+    assert!(lumend.exists() && !machine.path("usr/local/lib/lumen/lumen-capture").exists());
+    fs::remove_dir(&stuck).unwrap();
+    fs::remove_dir_all(machine.path("built")).unwrap();
     assert!(all(&machine.uninstall(Scope::System), What::Removed));
     assert_eq!(machine.files(), Vec::<String>::new());
 }
