@@ -211,9 +211,10 @@ fn namespaces() -> bool {
     unshare.status().map_or(true, |status| status.success())
 }
 
-/// A path that means itself in a unit. Systemd has quoting, but not the same in every setting.
+/// A path that means itself in a unit. Systemd has quoting, but not the same in every setting; a colon ends the path in
+/// settings that mount.
 fn in_a_unit(path: &Path) -> Result<String, Failure> {
-    let plain = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,~".contains(c));
+    let plain = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@,~".contains(c));
     path.to_str().filter(plain).map(str::to_owned).ok_or_else(|| {
         let what = format!("{path:?} has characters in it that units cannot name; use another place, or --prefix DIR");
         Failure::new(2, what)

@@ -264,7 +264,7 @@ fn an_uninstallation_that_was_interrupted_can_be_said_again() {
 fn a_place_that_units_cannot_name_is_refused() {
     let machine = Machine::new("names");
     let built = machine.path("built");
-    for (prefix, fine) in [("/opt/a b", false), ("/opt/100%", false), ("/opt/lumen-1.0", true)] {
+    for (prefix, fine) in [("/opt/a b", false), ("/opt/100%", false), ("/opt/a:/b", false), ("/opt/lumen-1.0", true)] {
         assert_eq!(Layout::machine(Scope::System, &built, Some(Path::new(prefix))).is_ok(), fine, "{prefix}");
     }
     let moved = Person { state: "/data/lumen".into(), ..somebody() };
