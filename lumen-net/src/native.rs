@@ -61,9 +61,11 @@ impl Default for Limits {
 const IDLE_MS: u32 = 4_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// Between two stateless resets. A network plane that has been replaced owes one to every client, at once; each is
-/// shorter than what it answers, so that a flood of them does more harm to whoever pays for it.
-const RESET_INTERVAL: Duration = Duration::from_millis(1);
+/// Between two stateless resets. A network plane that has been replaced owes one to every client, at once: what they
+/// sent meanwhile is read in one go, in which no time passes for the endpoint, so that any interval would leave all but
+/// one of them without. Only its own connection ids are answered, each by less than what was sent, so that a flood of
+/// them does more harm to whoever pays for it.
+const RESET_INTERVAL: Duration = Duration::ZERO;
 
 /// How long a plane that stops waits for what it has said last to be heard, and again for what it closes.
 const LAST_WORDS: Duration = Duration::from_millis(200);

@@ -67,8 +67,8 @@ fn a_plane_resets_the_connections_of_the_one_before_at_once() {
     host.succeed();
     let began = Instant::now();
     for session in &sessions {
-        // As little as a client ever sends.
-        assert!(session.client.send_datagram(&[0]));
+        // As little as a client ever sends; none is too late to be reset who has been already.
+        let _ = session.client.send_datagram(&[0]);
     }
     assert!(sessions.iter().all(|session| session.client.is_reset()));
     // A client would find out by itself after four seconds.
