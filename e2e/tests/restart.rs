@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use e2e::trial::{hiccups, pids, scene, sound, stage, trace, wait_for_frames, watch};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 use xtask::host::{Desktop, Host};
 use xtask::stage::Stage;
 
@@ -82,7 +85,7 @@ fn the_compositor_dies_and_the_session_goes_on() {
     let client = watch(&stage, &host, "viewer", 12, &[]).unwrap();
     wait_for_frames(&host, 60).unwrap();
     let sway = e2e::trial::child_named(host.pid(), "sway").unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sway), nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(sway), Signal::SIGKILL).unwrap();
     let status = host
         .status_where(Duration::from_secs(10), |status| {
             let session = &status["sessions"][0];
@@ -94,4 +97,52 @@ fn the_compositor_dies_and_the_session_goes_on() {
     let report = client.succeed(Duration::from_secs(30)).unwrap();
     assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
+
+/// Pids of encoders in a state that `lumend status` tells.
+fn encoders(status: &Value, state: &str) -> Vec<i64> {
+    let planes = status["planes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_one = |entry: &&Value| entry["plane"] == "encode" && entry["state"] == state;
+    planes.iter().filter(is_one).filter_map(|entry| entry["pid"].as_i64()).collect()
+}
+
+#[test]
+fn a_standby_takes_the_encoders_place_and_gets_a_standby_itself() {
+    let stage = stage().unwrap();
+    let host = Host::start(&stage, Desktop::Pattern, "[encode]\nstandby = true").unwrap();
+    let client = watch(&stage, &host, "viewer", 12, &[]).unwrap();
+    // Nobody waits for a death that may come: the first standby is started when the picture has flowed for a while.
+    let spared = |status: &Value, known: &[i64]| {
+        let waiting = encoders(status, "standby");
+        encoders(status, "running").len() == 1 && waiting.len() == 1 && !known.contains(&waiting[0])
+    };
+    let limit = Duration::from_secs(10);
+    let status = host.status_where(limit, |status| spared(status, &[])).unwrap();
+    let (first, spare) = (encoders(&status, "running")[0], encoders(&status, "standby")[0]);
+
+    // One that dies before its turn costs nothing.
+    kill(Pid::from_raw(spare.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    let status = host.status_where(limit, |status| spared(status, &[spare])).unwrap();
+    assert_eq!((encoders(&status, "running"), &status["sessions"][0]["generation"]), (vec![first], &1.into()));
+    let heir = encoders(&status, "standby")[0];
+
+    let before = pids(&host).unwrap();
+    assert_eq!(i64::from(host.kill_plane("encode").unwrap()), first);
+    let status = host
+        .status_where(limit, |status| {
+            let flows = status["sessions"][0]["generation"] == 2 && status["sessions"][0]["state"] == "streaming";
+            flows && spared(status, &[spare, heir])
+        })
+        .unwrap();
+    assert_eq!(encoders(&status, "running"), [heir], "it is the one that waited: {status:#}");
+    for (name, pid) in pids(&host).unwrap().iter().filter(|(name, _)| !name.starts_with("encode")) {
+        assert_eq!(before.get(name), Some(pid), "{name}: {before:?}");
+    }
+    let report = client.succeed(Duration::from_secs(30)).unwrap();
+    assert_eq!((&report["frames"]["decode_errors"], &report["restarts"]), (&0.into(), &0.into()), "{report:#}");
+    let frames = trace(&stage, "viewer").unwrap();
+    sound(&frames).unwrap();
+    let gaps = hiccups(&frames);
+    println!("hiccup {gaps:.0?} ms");
+    assert_eq!(gaps.len(), 1, "one death, one new generation");
 }

@@ -10,7 +10,7 @@ use e2e::trial::{pids, sound, stage, trace, wait_for_nothing, watch};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use xtask::client::Client;
+use xtask::client::{Client, allow};
 use xtask::host::{Desktop, Host};
 use xtask::process::Running;
 use xtask::sound::{Sound, Speakers};
@@ -198,4 +198,53 @@ fn a_network_plane_that_hangs_or_is_restarted_by_hand_costs_no_session() {
     assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");
     println!("{:.0?} ms", gaps(&report));
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
+
+/// As many as a host can have, each with a picture of its own: nobody's return is in another's way.
+#[test]
+fn sixteen_clients_come_back_at_once() {
+    const CLIENTS: usize = 16;
+    let stage = stage().unwrap();
+    let config = format!("[sessions]\nmax = {CLIENTS}\n[audio]\nenabled = false\n[input]\nenabled = false");
+    let host = Host::start(&stage, Desktop::Pattern, &config).unwrap();
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..CLIENTS {
+        let name = format!("viewer{number}");
+        allow(&stage, &host, &name).unwrap();
+        // Nothing is decoded: what a picture shows is other tests' to say.
+        let arguments = ["--mode", "160x120x10", "--seconds", "90", "--no-audio"];
+        clients.push(Client::connect(&stage, &name, &host.address(), &arguments).unwrap());
+    }
+    let all = |status: &Value, generation: u64| {
+        let sessions = status["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let flows = |session: &Value| {
+            session["state"] == "streaming"
+                && session["generation"] == generation
+                && session["frames"]["sent"].as_u64() > Some(5)
+        };
+        sessions.len() == CLIENTS && sessions.iter().all(flows)
+    };
+    let ids = |status: &Value| -> Vec<Value> {
+        status["sessions"].as_array().unwrap().iter().map(|session| session["id"].clone()).collect()
+    };
+    let first = host.status_where(Duration::from_secs(30), |status| all(status, 1)).unwrap();
+    let before = pids(&host).unwrap();
+    assert_eq!(before.len(), 1 + 2 * CLIENTS, "{before:?}");
+    let net = host.kill_plane("net").unwrap();
+    let then = host.status_where(Duration::from_secs(15), |status| all(status, 2)).unwrap();
+    assert_eq!(ids(&then), ids(&first));
+    let after = pids(&host).unwrap();
+    for (name, pid) in &before {
+        assert_eq!(after.get(name) == Some(pid), !name.starts_with("net"), "{name}: {before:?} then {after:?}");
+    }
+    assert_ne!(host.planes("net").unwrap(), [net]);
+    let mut all_gaps = Vec::new();
+    for mut client in clients {
+        client.running().signal(Signal::SIGINT).unwrap();
+        let report = client.succeed(Duration::from_secs(30)).unwrap();
+        assert_eq!((&report["resumes"], &report["restarts"]), (&1.into(), &0.into()), "{report:#}");
+        all_gaps.extend(gaps(&report));
+    }
+    println!("{all_gaps:.0?} ms");
+    wait_for_nothing(&host, Duration::from_secs(10)).unwrap();
 }

@@ -40,6 +40,8 @@ pub struct Own {
     wanted: Vec<(RunId, u16)>,
     pace: Crashes,
     was_up: bool,
+    /// Since when it has been up, if it is.
+    up_since: Option<u64>,
     stopping: bool,
 }
 
@@ -55,6 +57,7 @@ impl Own {
             wanted: Vec::new(),
             pace: Crashes::default(),
             was_up: false,
+            up_since: None,
             stopping: false,
         }
     }
@@ -105,7 +108,8 @@ impl Own {
             if let Some(running) = &mut self.running {
                 running.tell(ToLauncher::StopDesktop);
             }
-            self.start_at = Some(self.pace.pace(now));
+            let lived = self.up_since.take().map_or(0, |since| now.saturating_sub(since));
+            self.start_at = Some(self.pace.pace(lived, now));
         }
     }
 
@@ -136,6 +140,7 @@ impl Own {
             match word {
                 Word::Ready => {
                     (self.was_up, self.ordered) = (true, true);
+                    self.up_since = Some(now);
                     news.push(News::Up);
                 }
                 Word::Gone { reason } => self.down(reason, &mut news),

@@ -59,7 +59,7 @@ const PROVEN: u64 = 2 * SECOND;
 pub const FAILED_FOR: u64 = 60 * SECOND;
 /// Between a picture that flows and the start of its standby encoder: a picture has just come back, or begun, and
 /// needs the processor itself.
-pub const STANDBY_AFTER: u64 = SECOND / 2;
+pub const STANDBY_AFTER: u64 = SECOND;
 /// Failures of sessions that are kept for whoever asks.
 pub const FAILURES: usize = 8;
 
@@ -79,8 +79,8 @@ impl Crashes {
     }
 
     /// The same ladder for exits that are nobody's fault, without an end: the last wait but one repeats.
-    pub fn pace(&mut self, now: u64) -> u64 {
-        let at = self.charge(0, now);
+    pub fn pace(&mut self, lived: u64, now: u64) -> u64 {
+        let at = self.charge(lived, now);
         self.0.truncate(2);
         at.unwrap_or(now + SECOND).min(now + SECOND)
     }
@@ -140,8 +140,9 @@ mod tests {
     #[test]
     fn reopening_is_slowed_but_never_fails() {
         let mut reopens = Crashes::default();
-        let waits: Vec<_> = (0..8).map(|_| reopens.pace(7) - 7).collect();
+        let waits: Vec<_> = (0..8).map(|_| reopens.pace(0, 7) - 7).collect();
         assert_eq!(waits, [0, SECOND / 4, SECOND, SECOND, SECOND, SECOND, SECOND, SECOND]);
+        assert_eq!(reopens.pace(PROVEN, 8), 8, "what has lived is replaced at once");
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Slot {
         self.last_exit = Some(exit.to_string());
         if *exit == Exit::Reopen {
             self.reopens += 1;
-            self.retry_at = Some(self.reopening.pace(now));
+            self.retry_at = Some(self.reopening.pace(lived, now));
             return Ok(());
         }
         self.retry_at = self.crashes.charge(lived, now);
@@ -181,7 +181,7 @@ impl Slot {
         self.current = None;
         self.last_exit = Some(reason.to_owned());
         self.reopens += 1;
-        let pace = self.reopening.pace(now);
+        let pace = self.reopening.pace(0, now);
         self.retry_at = Some(again_at.unwrap_or(pace));
     }
 
