@@ -15,6 +15,8 @@ use xtask::stage::Stage;
 const KEY_F2: u64 = 60;
 const WIDTH: f64 = 640.0;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds of a session that ends when what was to be seen has been seen.
+const LONG: u32 = 60;
 
 /// When the scripts of two sessions begin: both windows have to be there by then.
 const BEGIN_MS: u32 = 8_000;
@@ -69,7 +71,7 @@ fn two_sessions_have_a_desktop_each_and_nothing_crosses() {
     let hands = [("a", 0.1), ("b", 0.5)];
     let mut clients = Vec::new();
     for (index, (letter, from)) in hands.into_iter().enumerate() {
-        clients.push(drive(&stage, &host, ["one", "two"][index], &script(letter, from), 16));
+        clients.push(drive(&stage, &host, ["one", "two"][index], &script(letter, from), LONG));
         let status = streaming(&host, index + 1);
         let session = &status["sessions"][index];
         let place = (&session["desktop"], &session["output"]);
@@ -89,7 +91,7 @@ fn two_sessions_have_a_desktop_each_and_nothing_crosses() {
         assert!(places.len() >= 190 && places.iter().all(|x| (low..high).contains(x)), "{places:?}");
     }
     for client in clients {
-        client.succeed(PATIENCE).unwrap();
+        client.leave(PATIENCE).unwrap();
     }
 }
 
@@ -144,17 +146,17 @@ fn who_comes_back_finds_the_windows_of_the_first_desktop() {
     let typed = |letter: &'static str| {
         move |events: &[Seen]| events.iter().any(|event| event.key().is_some() && event.fields["symbol"] == letter)
     };
-    let first = drive(&stage, &host, "one", &typing("a"), 4);
+    let first = drive(&stage, &host, "one", &typing("a"), LONG);
     wait_seen(&log(&stage, 1), PATIENCE, typed("a")).unwrap();
-    let second = drive(&stage, &host, "two", &typing("b"), 4);
+    let second = drive(&stage, &host, "two", &typing("b"), LONG);
     wait_seen(&log(&stage, 2), PATIENCE, typed("b")).unwrap();
     let window = child_running(host.pid(), "listener", "/desktop.log").unwrap();
     let sways = [1, 2].map(|number| sway(&host, number).unwrap());
-    first.succeed(PATIENCE).unwrap();
-    second.succeed(PATIENCE).unwrap();
+    first.leave(PATIENCE).unwrap();
+    second.leave(PATIENCE).unwrap();
     wait_for_nothing(&host, PATIENCE).unwrap();
 
-    let third = drive(&stage, &host, "three", &typing("c"), 4);
+    let third = drive(&stage, &host, "three", &typing("c"), LONG);
     let status = streaming(&host, 1);
     let session = &status["sessions"][0];
     assert_eq!((&session["desktop"], &session["output"]), (&"own 1".into(), &"HEADLESS-1".into()), "{status:#}");
@@ -163,7 +165,7 @@ fn who_comes_back_finds_the_windows_of_the_first_desktop() {
     assert_eq!(child_running(host.pid(), "listener", "/desktop.log").unwrap(), window);
     assert_eq!([1, 2].map(|number| sway(&host, number).unwrap()), sways, "a desktop stays when its session leaves");
     assert!(!typed("c")(&seen(&log(&stage, 2)).unwrap()));
-    third.succeed(PATIENCE).unwrap();
+    third.leave(PATIENCE).unwrap();
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn a_desktop_that_never_comes_up_costs_one_session_and_not_the_host() {
     let stage = stage().unwrap();
     let host = host(&stage, "listener");
     let obstacle = stage.write("run/host/desktop-2", "not a directory").unwrap();
-    let one = drive(&stage, &host, "one", "", 12);
+    let one = drive(&stage, &host, "one", "", LONG);
     streaming(&host, 1);
     let refused = watch(&stage, &host, "two", 2, &[]).unwrap().finish(PATIENCE).unwrap();
     let (code, reason) = refusal(&refused);
@@ -179,11 +181,11 @@ fn a_desktop_that_never_comes_up_costs_one_session_and_not_the_host() {
     assert!(reason.contains("desktop 2 does not come up"), "{reason}");
     // What stood in the way is gone: the next one gets it.
     std::fs::remove_file(obstacle).unwrap();
-    let two = drive(&stage, &host, "two", "", 2);
+    let two = drive(&stage, &host, "two", "", LONG);
     let status = streaming(&host, 2);
     assert_eq!(status["sessions"][1]["desktop"], "own 2", "{status:#}");
-    two.succeed(PATIENCE).unwrap();
-    let report = one.succeed(PATIENCE).unwrap();
+    two.leave(PATIENCE).unwrap();
+    let report = one.leave(PATIENCE).unwrap();
     assert_eq!(report["frames"]["lost"], 0, "{report:#}");
     assert!(trace(&stage, "one").unwrap().iter().all(|frame| frame.generation == 1));
 }
