@@ -5,9 +5,10 @@ pub mod programs;
 mod times;
 
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use xtask::binaries::{all_built, cargo, run, target};
 use xtask::deps;
 
@@ -34,6 +35,8 @@ const LONG: &[&str] =
 pub fn test() -> Result<()> {
     let mut times = Times::default();
     deps::ensure()?;
+    // The virtual machine's kernel comes from the network meanwhile.
+    let kernel = thread::spawn(crate::vm::prepare);
     times.step("format", || cargo(&["fmt", "--all", "--check"]))?;
     times.step("lint", || {
         let lint = |more: &[&str]| {
@@ -59,7 +62,10 @@ pub fn test() -> Result<()> {
     })?;
     times.step("unit tests of the x264 encoder", || x264(&programs))?;
     times.step("model checks", loom)?;
-    times.step("devices of a real kernel, in a virtual machine", crate::vm::test)?;
+    times.step("devices of a real kernel, in a virtual machine", || {
+        kernel.join().map_err(|_| anyhow!("nothing fetched a kernel"))??;
+        crate::vm::test()
+    })?;
     times.step("system calls that the planes need", || crate::syscalls::report(None))?;
     times.step("units, in a container whose first process is systemd", crate::systemd::test)?;
     let (alone, mut beside): (Vec<&Program>, Vec<&Program>) =

@@ -30,14 +30,24 @@ const LIMIT_S: &str = "240";
 const STATUS: &str = "lumen-vm-status=";
 const QEMU: &str = "qemu-system-x86_64";
 
-/// Boots a kernel and runs lumen-input's tests of real devices in it.
-pub fn test() -> Result<()> {
+/// Sees to it that the emulator and a kernel are there.
+pub fn prepare() -> Result<()> {
+    kernel().map(drop)
+}
+
+fn kernel() -> Result<Kernel> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the virtual machine is an x86-64 one; run this on such a machine");
     }
     let cache = target().join("vm");
     apt::ensure_tools(&cache)?;
-    let kernel = Kernel::ensure(&cache)?;
+    Kernel::ensure(&cache)
+}
+
+/// Boots a kernel and runs lumen-input's tests of real devices in it.
+pub fn test() -> Result<()> {
+    let cache = target().join("vm");
+    let kernel = kernel()?;
     println!("   kernel {}", kernel.version);
     let program = build()?;
     let start = Instant::now();
