@@ -103,7 +103,7 @@ mod tests {
 
     fn shell() -> Program {
         let (package, name) = ("any".into(), "shell".into());
-        Program { package, name, is_integration: false, path: "/bin/sh".into(), directory: "/".into() }
+        Program { package, name, path: "/bin/sh".into(), directory: "/".into() }
     }
 
     #[test]

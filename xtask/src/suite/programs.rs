@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use xtask::binaries::root;
 
 /// A program of tests, as cargo has built it.
@@ -13,8 +13,6 @@ pub struct Program {
     pub package: String,
     /// Of its target: the file in `tests/`, or the package's or a program's own name for unit tests.
     pub name: String,
-    /// In `tests/`.
-    pub is_integration: bool,
     pub path: PathBuf,
     /// Where tests are run: their package's directory.
     pub directory: PathBuf,
@@ -56,8 +54,7 @@ fn program(message: &Value) -> Result<Program> {
     // Every package of the workspace lies in a directory of its name.
     let package = directory.file_name().context("a package has a directory")?.display().to_string();
     let name = text(&message["target"]["name"])?;
-    let is_integration = message["target"]["kind"] == json!(["test"]);
-    Ok(Program { package, name, is_integration, path: text(&message["executable"])?.into(), directory })
+    Ok(Program { package, name, path: text(&message["executable"])?.into(), directory })
 }
 
 #[cfg(test)]
@@ -70,12 +67,11 @@ mod tests {
 {"reason":"compiler-artifact","manifest_path":"/w/lumend/Cargo.toml","target":{"name":"lumend"},"profile":{"test":false},"executable":"/w/target/debug/lumend"}
 {"reason":"compiler-artifact","manifest_path":"/w/ipc/Cargo.toml","target":{"name":"ipc"},"profile":{"test":false},"executable":null}
 {"reason":"build-finished","success":true}
-{"reason":"compiler-artifact","manifest_path":"/w/ipc/Cargo.toml","target":{"name":"ring","kind":["test"]},"profile":{"test":true},"executable":"/w/target/debug/deps/ring-1"}
+{"reason":"compiler-artifact","manifest_path":"/w/ipc/Cargo.toml","target":{"name":"ring"},"profile":{"test":true},"executable":"/w/target/debug/deps/ring-1"}
 "#;
         let ring = Program {
             package: "ipc".into(),
             name: "ring".into(),
-            is_integration: true,
             path: "/w/target/debug/deps/ring-1".into(),
             directory: "/w/ipc".into(),
         };
