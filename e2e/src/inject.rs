@@ -13,13 +13,15 @@ pub mod trial;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use xtask::process::wait_until;
 
 use crate::memory::{Region, regions};
 
@@ -111,6 +113,38 @@ impl Held {
         Ok(at)
     }
 
+    /// Writes a word into its memory, where it may write itself.
+    pub fn poke(&mut self, at: u64, word: u64) -> Result<()> {
+        self.memory.write_all_at(&word.to_ne_bytes(), at).with_context(|| format!("write at {at:#x}"))
+    }
+
+    pub fn peek(&self, at: u64) -> Result<u64> {
+        let mut word = [0; 8];
+        self.memory.read_exact_at(&mut word, at).with_context(|| format!("read at {at:#x}"))?;
+        Ok(u64::from_ne_bytes(word))
+    }
+
+    /// Bytes of its memory.
+    pub fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.memory.read_exact_at(&mut bytes, at).with_context(|| format!("read at {at:#x}"))?;
+        Ok(bytes)
+    }
+
+    /// Whether somebody kills it within so long, without a step of it.
+    pub fn ends(&mut self, within: Duration) -> Result<bool> {
+        if !self.alive {
+            return Ok(true);
+        }
+        let pid = self.pid;
+        let killed = wait_until(within, || match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => None,
+            other => Some(other),
+        });
+        self.alive = killed.is_err();
+        Ok(!self.alive)
+    }
+
     /// Forgets all that was put.
     pub fn wipe(&mut self) {
         self.free = self.top - SCRATCH;
@@ -169,9 +203,10 @@ impl Held {
     }
 
     fn let_go(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.alive) {
+        if self.alive {
             ptrace::setregs(self.pid, self.saved)?;
             ptrace::detach(self.pid, None)?;
+            self.alive = false;
         }
         Ok(())
     }
@@ -179,7 +214,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // It may have been killed from outside meanwhile.
-        let _ = self.let_go();
+        // It may have been killed from outside meanwhile: then whoever started it learns of that only after its tracer.
+        if self.let_go().is_err() {
+            let _ = waitpid(self.pid, None);
+        }
     }
 }

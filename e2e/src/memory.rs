@@ -13,6 +13,9 @@ pub struct Region {
     pub end: u64,
     pub readable: bool,
     pub executable: bool,
+    /// Where in the file it begins.
+    pub offset: u64,
+    pub inode: u64,
     /// What is mapped: a path, `[heap]`, or nothing.
     pub name: String,
 }
@@ -38,12 +41,16 @@ fn region(line: &str) -> Option<Region> {
     let mut words = line.split_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let rights = words.next()?.as_bytes();
-    let name = words.skip(3).collect::<Vec<_>>().join(" ");
+    let offset = u64::from_str_radix(words.next()?, 16).ok()?;
+    let inode = words.nth(1)?.parse().ok()?;
+    let name = words.collect::<Vec<_>>().join(" ");
     Some(Region {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         readable: rights.first() == Some(&b'r'),
         executable: rights.get(2) == Some(&b'x'),
+        offset,
+        inode,
         name,
     })
 }
@@ -169,6 +176,7 @@ mod tests {
     fn a_mapping_is_read_as_the_kernel_writes_it() {
         let region = region("7f00-8f00 r-xp 00001000 fe:01 42    /usr/lib/a b.so").unwrap();
         assert_eq!((region.start, region.end, region.readable, region.executable), (0x7f00, 0x8f00, true, true));
+        assert_eq!((region.offset, region.inode), (0x1000, 42));
         assert_eq!(region.name, "/usr/lib/a b.so");
     }
 

@@ -174,19 +174,7 @@ mod tests {
 
     #[test]
     fn the_document_shows_this_table() {
-        let path = xtask::binaries::root().join("docs/sandbox.md");
-        let text = std::fs::read_to_string(&path).unwrap();
-        if text.contains(&markdown()) {
-            return;
-        }
-        let marks = ["<!-- acts -->\n", "<!-- end of acts -->"];
-        let (before, rest) = text.split_once(marks[0]).expect("a place for the table");
-        let (_, after) = rest.split_once(marks[1]).expect("the end of the table");
-        if std::env::var_os("LUMEN_WRITE_DOCS").is_some() {
-            std::fs::write(&path, [before, marks[0], &markdown(), marks[1], after].concat()).unwrap();
-        } else {
-            panic!("docs/sandbox.md shows another table; run: LUMEN_WRITE_DOCS=1 cargo test -p e2e --lib acts");
-        }
+        crate::documented("docs/sandbox.md", "acts", &markdown(), "acts");
     }
 
     #[test]

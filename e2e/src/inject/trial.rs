@@ -67,7 +67,9 @@ pub fn eldest(host: &Host, plane: &str) -> Result<i32> {
 
 /// The plane of the youngest session, or net: its name and its pid.
 pub fn youngest(pids: &BTreeMap<String, i64>, plane: &str) -> Result<(String, i64)> {
-    let found = pids.iter().rfind(|(name, _)| name.starts_with(&format!("{plane}/")));
+    let number = |name: &str| name.rsplit('/').next().and_then(|session| session.parse::<u32>().ok());
+    let found = pids.iter().filter(|(name, _)| name.starts_with(&format!("{plane}/")));
+    let found = found.max_by_key(|(name, _)| number(name));
     found.map(|(name, pid)| (name.clone(), *pid)).with_context(|| format!("no {plane} in {pids:?}"))
 }
 
