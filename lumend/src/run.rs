@@ -8,7 +8,7 @@ use ipc::event::now_ns;
 
 use crate::apps::Apps;
 use crate::clients::Clients;
-use crate::config::{Config, DesktopKind, HandsChoice, Listen};
+use crate::config::{Config, DesktopKind, HandsChoice};
 use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
 use crate::discovery::Discovery;
@@ -37,7 +37,7 @@ pub fn run(
     desktop: Option<DesktopKind>,
     spawn: bool,
     (runtime, state): (&Path, &Path),
-    mut kept: Kept,
+    kept: Kept,
 ) -> Result<(), Failure> {
     let mut config = read(config)?;
     if let Some(kind) = desktop {
@@ -62,10 +62,7 @@ pub fn run(
     let door = Door::open(runtime)?;
     let mut notify = Notify::from_environment();
     let now = now_ns();
-    let sockets = bind(&config.listen, clients.any_native(), &mut kept, &mut notify, now)?;
-    let gamestream = GameStream::new(config.gamestream, apps, now, &mut kept);
-    // What nobody wants any more would keep its port for as long as it is open here.
-    drop(kept);
+    let (sockets, gamestream) = bind(&config, clients.any_native(), apps, kept, &mut notify, now)?;
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
     let own_desktop = config.desktop.kind == DesktopKind::Sway;
@@ -106,11 +103,20 @@ pub fn run(
     Daemon::new(parts)?.run()
 }
 
-/// The sockets of lumen/1, of what is kept if it fits. If they cannot be had it may be what is kept that has their ports,
-/// under an address that is not wanted any more; so the manager is to keep nothing for the next start.
-fn bind(listen: &Listen, open: bool, kept: &mut Kept, notify: &mut Notify, now: u64) -> Result<Sockets, BindError> {
+/// All sockets, of what is kept if it fits; the rest of that is closed, as it would keep its ports. If those of lumen/1
+/// cannot be had it may be what is kept that has theirs, under an address that is not wanted any more: so the manager is to
+/// keep nothing for the next start. Those of GameStream are tried again by this one, which has let go by then.
+fn bind(
+    config: &Config,
+    open: bool,
+    apps: Apps,
+    mut kept: Kept,
+    notify: &mut Notify,
+    now: u64,
+) -> Result<(Sockets, GameStream), BindError> {
     kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
-    Sockets::bind(listen, open, kept).inspect_err(|_| notify.keep(now, &[]))
+    let sockets = Sockets::bind(&config.listen, open, &mut kept).inspect_err(|_| notify.keep(now, &[]))?;
+    Ok((sockets, GameStream::new(config.gamestream, apps, now, &mut kept)))
 }
 
 /// The configuration that counts.
@@ -125,11 +131,22 @@ pub fn read(told: Option<PathBuf>) -> Result<Config, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
-    use std::os::fd::OwnedFd;
+    use std::net::{TcpListener, UdpSocket};
 
     use super::*;
+    use crate::config::Listen;
     use crate::notify::tests::{notify, told};
+
+    /// Of both kinds of client, one of whom is served.
+    fn at(listen: Listen) -> Config {
+        let mut config = Config { listen, ..Config::default() };
+        config.gamestream.enabled = false;
+        config
+    }
+
+    fn bound(config: &Config, open: bool, kept: Kept, notify: &mut Notify) -> Result<Sockets, BindError> {
+        bind(config, open, Apps::new(&config.apps), kept, notify, 0).map(|(sockets, _)| sockets)
+    }
 
     /// A service manager, as systemd does it, starts lumend again with what it has kept, again and again.
     #[test]
@@ -137,34 +154,44 @@ mod tests {
         let narrow = Sockets::bind(&Listen { port: 0, ..Listen::default() }, false, &mut Kept::default()).unwrap();
         // They are the manager's now; lumend has copies.
         let store = narrow.named().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap()));
-        let handed = || store.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone().unwrap())).collect();
+        let handed =
+            || Kept::new(store.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone().unwrap())).collect());
         let (port, media_port) = (narrow.quic_address.port(), Some(narrow.media_address.port()));
-        let listen = Listen { port, media_port, ..Listen::default() };
+        let config = at(Listen { port, media_port, ..Listen::default() });
         drop(narrow);
 
         let (mut silent, manager) = notify("kept-fits");
-        let bound = bind(&listen, false, &mut Kept::new(handed()), &mut silent, 0).unwrap();
-        assert_eq!((bound.quic_address.port(), told(&manager)), (listen.port, Vec::new()));
-        drop(bound);
+        let sockets = bound(&config, false, handed(), &mut silent).unwrap();
+        assert_eq!((sockets.quic_address.port(), told(&manager)), (port, Vec::new()));
+        drop(sockets);
 
         let (mut notify, manager) = notify("kept-in-the-way");
-        assert!(bind(&listen, true, &mut Kept::new(handed()), &mut notify, 0).is_err(), "the manager has the port");
+        assert!(bound(&config, true, handed(), &mut notify).is_err(), "the manager has the port");
         let removed = store.each_ref().map(|(name, _)| format!("FDSTOREREMOVE=1\nFDNAME={name}"));
         let mut said = told(&manager);
         said.sort_by_key(|line| removed.iter().position(|removed| removed == line));
         assert_eq!(said, removed);
         drop(store);
-        bind(&listen, true, &mut Kept::default(), &mut notify, 0).expect("the next start has an empty store");
+        bound(&config, true, Kept::default(), &mut notify).expect("the next start has an empty store");
     }
 
-    /// Who has the port is not asked: a stranger's is not lumend's to let go, and the next start fails as well.
+    #[test]
+    fn a_listener_that_nobody_wants_any_more_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at_port = listener.local_addr().unwrap();
+        let kept = Kept::new(vec![("gamestream-http".to_owned(), listener.into())]);
+        let (mut notify, _manager) = notify("unwanted");
+        let _sockets = bound(&at(Listen { port: 0, ..Listen::default() }), false, kept, &mut notify).unwrap();
+        TcpListener::bind(at_port).expect("nobody has the port");
+    }
+
+    /// A stranger's port is not lumend's to let go, and the next start fails as well.
     #[test]
     fn a_port_that_is_a_strangers_stays_so() {
-        let stranger: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
-        let port = UdpSocket::from(stranger.try_clone().unwrap()).local_addr().unwrap().port();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let config = at(Listen { port: stranger.local_addr().unwrap().port(), ..Listen::default() });
         let (mut notify, manager) = notify("strangers");
-        let listen = Listen { port, ..Listen::default() };
-        assert!(bind(&listen, false, &mut Kept::default(), &mut notify, 0).is_err());
+        assert!(bound(&config, false, Kept::default(), &mut notify).is_err());
         assert_eq!(told(&manager), Vec::<String>::new());
     }
 }
