@@ -200,7 +200,8 @@ pub struct Placement {
     /// Only the right to make gamepads, for those who use --user; needs root
     #[arg(long, conflicts_with_all = ["user", "system", "prefix"])]
     devices: bool,
-    /// Copy the programs to DIR/lib/lumen, and link DIR/bin/lumend to them [for the machine: /usr/local]
+    /// Copy the programs to DIR/lib/lumen, and link DIR/bin/lumend to them [default: where an installation lies that this
+    /// program is of; else /usr/local for the machine, and a user's stay where they are]
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
     /// Work on the tree below DIR instead, as for a package; systemd is not told
