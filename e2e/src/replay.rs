@@ -162,26 +162,33 @@ impl Recording {
         Ok(verdict)
     }
 
-    /// Whether a careless client would be found out: the same recording, from the middle of whose longest generation a
-    /// picture has been lost without its decoder's knowing. None if there is no picture that others build on.
+    /// Whether a careless client would be found out: the same recording, from which a picture has been lost without its
+    /// decoder's knowing. None if no picture is followed by enough others that build on it and move.
     pub fn is_caught_without_a_reference(&self) -> Option<bool> {
-        let longest = generations(&self.lines).into_iter().max_by_key(Range::len)?;
-        let lost = longest.start + longest.len() / 2;
-        let end = longest.end.min(lost + 1 + BUILT_ON_IT);
-        let whole = |line: &usize| self.lines[*line].good && !sabotage::is_idr(&self.frames[*line]);
-        if longest.len() < 2 * BUILT_ON_IT || !(lost..end).all(|line| whole(&line)) {
-            return None;
-        }
-        let kept = || (longest.start..end).filter(|&line| line != lost);
+        let (start, lost) = generations(&self.lines).into_iter().find_map(|part| {
+            let mut places = part.start + 1..part.end.saturating_sub(BUILT_ON_IT);
+            places.find(|&lost| self.moves(lost - 1..lost + 1 + BUILT_ON_IT)).map(|lost| (part.start, lost))
+        })?;
+        let kept = (start..lost + 1 + BUILT_ON_IT).filter(|&line| line != lost);
         let frame = |line: usize| match line > lost {
             true => sabotage::renumber(&self.frames[line]),
             false => self.frames[line].clone(),
         };
-        let (lines, frames) = kept().map(|line| (self.lines[line].clone(), frame(line))).unzip();
-        let sabotaged = Self { lines, frames };
+        let (lines, frames) = kept.map(|line| (self.lines[line].clone(), frame(line))).unzip();
+        let verdict = Self { lines, frames }.judge();
         // What the decoder refuses is never shown.
-        let first = lost - longest.start;
-        Some(sabotaged.judge().map_or(true, |verdict| verdict.corrupt.iter().any(|corrupt| corrupt.line >= first)))
+        Some(verdict.map_or(true, |verdict| verdict.corrupt.iter().any(|corrupt| corrupt.line >= lost - start)))
+    }
+
+    /// These pictures were shown, each builds on the one before and shows something else.
+    fn moves(&self, mut part: Range<usize>) -> bool {
+        let builds = |line: usize| {
+            let (before, now) = (&self.lines[line - 1], &self.lines[line]);
+            let both = before.good && now.good && before.stamp.zip(now.stamp).is_some_and(|(a, b)| a.number < b.number);
+            both && !sabotage::is_idr(&self.frames[line])
+        };
+        part.next();
+        part.all(builds)
     }
 }
 
