@@ -3,6 +3,7 @@
 //! Reading them takes a second and no rights. `--boot` starts systemd as the first process of a container and installs Lumen
 //! in it, which takes root and half a minute.
 
+mod apart;
 mod enforced;
 mod guest;
 mod lint;

@@ -33,6 +33,8 @@ pub struct Ports {
 pub struct Promises {
     /// None if it could not be read.
     pub lumend: Option<Reading>,
+    /// The users of all planes, each as often as it has one.
+    pub users: Vec<u32>,
     pub ports: Ports,
     pub sessions: u32,
     /// What Landlock offers here, 0 for none; None if that cannot be told.
@@ -40,6 +42,11 @@ pub struct Promises {
     /// What the plane has told lumend that it got.
     pub reported_abi: Option<u32>,
 }
+
+/// The unit of a lumend that is the machine's: there each plane has a user of its own.
+const MACHINES: &str = "lumend.service";
+/// The capability to end those, as a set: the one that the machine's lumend has.
+const KILL: u64 = 1 << 5;
 
 /// Names of limits as the kernel has them.
 const FILES: &str = "open files";
@@ -61,6 +68,50 @@ pub fn judge(kind: PlaneKind, reading: &Reading, promises: &Promises) -> Vec<Che
     checks.extend(descriptors(reading, &profile));
     checks.push(listening(reading, promises, &profile));
     checks
+}
+
+/// Everything about lumend, which promises less.
+pub fn host(reading: &Reading) -> Vec<Check> {
+    let machines = is_the_machines(reading);
+    let kept = if machines { KILL } else { 0 };
+    let all = |fits: &dyn Fn(&Walls) -> bool| reading.threads.iter().all(fits);
+    let mut checks = describe(reading);
+    for check in &mut checks {
+        let promise = |ok| Check { promised: Some(set(kept)), ..check.clone() }.is(ok);
+        *check = match &*check.what {
+            // Without the one that it should have it is as wrong as with more.
+            "effective capabilities" => promise(all(&|walls| walls.effective == kept)),
+            "permitted capabilities" => promise(all(&|walls| walls.permitted == kept)),
+            "ambient capabilities" => promise(all(&|walls| walls.ambient == kept)),
+            "inheritable capabilities" if machines => promise(all(&|walls| walls.inheritable == kept)),
+            "bounding capabilities" if machines => promise(all(&|walls| walls.bounding == kept)),
+            _ => continue,
+        };
+    }
+    checks
+}
+
+/// A launcher, and what it has started: of the machine's lumend they are another user's than the keys are.
+pub fn desktop(reading: &Reading, lumend: Option<&Reading>) -> Vec<Check> {
+    let mut checks = describe(reading);
+    let Some(lumend) = lumend.filter(|lumend| is_the_machines(lumend)) else { return checks };
+    let theirs = lumend.threads.first().map_or(0, |walls| walls.uids[0]);
+    let ok = reading.threads.iter().all(|walls| walls.uids.iter().all(|uid| ![0, theirs].contains(uid)));
+    for check in checks.iter_mut().filter(|check| check.what == "uid") {
+        *check = Check { promised: Some(format!("not 0, not lumend's {theirs}")), ..check.clone() }.is(ok);
+    }
+    checks
+}
+
+/// A plane that lumend has given up: its end was promised.
+pub fn abandoned(reading: &Reading) -> Vec<Check> {
+    let mut checks = describe(reading);
+    checks.insert(0, Check::new("life", "ended", "given up by lumend, and lives on", false));
+    checks
+}
+
+fn is_the_machines(lumend: &Reading) -> bool {
+    lumend.unit.as_ref().is_some_and(|unit| unit.manager.is_empty() && unit.name == MACHINES)
 }
 
 /// Everything about a process that promises nothing.
@@ -127,6 +178,12 @@ fn walls(reading: &Reading, promises: &Promises, profile: &Profile) -> Vec<Check
     let lumend = promises.lumend.as_ref().and_then(|reading| reading.threads.first());
     let all = |fits: &dyn Fn(&Walls) -> bool| reading.threads.iter().all(fits);
     let one = |ids: &[u32; 4]| ids[0] != 0 && ids.iter().all(|id| *id == ids[0]);
+    let machines = promises.lumend.as_ref().is_some_and(is_the_machines);
+    let alone = |walls: &Walls| {
+        let uid = walls.uids[0];
+        lumend.is_some_and(|lumend| !lumend.uids.contains(&uid))
+            && promises.users.iter().filter(|one| **one == uid).count() <= 1
+    };
     let check = |what: &str, promised: String, ok: Option<bool>| {
         let show = WALLS.iter().find(|(name, _)| *name == what).map(|(_, show)| distinct(reading, show));
         Check { what: what.into(), promised: Some(promised), found: show, ok }
@@ -136,7 +193,13 @@ fn walls(reading: &Reading, promises: &Promises, profile: &Profile) -> Vec<Check
     };
     let none = || "none".to_owned();
     vec![
-        check("uid", same(|walls| &walls.uids), Some(all(&|walls| one(&walls.uids)))),
+        match lumend.filter(|_| machines) {
+            None => check("uid", same(|walls| &walls.uids), Some(all(&|walls| one(&walls.uids)))),
+            Some(lumend) => {
+                let promised = format!("its own alone (lumend: {})", lumend.uids[0]);
+                check("uid", promised, Some(all(&|walls| one(&walls.uids) && alone(walls))))
+            }
+        },
         check("gid", same(|walls| &walls.gids), Some(all(&|walls| one(&walls.gids)))),
         check(
             "groups",
@@ -189,7 +252,7 @@ fn namespaces(reading: &Reading, promises: &Promises) -> Check {
     const WHAT: &str = "namespaces";
     let lumend = promises.lumend.as_ref();
     let uid = |reading: &Reading| reading.threads.first().map(|walls| walls.uids[0]);
-    let alone = lumend.is_some_and(|lumend| uid(lumend) != uid(reading));
+    let alone = lumend.is_some_and(|lumend| uid(lumend) != uid(reading) || is_the_machines(lumend));
     let own_all = format!("its own {}", OWN.join(" "));
     let promised = if alone { own_all } else { format!("lumend's, or {own_all}") };
     let Some((ours, theirs)) = reading.namespaces.as_ref().zip(lumend.and_then(|lumend| lumend.namespaces.as_ref()))
@@ -326,8 +389,13 @@ fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     if items.is_empty() { "none".into() } else { items.join(", ") }
 }
 
+/// A set of them.
 fn set(capabilities: u64) -> String {
-    if capabilities == 0 { "none".into() } else { format!("{capabilities:#x}") }
+    match capabilities {
+        0 => "none".into(),
+        KILL => "CAP_KILL".into(),
+        set => format!("{set:#x}"),
+    }
 }
 
 fn amount(limit: u64) -> String {

@@ -57,6 +57,15 @@ pub struct Open {
     pub accepts: bool,
 }
 
+/// Where in the tree of control groups a service manager keeps a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unit {
+    /// The manager's own group; empty for the system's.
+    pub manager: String,
+    /// With its `.service`.
+    pub name: String,
+}
+
 /// A process. What is None the kernel would not tell this user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -67,6 +76,8 @@ pub struct Reading {
     /// By name; equal numbers are the same namespace.
     pub namespaces: Option<BTreeMap<String, u64>>,
     pub open: Option<Vec<Open>>,
+    /// None of one that no service manager has started.
+    pub unit: Option<Unit>,
     /// Whether its user's other processes may look into it; None also of root's processes.
     pub dumpable: Option<bool>,
 }
@@ -87,11 +98,33 @@ pub fn read(pid: u32, host: u32) -> Result<Reading, Unread> {
     let owner = known(fs::metadata(format!("/proc/{pid}/fd")))?.map(|metadata| metadata.uid());
     let user = threads.first().map(|walls| walls.uids[1]).filter(|uid| *uid != 0);
     let dumpable = owner.zip(user).map(|(owner, user)| owner == user);
+    let unit = unit(pid);
     // The same number may be another process by now.
     if alive(pid)? != born {
         return Err(Unread::Ended);
     }
-    Ok(Reading { threads, limits: parse_limits(&limits), namespaces, open, dumpable })
+    Ok(Reading { threads, limits: parse_limits(&limits), namespaces, open, unit, dumpable })
+}
+
+/// The unit of a process, for anybody to read.
+pub fn unit(pid: u32) -> Option<Unit> {
+    parse_unit(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+}
+
+/// Of lines like `1:name=systemd:/system.slice/lumend.service`, or `0::…` where there is but one hierarchy.
+fn parse_unit(text: &str) -> Option<Unit> {
+    let of = |hierarchy: &str| text.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(hierarchy));
+    let path = of("name=systemd:").or_else(|| of(":"))?;
+    let parts: Vec<&str> = path.split('/').collect();
+    let at = parts.iter().rposition(|part| part.ends_with(".service"))?;
+    let slices = parts[..at].iter().rev().take_while(|part| part.ends_with(".slice")).count();
+    Some(Unit { manager: parts[..at - slices].join("/"), name: parts[at].to_owned() })
+}
+
+/// All processes that there are.
+pub fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Its children.
@@ -305,6 +338,25 @@ mod tests {
         assert_eq!(read(pid, pid), Err(Unread::Ended));
         child.wait().unwrap();
         assert_eq!(read(pid, pid), Err(Unread::Ended));
+    }
+
+    #[test]
+    fn whose_unit_a_process_is_in() {
+        let unit = |manager: &str, name: &str| Some(Unit { manager: manager.into(), name: name.into() });
+        let both = "4:devices:/system.slice\n1:name=systemd:/system.slice/lumend.service\n0::/elsewhere\n";
+        let user = "/user.slice/user-7.slice/user@7.service";
+        for (text, expected) in [
+            ("0::/system.slice/lumend.service\n", unit("", "lumend.service")),
+            (both, unit("", "lumend.service")),
+            ("0::/system.slice/system-lumen\\x2dnet.slice/lumen-net@1.service\n", unit("", "lumen-net@1.service")),
+            (&format!("0::{user}/app.slice/lumend.service"), unit(user, "lumend.service")),
+            ("0::/system.slice/person.service/lumend.service", unit("/system.slice/person.service", "lumend.service")),
+            ("0::/user.slice/user-7.slice/session-1.scope\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_unit(text), expected, "{text}");
+        }
     }
 
     #[test]

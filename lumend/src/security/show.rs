@@ -20,7 +20,7 @@ pub struct Row {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub planes: Vec<Row>,
-    /// Processes that promise nothing.
+    /// Processes that promise next to nothing.
     pub compared: Vec<Row>,
 }
 
@@ -90,7 +90,7 @@ impl Row {
 impl Report {
     /// How much is not as promised.
     pub fn differences(&self) -> usize {
-        self.planes.iter().map(Row::differences).sum()
+        self.planes.iter().chain(&self.compared).map(Row::differences).sum()
     }
 
     /// Another look would show nothing else.
@@ -116,7 +116,7 @@ impl Report {
             row.text(&mut out, colour);
         }
         if !self.compared.is_empty() {
-            out.push_str("For comparison, what promises nothing here:\n\n");
+            out.push_str("For comparison, what promises less:\n\n");
         }
         for row in &self.compared {
             row.text(&mut out, colour);

@@ -1,3 +1,4 @@
+use super::super::proc::Unit;
 use super::*;
 
 /// What lumend is on an ordinary machine.
@@ -51,6 +52,7 @@ fn reading(kind: PlaneKind) -> Reading {
         limits: limits.map(|(name, limit)| (name.to_owned(), (limit, limit))).into(),
         namespaces: Some(spaces(&[])),
         open: Some(handles),
+        unit: None,
         dumpable: Some(true),
     }
 }
@@ -61,6 +63,7 @@ fn promises() -> Promises {
             threads: vec![Walls { no_new_privs: false, seccomp: 0, ..walls() }],
             ..reading(PlaneKind::Net)
         }),
+        users: vec![1000],
         ports: Ports { tcp: vec![8000], udp: vec![7000, 7001] },
         sessions: 1,
         kernel_abi: Some(6),
@@ -127,6 +130,58 @@ fn every_wall_that_is_down_is_found_even_in_one_thread() {
         change(&mut plane.threads[1]);
         assert_eq!(differences(PlaneKind::Net, &plane, &promises()), [what]);
     }
+}
+
+/// The machine's lumend, with the one capability that it has, whose planes these users are.
+fn machines(users: &[u32]) -> Promises {
+    let unit = |manager: &str| Some(Unit { manager: manager.into(), name: MACHINES.into() });
+    let own = Walls { effective: KILL, permitted: KILL, inheritable: KILL, ambient: KILL, bounding: KILL, ..walls() };
+    let lumend = Reading { threads: vec![own], unit: unit(""), ..reading(PlaneKind::Net) };
+    Promises { lumend: Some(lumend), users: users.to_vec(), ..promises() }
+}
+
+#[test]
+fn planes_of_the_machines_have_users_of_their_own() {
+    let with = |uid: u32, users: &[u32], promises: fn(&[u32]) -> Promises| {
+        let own = Walls { uids: [uid; 4], gids: [uid; 4], bounding: 0, ..walls() };
+        let namespaces = Some(spaces(&["ipc", "mnt", "net", "user"]));
+        let plane = Reading { threads: vec![own], namespaces, ..reading(PlaneKind::Encode) };
+        differences(PlaneKind::Encode, &plane, &promises(users))
+    };
+    assert_eq!(with(61000, &[61000, 61001], machines), [""; 0]);
+    assert_eq!(with(61000, &[61000, 61000], machines), ["uid"], "two of one user");
+    assert_eq!(with(1000, &[1000, 61001], machines), ["uid"], "lumend's");
+    assert_eq!(with(1000, &[1000, 1000], |_| promises()), [""; 0], "a person's have one");
+    // Where the user is lumend's the walls around it have to be there all the more.
+    assert_eq!(
+        differences(PlaneKind::Encode, &reading(PlaneKind::Encode), &machines(&[1000])),
+        ["uid", "bounding capabilities", "namespaces"]
+    );
+}
+
+#[test]
+fn lumend_has_what_it_needs_to_end_planes_and_nothing_more() {
+    let wrong = |checks: Vec<Check>| -> Vec<String> {
+        checks.into_iter().filter(|check| check.ok == Some(false)).map(|check| check.what).collect()
+    };
+    let served = machines(&[]).lumend.unwrap();
+    let spawned = promises().lumend.unwrap();
+    for fine in [&served, &spawned] {
+        assert_eq!(wrong(host(fine)), [""; 0]);
+    }
+    let all = ["effective", "permitted", "inheritable", "ambient", "bounding"].map(|set| format!("{set} capabilities"));
+    assert_eq!(wrong(host(&Reading { threads: spawned.threads.clone(), ..served.clone() })), all);
+    let mut more = served.clone();
+    more.threads[0].effective |= 1 << 21;
+    assert_eq!(wrong(host(&more)), all[..1]);
+    assert_eq!(wrong(host(&Reading { unit: None, ..more })), [&*all[0], &*all[1], &*all[3]]);
+
+    assert_eq!(wrong(desktop(&spawned, Some(&spawned))), [""; 0], "a person's desktop is that person's");
+    assert_eq!(wrong(desktop(&spawned, Some(&served))), ["uid"]);
+    let mut apart = spawned.clone();
+    apart.threads[0].uids = [998; 4];
+    assert_eq!(wrong(desktop(&apart, Some(&served))), [""; 0]);
+    assert_eq!(wrong(abandoned(&apart)), ["life"]);
 }
 
 #[test]
