@@ -8,16 +8,23 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use ipc::event::now_ns;
 use ipc::link::{Link, LinkError};
 use ipc::{Duty, FromLauncher, RunId, ToLauncher};
 use nix::poll::PollFlags;
 use tracing::{debug, warn};
 
 use crate::launcher::{APPS_END_WITHIN, Commands, DesktopPaths, digest, owes};
+use crate::rate::Rate;
 use crate::reach::{Body, End, Sockets, command};
 
 /// From closing the launcher's link to SIGKILL: it gives the compositor a second of its own, and has more to end.
 const STOP_WITHIN: u64 = 3_000_000_000;
+
+/// Messages of a launcher at once and in the long run: it says a few words when a desktop or an app comes and goes, and
+/// what a link holds may all come at once.
+const TALK_BURST: u32 = 256;
+const TALK_PER_SECOND: u32 = 32;
 
 /// How to start a launcher.
 #[derive(Debug)]
@@ -89,6 +96,8 @@ pub(super) enum Word {
 pub(super) struct Launched {
     link: Option<Link>,
     body: Body,
+    /// Of messages.
+    talk: Rate,
     kill_at: Option<u64>,
     /// Ordered, and not been said to have ended.
     runs: BTreeSet<RunId>,
@@ -110,7 +119,8 @@ impl Launched {
             }
         };
         debug!("launcher started");
-        Ok(Self { link: Some(link), body, kill_at: None, runs: BTreeSet::new() })
+        let talk = Rate::new(now_ns(), TALK_BURST, TALK_PER_SECOND);
+        Ok(Self { link: Some(link), body, talk, kill_at: None, runs: BTreeSet::new() })
     }
 
     fn spawn(program: &Program, role: Role) -> io::Result<(Link, Body)> {
@@ -165,6 +175,9 @@ impl Launched {
             let link = self.link.as_ref()?;
             let received = link.recv::<FromLauncher>().and_then(|received| {
                 let Some(received) = received else { return Ok(None) };
+                if !self.talk.take(now) {
+                    return Err(LinkError::Malformed("it talks without end"));
+                }
                 let heard = self.body.hear(link, received.sender, received.pidfd);
                 heard.map(|()| Some(received.message)).map_err(LinkError::Malformed)
             });
@@ -207,5 +220,48 @@ impl Launched {
             End::Abandoned => warn!("the launcher cannot be ended from here"),
         }
         Some(std::mem::take(&mut self.runs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+
+    use ipc::PlaneKind;
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+
+    use super::*;
+
+    #[test]
+    fn a_launcher_that_talks_without_end_is_not_listened_to() {
+        let directory = std::env::temp_dir().join(format!("lumen-launched-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(directory.join("planes")).unwrap();
+        let names = PlaneKind::ALL.iter().map(|kind| kind.name()).chain(["launcher"]);
+        let mut listeners: Vec<UnixListener> = names
+            .map(|name| {
+                let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+                let path = directory.join("planes").join(format!("{name}.sock"));
+                bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+                listen(&listener, Backlog::new(1).unwrap()).unwrap();
+                listener.into()
+            })
+            .collect();
+        let lumend = std::fs::File::open("/proc/self/exe").unwrap().into();
+        let program = Program::new(lumend, (&directory, &directory), "", 0, &[]);
+        let program = program.served_by(Some(Sockets::find(&directory).unwrap()));
+        let mut launched = Launched::start(&program, Role::Apps).unwrap();
+        let link = Link::from_fd(listeners.pop().unwrap().accept().unwrap().0.into()).unwrap();
+        let mut said = 0;
+        while launched.link.is_some() {
+            assert!(said <= 10 * TALK_BURST, "it goes on for ever");
+            let ended = FromLauncher::AppEnded { run: RunId(said), reason: "again".into() };
+            link.send(ended).unwrap();
+            said += 1;
+            assert!(launched.hear(0).is_none(), "of no run that was ordered");
+        }
+        assert_eq!(said, TALK_BURST + 1);
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }
