@@ -13,11 +13,14 @@ mod search;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ipc::{Hands, RunId, SessionId, Source};
 use lumen_core::Mode;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
+use nix::unistd::geteuid;
 
 use crate::machine::{Attempt, Event};
 use crate::outputs::Terms;
@@ -222,9 +225,45 @@ impl Desktop {
 }
 
 /// A connected socket, without waiting for a server that does not accept.
+///
+/// What is in a directory of another user's may be a link of theirs, to where lumend may go and they may not: its own
+/// control socket. A plane would be handed that as a desktop's.
 pub fn dial(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let own = geteuid().as_raw();
+    let theirs = |directory: &Path| directory.metadata().is_ok_and(|metadata| ![0, own].contains(&metadata.uid()));
+    if getsockopt(&fd, PeerCredentials)?.uid() == own && path.parent().is_some_and(theirs) {
+        return Err(io::Error::other("in another user's directory, it leads to a socket of this one's"));
+    }
     Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{chown, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Directories can only be given away by root, as most test machines have it.
+    #[test]
+    fn a_link_of_another_user_s_to_one_s_own_socket_is_not_followed() {
+        let directory = std::env::temp_dir().join(format!("lumen-dial-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("desktop")).unwrap();
+        let (control, wayland) = (directory.join("control.sock"), directory.join("desktop/wayland-1"));
+        let _listener = UnixListener::bind(&control).unwrap();
+        symlink(&control, &wayland).unwrap();
+        dial(&wayland).unwrap();
+        if geteuid().is_root() {
+            chown(directory.join("desktop"), Some(64555), None).unwrap();
+            let error = dial(&wayland).unwrap_err().to_string();
+            assert!(error.contains("another user's"), "{error}");
+            dial(&control).unwrap();
+        }
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

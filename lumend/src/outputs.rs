@@ -8,15 +8,15 @@ mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use ipc::SessionId;
 use lumen_core::Mode;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::config::Display;
+use crate::desktop::dial;
 use crate::swayipc::{Decoder, Reply, Request};
 pub use seats::making as seat_command;
 use seats::{SeatEvent, Seats};
@@ -81,11 +81,8 @@ pub struct Outputs {
 impl Outputs {
     /// Connects to the IPC socket at `path` without waiting.
     pub fn connect(now: u64, path: &Path, terms: &Terms) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
         let mut outputs = Self {
-            socket: fd.into(),
+            socket: dial(path)?.into(),
             steps: Steps::new(now, terms.display.clone(), terms.own),
             seats: Seats::new(terms.seats),
             seatless: BTreeMap::new(),
