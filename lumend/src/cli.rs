@@ -61,6 +61,12 @@ pub enum Command {
         /// Configuration file [default: ~/.config/lumen/lumen.toml or /etc/lumen/lumen.toml, if there is one]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Where launchers of another user make the desktops' directories [default: as --runtime]
+        #[arg(long, hide = true, value_name = "DIR")]
+        desktops: Option<PathBuf>,
+        /// Where those note what they will have to undo [default: in --state]
+        #[arg(long, hide = true, value_name = "DIR")]
+        undo: Option<PathBuf>,
     },
     /// Show planes, sessions and latencies.
     Status {

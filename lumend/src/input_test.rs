@@ -65,8 +65,10 @@ pub fn run(config: Option<PathBuf>, runtime: &Path, as_json: bool) -> Result<(),
 /// What to act on: a sway's first seat and the output that its keyboard is on, or the kernel's devices.
 fn find(means: &Means, choice: HandsChoice, runtime: &Path) -> Result<Hands<OwnedFd>, String> {
     let own = || {
-        let paths = DesktopPaths::new(runtime, 1);
-        paths.control.exists().then_some((paths.control, paths.wayland))
+        // Beside it where the machine's units have it, whose desktops are a user's of their own.
+        let beside = runtime.file_name().map(|name| runtime.with_file_name(format!("{}-desktop", name.display())));
+        let paths = [Some(runtime.to_owned()), beside].into_iter().flatten().map(|path| DesktopPaths::new(&path, 1));
+        paths.map(|paths| (paths.control, paths.wayland)).find(|(control, _)| control.exists())
     };
     match desktop::environment().or_else(own) {
         Some((control, wayland)) if matches!(choice, HandsChoice::Auto | HandsChoice::Wlroots) => {

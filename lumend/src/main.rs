@@ -81,11 +81,14 @@ fn parse() -> Result<Cli, Failure> {
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let (runtime, state) = (places::runtime(cli.runtime), places::state(cli.state));
     match cli.command {
-        Command::Run { spawn, desktop, config } => {
+        Command::Run { spawn, desktop, config, desktops, undo } => {
             // Before anything is opened.
             let kept = Kept::new(ipc::inherited::kept());
             log::begin();
-            run::run(config, desktop.map(Into::into), spawn, (&runtime, &state), kept)?;
+            let desktops = desktops.unwrap_or_else(|| runtime.clone());
+            let undo = undo.unwrap_or_else(|| state.join(run::UNDO));
+            let places = run::Places { runtime: &runtime, state: &state, desktops: &desktops, undo: &undo };
+            run::run(config, desktop.map(Into::into), spawn, places, kept)?;
         }
         Command::InputTest { json, config } => input_test::run(config, &runtime, json)?,
         Command::Launcher { exec: None, .. } => return launcher::run_served(&runtime, &state),

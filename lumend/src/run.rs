@@ -30,13 +30,24 @@ use crate::uinput::Supply;
 /// Where launchers note what they will have to undo, in the state directory.
 pub const UNDO: &str = "app-undo";
 
+/// Directories of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    pub runtime: &'a Path,
+    pub state: &'a Path,
+    /// Of the desktops that launchers start: of another user's, where those are.
+    pub desktops: &'a Path,
+    /// Where launchers note what they will have to undo.
+    pub undo: &'a Path,
+}
+
 /// Runs until told to stop. With `spawn` the planes are lumend's children, else a service manager starts them; `kept` is
 /// what that has kept since an earlier run.
 pub fn run(
     config: Option<PathBuf>,
     desktop: Option<DesktopKind>,
     spawn: bool,
-    (runtime, state): (&Path, &Path),
+    Places { runtime, state, desktops, undo }: Places<'_>,
     kept: Kept,
 ) -> Result<(), Failure> {
     let mut config = read(config)?;
@@ -74,7 +85,7 @@ pub fn run(
         own: own_desktop,
     };
     let commands: Vec<_> = gamestream.apps().list().iter().map(Commands::from).collect();
-    let program = Program::new(own, (runtime, &state.join(UNDO)), &config.desktop.exec, terms.seats, &commands);
+    let program = Program::new(own, (desktops, undo), &config.desktop.exec, terms.seats, &commands);
     let program = program.served_by(starter.manager().cloned());
     let desktop = match config.desktop.kind {
         DesktopKind::Pattern => Desktop::pattern(program, means),

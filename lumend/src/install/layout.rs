@@ -85,8 +85,8 @@ impl Site {
         match &self.private {
             Some(state) => format!("kept: the host's identity and its clients, in {}", state.display()),
             None => {
-                "kept: the user lumen, its /var/lib/lumen with the host's identity and clients, and what you have put \
-                     into /etc/lumen"
+                "kept: the users lumen, with the host's identity and clients in /var/lib/lumen, and lumen-desktop, with \
+                 what apps have kept in /var/lib/lumen-desktop; what you have put into /etc/lumen"
                     .into()
             }
         }

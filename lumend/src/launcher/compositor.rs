@@ -186,7 +186,9 @@ fn prepare(paths: &DesktopPaths, setup: Setup<'_>) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::DirBuilder::new().mode(0o700).create(&paths.directory)?;
+    // Where lumend is another user it is in the group, and connects to the sockets, which are the group's too by this
+    // process's umask; else the directory above is closed to everybody.
+    fs::DirBuilder::new().mode(0o710).create(&paths.directory)?;
     fs::write(paths.directory.join("config"), CONFIG)?;
     // The command never becomes part of sway's configuration, whose quoting is its own.
     fs::write(paths.directory.join("start"), format!("{}{START}{}\n", seats(setup.seats), setup.exec))?;

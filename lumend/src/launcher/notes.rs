@@ -35,9 +35,10 @@ pub struct Note {
     _file: File,
 }
 
-/// Whether there are notes, of the living or the dead.
+/// Whether there are notes, of the living or the dead; or may be, where launchers are another user, who alone can look.
 pub fn any(directory: &Path) -> bool {
-    list(directory).next().is_some()
+    let hidden = fs::read_dir(directory).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    hidden || list(directory).next().is_some()
 }
 
 fn list(directory: &Path) -> impl Iterator<Item = PathBuf> {

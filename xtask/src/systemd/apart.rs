@@ -53,3 +53,60 @@ pub fn hangs(host: &Host<'_>, kind: &str) -> Result<()> {
     ensure!(!journal.contains("Watchdog timeout"), "it was not lumend but its unit that ended it:\n{journal}");
     Ok(())
 }
+
+/// What runs on the machine's desktop is another user than lumend, and gets neither at its keys nor at its sockets.
+pub fn desktop(host: &Host<'_>) -> Result<()> {
+    let machine = host.machine;
+    let lumend = host.show("lumend.service", "MainPID")?;
+    let ids = |pid: &str, what: &str| -> Result<String> {
+        let status = machine.must(&["cat", &format!("/proc/{pid}/status")])?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).context("a process has users and groups")?;
+        Ok(line.split_whitespace().collect::<Vec<_>>().join(","))
+    };
+    let user = machine.must(&["id", "--user", "lumen-desktop"])?;
+    for name in ["sway", "foot"] {
+        let pid = machine.process(name).with_context(|| format!("no {name} runs"))?.to_string();
+        let uids = ids(&pid, "Uid:")?;
+        ensure!(uids == [&*user; 4].join(",") && uids != ids(&lumend, "Uid:")?, "{name} is of users {uids}");
+    }
+    // As the desktop itself is, with all its groups.
+    let sway = machine.process("sway").context("no sway runs")?.to_string();
+    let gid = ids(&sway, "Gid:")?.split(',').next().context("a process has a group")?.to_owned();
+    let groups = ids(&sway, "Groups:")?;
+    let as_sway = ["setpriv", "--reuid", &user, "--regid", &gid, "--groups", &groups, "--"];
+    let as_lumend = ["setpriv", "--reuid", "lumen", "--regid", "lumen", "--clear-groups", "--"];
+    let may =
+        |who: &[&str], words: &[&str]| Ok::<_, anyhow::Error>(machine.run(&[who, words].concat())?.status.success());
+    let found = machine.must(&["find", "/var/lib/lumen", "-name", "*key*"])?;
+    let sockets = machine.must(&["find", "/run/lumen", "-type", "s"])?;
+    ensure!(found.lines().count() >= 2 && sockets.lines().count() >= 7, "keys: {found}; sockets: {sockets}");
+    let memory = format!("/proc/{lumend}/environ");
+    for file in found.lines().chain([&*memory]) {
+        let read = ["head", "--bytes=1", file];
+        ensure!(may(&as_lumend, &read)? || file == memory, "not even lumend may read {file}");
+        ensure!(!may(&as_sway, &read)?, "the desktop may read {file}");
+    }
+    for socket in sockets.lines() {
+        // What connecting takes.
+        let write = ["test", "-w", socket];
+        ensure!(may(&as_lumend, &write)? && !may(&as_sway, &write)?, "the desktop may connect to {socket}");
+    }
+    ensure!(!may(&as_sway, &["lumend", "status", "--runtime", "/run/lumen"])?, "lumend answers the desktop");
+    let look: Value = serde_json::from_str(&host.ctl(&["status", "--security", "--json"])?)?;
+    let shown: Vec<_> =
+        look["compared"].as_array().context("a report compares")?.iter().map(|row| &row["plane"]).collect();
+    ensure!(shown == ["lumend", "launcher", "compositor"], "status --security shows {shown:?}");
+    println!("   system, own sway: user {user}, away from keys and sockets");
+    Ok(())
+}
+
+/// What a launcher has left to be undone is found by the next, although lumend may not look.
+pub fn undone(host: &Host<'_>) -> Result<()> {
+    let directory = "/var/lib/lumen-desktop/app-undo";
+    let note = format!("mkdir -p -m 700 {directory} && echo '[\"touch {directory}/done\"]' > {directory}/1-1-1.json");
+    let who = ["setpriv", "--reuid", "lumen-desktop", "--regid", "lumen-desktop", "--clear-groups", "--"];
+    host.machine.must(&[&who[..], &["sh", "-c", &note]].concat())?;
+    host.systemctl(&["restart", "lumend"])?;
+    let done = host.machine.path(&format!("{directory}/done"));
+    wait_until(Duration::from_secs(10), || done.exists().then_some(())).context("nothing was undone")
+}

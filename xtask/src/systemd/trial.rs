@@ -75,6 +75,7 @@ fn system(machine: &Machine) -> Result<()> {
     lumend_killed(&host)?;
     fields(machine)?;
     own_desktop(&host).context("with a desktop of its own")?;
+    apart::undone(&host).context("what was prepared for an app")?;
 
     machine.must(&["lumend", "uninstall", "--system"])?;
     let find = "find /etc/systemd /etc/udev /etc/sysusers.d /etc/tmpfiles.d -name '*lumen*' 2>/dev/null || true";
@@ -87,6 +88,11 @@ fn system(machine: &Machine) -> Result<()> {
 fn own_desktop(host: &Host<'_>) -> Result<()> {
     let machine = host.machine;
     host.configure(SWAY)?;
+    if host.scope == Scope::System {
+        // Both users read it, and nobody else has to.
+        machine.must(&["chown", "root:lumen-desktop", "/etc/lumen/lumen.toml"])?;
+        machine.must(&["chmod", "640", "/etc/lumen/lumen.toml"])?;
+    }
     host.systemctl(&["restart", "lumend"])?;
     let client = Client::connect(host, "fourth", true)?;
     host.streams()?;
@@ -97,6 +103,10 @@ fn own_desktop(host: &Host<'_>) -> Result<()> {
     let here = machine.must(&["readlink", "/proc/1/ns/mnt"])?;
     let there = machine.must(&["readlink", &format!("/proc/{sway}/ns/mnt")])?;
     ensure!(free && here == there, "the desktop is in somebody's sandbox: {there}, {status}");
+    if host.scope == Scope::System {
+        apart::desktop(host)?;
+    }
+    as_promised(host)?;
     for kind in ["input", "capture"] {
         let (_, before, after, took) = host.strike(kind, "KILL").with_context(|| format!("{kind} killed"))?;
         one_replaced(kind, &before, &after)?;
