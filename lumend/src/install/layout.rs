@@ -86,7 +86,7 @@ impl Site {
             Some(state) => format!("kept: the host's identity and its clients, in {}", state.display()),
             None => {
                 "kept: the users lumen, with the host's identity and clients in /var/lib/lumen, and lumen-desktop, with \
-                 what apps have kept in /var/lib/lumen-desktop; what you have put into /etc/lumen"
+                 what apps have kept in /var/lib/lumen-desktop; the group lumen-pads; what you have put into /etc/lumen"
                     .into()
             }
         }

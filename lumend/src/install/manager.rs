@@ -98,8 +98,8 @@ impl Manager {
         let systemctl = self.words().join(" ");
         match self.scope {
             Scope::Devices => {
-                "gamepads can be made by whoever sits at this machine; another user needs: usermod -aG lumen \
-                               USER"
+                "gamepads can be made and used by whoever sits at this machine; another user needs: usermod -aG \
+                 lumen,lumen-pads USER"
                     .into()
             }
             _ if !self.is_there() => format!("next, with systemd running: {systemctl} enable --now lumend"),
