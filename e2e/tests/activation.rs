@@ -9,7 +9,7 @@ use e2e::activator::{Activator, Manager};
 use e2e::trial::{hiccups, sound, stage, trace, wait_for_frames, wait_for_nothing, watch};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xtask::client::{Client, fingerprint};
 use xtask::host::{Desktop, Host, free_port_pair};
 use xtask::process::{Running, wait_until};
@@ -89,8 +89,17 @@ fn a_stopped_plane_of_another_user_is_let_go_of() {
     assert_ne!(plane(&status, "encode")["pid"], pid, "{status:#}");
     // Its unit's watchdog would end it. It finds its link closed instead.
     assert!(fs::exists(format!("/proc/{pid}")).unwrap(), "lumend may not kill it");
+    let told = host.status_where(PATIENCE, |status| status["abandoned"]["planes"][0]["pid"] == pid).unwrap();
+    assert_eq!(
+        (&told["abandoned"]["planes"][0]["plane"], &told["abandoned"]["forgotten"]),
+        (&"encode".into(), &0.into())
+    );
+    let look = host.ctl(&["status", "--security"]).unwrap();
+    let text = String::from_utf8_lossy(&look.stdout);
+    assert!(look.status.code() == Some(1) && text.contains("given up by lumend, and lives on"), "{text}");
     kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
     wait_until(PATIENCE, || (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(())).unwrap();
+    assert_eq!(host.status().unwrap()["abandoned"]["planes"], json!([]));
     assert_eq!(client.succeed(Duration::from_secs(30)).unwrap()["frames"]["decode_errors"], 0);
 }
 

@@ -41,7 +41,7 @@ use crate::notify::Notify;
 use crate::pairing::Pairings;
 use crate::plumb::Kit;
 use crate::rate::Rate;
-use crate::reach::{Reach, Starter};
+use crate::reach::{Reach, Starter, Strays};
 use crate::signer::Signer;
 use crate::sockets::Sockets;
 use crate::sound::Sound;
@@ -94,6 +94,8 @@ pub struct Daemon {
     /// A network plane's other link, for signatures alone.
     sign_link: Option<(PlaneId, Link)>,
     planes: BTreeMap<PlaneId, Reach>,
+    /// Planes that could not be ended.
+    strays: Strays,
     kits: BTreeMap<SessionId, Kit>,
     books: BTreeMap<SessionId, Book>,
     /// What outlives a session's input plane.
@@ -141,6 +143,7 @@ impl Daemon {
             signals,
             sign_link: None,
             planes: BTreeMap::new(),
+            strays: Strays::default(),
             kits: BTreeMap::new(),
             books: BTreeMap::new(),
             keeps: BTreeMap::new(),
@@ -311,6 +314,11 @@ impl Daemon {
             match &exit {
                 Exit::Crashed(reason) if !reach.killed => warn!(plane, session, "{} ended: {reason}", label(&reach)),
                 exit => debug!(plane, session, "{} ended: {exit}", label(&reach)),
+            }
+            let name = label(&reach);
+            if let Some(stray) = reach.into_stray() {
+                error!(plane, session, "{name} cannot be killed from here, and lives on; see `lumend status`");
+                self.strays.add(stray);
             }
         }
         self.queue.push_back(Event::Exited { plane: id, exit });

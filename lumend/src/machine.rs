@@ -30,7 +30,7 @@ use failures::Failures;
 use janitor::Janitor;
 use ledger::Ledger;
 pub use orphan::Mint;
-pub use policy::Crashes;
+pub use policy::{Crashes, PATIENCE};
 use process::Due;
 pub use process::{Phase, Process, Slot};
 pub use runs::{Run, RunStage};

@@ -4,6 +4,7 @@ mod body;
 mod child;
 mod pidfd;
 mod served;
+mod strays;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -20,6 +21,7 @@ pub use self::body::{Body, End};
 pub use self::child::{Binaries, MissingBinary, above_link, command};
 pub use self::pidfd::open as pidfd_open;
 pub use self::served::{NoManager, Sockets};
+pub use self::strays::{Stray, Strays};
 use crate::grumbles::Grumbles;
 use crate::machine::Exit;
 use crate::rate::Rate;
@@ -62,6 +64,8 @@ pub struct Reach {
     leaving: Option<Leaving>,
     /// By lumend, which has said why.
     pub killed: bool,
+    /// It was given up although it lives.
+    abandoned: bool,
     /// Its stderr; that of a plane which lumend has not started goes elsewhere.
     pub grumbles: Option<Grumbles>,
     /// Of messages.
@@ -97,7 +101,18 @@ impl Reach {
         now: u64,
     ) -> Self {
         let talk = Rate::new(now, TALK_BURST, TALK_PER_SECOND);
-        Self { kind, session, link: Some(link), body, hello: None, leaving: None, killed: false, grumbles, talk }
+        Self {
+            kind,
+            session,
+            link: Some(link),
+            body,
+            hello: None,
+            leaving: None,
+            killed: false,
+            abandoned: false,
+            grumbles,
+            talk,
+        }
     }
 
     /// None until a plane that lumend has not started itself has spoken.
@@ -165,13 +180,22 @@ impl Reach {
         self.body.kill(now);
     }
 
+    /// What is left of it after it has been reaped: the process itself, if it was given up.
+    pub fn into_stray(self) -> Option<Stray> {
+        let (pid, pidfd) = self.body.into_served().filter(|_| self.abandoned)?;
+        Some(Stray { kind: self.kind, session: self.session, pid, pidfd })
+    }
+
     /// Takes the exit status, if it has ended.
     pub fn reap(&mut self, now: u64) -> Option<Exit> {
         let (status, otherwise) = match self.body.reap(self.link.is_none(), now)? {
             End::Status(status) => (Some(status), String::new()),
             End::Unknown => (None, "it ended without a word".into()),
             End::Unmet => (None, format!("it never spoke; the journal of lumen-{}@ may tell", self.kind.name())),
-            End::Abandoned => (None, "it cannot be killed from here".into()),
+            End::Abandoned => {
+                self.abandoned = true;
+                (None, "it cannot be killed from here, and lives on".into())
+            }
         };
         Some(match (status, self.leaving.take()) {
             // Of a child's stderr the log has the reason already.

@@ -19,7 +19,7 @@ use crate::gamestream::GameStream;
 use crate::keep::Keep;
 use crate::machine::{Machine, Phase, PlaneId, Run, RunStage, Session, Slot, Wiring};
 use crate::pairing::Pairings;
-use crate::reach::Reach;
+use crate::reach::{Reach, Strays};
 
 /// Everything a status is made of, borrowed from the daemon.
 pub struct View<'a> {
@@ -35,6 +35,7 @@ pub struct View<'a> {
     pub turned_away: u64,
     pub machine: &'a Machine,
     pub planes: &'a BTreeMap<PlaneId, Reach>,
+    pub strays: &'a Strays,
     pub books: &'a BTreeMap<SessionId, Book>,
     pub keeps: &'a BTreeMap<SessionId, Keep>,
     pub counters: NetCounters,
@@ -67,6 +68,7 @@ impl View<'_> {
             "desktop": self.desktop.name(),
             "clients": self.clients.iter().count(),
             "planes": planes,
+            "abandoned": self.strays.json(),
             "sessions": sessions,
             "failures": self
                 .machine
@@ -302,6 +304,13 @@ pub fn table(status: &Value) -> String {
             plane["uptime_s"].as_f64().unwrap_or(0.0),
             walls.join(" "),
             text(&plane["last_exit"]),
+        );
+    }
+    for stray in status["abandoned"]["planes"].as_array().into_iter().flatten() {
+        let (plane, pid) = (text(&stray["plane"]), text(&stray["pid"]));
+        let _ = writeln!(
+            out,
+            "\nThis {plane} plane was given up and lives on, with all it has: end it, as root: kill -9 {pid}"
         );
     }
     failures::lines(status, &mut out);

@@ -76,6 +76,14 @@ impl Body {
         }
     }
 
+    /// The process, if it was somebody else who started it and it has spoken.
+    pub fn into_served(self) -> Option<(u32, OwnedFd)> {
+        match self {
+            Self::Child { .. } => None,
+            Self::Served(served) => served.into_process(),
+        }
+    }
+
     /// Its end, if it has ended or is given up.
     pub fn reap(&mut self, closed: bool, now: u64) -> Option<End> {
         match self {

@@ -16,11 +16,14 @@ use nix::unistd::geteuid;
 
 use super::body::{Body, End};
 use super::pidfd;
+use crate::machine::PATIENCE;
 
 /// Between a process's end and its parent's taking note of it, after which the kernel tells its exit status.
 const STATUS_WITHIN: u64 = 50_000_000;
-/// A process that lumend may not kill, because it is another user's, has ended by then: its unit sees to that.
-const GONE_WITHIN: u64 = 10_000_000_000;
+/// A process that lumend may not kill, because it is another user's and no unit has given lumend the right, has seen by
+/// then that its link is closed. Its session waits longer for what takes its place.
+const GONE_WITHIN: u64 = 4_000_000_000;
+const _: () = assert!(GONE_WITHIN < PATIENCE);
 
 const KINDS: [PlaneKind; 5] =
     [PlaneKind::Net, PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Input, PlaneKind::Audio];
@@ -117,6 +120,11 @@ impl Served {
         self.met.as_ref().map(|met| met.pid)
     }
 
+    /// Its number and descriptor, if it has spoken.
+    pub fn into_process(self) -> Option<(u32, OwnedFd)> {
+        self.met.map(|met| (met.pid, met.pidfd))
+    }
+
     /// What to poll for its end.
     pub fn pidfd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         // Once it has ended there is a hang-up to wait for, when its parent has taken note.
@@ -183,6 +191,11 @@ impl Served {
             Err(_) => Some(End::Unknown),
         }
     }
+}
+
+/// Whether a process has not ended.
+pub fn lives(pidfd: BorrowedFd<'_>) -> bool {
+    state(pidfd).is_empty()
 }
 
 /// Empty while a process lives; a hang-up once its parent has taken note of its end.
