@@ -131,7 +131,7 @@ fn of_frame(frame: Option<(u32, u32)>, header: &ChunkHeader, geometry: &RingGeom
     (chunks, bytes)
 }
 
-/// The producer's end: it never takes more credit than there is room, and a violation is for good.
+/// The producer's end: it takes no credit that nobody can have given, and a violation is for good.
 pub fn ring_writer(bytes: &[u8]) {
     let mut script = Script::new(bytes);
     let geometry = RINGS[usize::from(script.u8()) % RINGS.len()];
@@ -140,6 +140,9 @@ pub fn ring_writer(bytes: &[u8]) {
     let mut ring = ring.expect("a ring of this geometry");
     let payload = vec![0xA5; geometry.frame_bytes as usize + 1];
     let mut broken = false;
+    // Bytes committed, and the furthest that a consumer can have been.
+    let (mut tail, mut head) = (0, 0);
+    let seen = |peer: &Peer, tail| Some(peer.get(POSITIONS[2])).filter(|head| *head <= tail).unwrap_or(0);
     while let Some(step) = script.step() {
         match step % 4 {
             0 => {
@@ -147,27 +150,36 @@ pub fn ring_writer(bytes: &[u8]) {
                 let value = script.near(peer.get(at));
                 peer.set(at, value);
             }
-            1 => {
-                // The consumer has read it all.
-                let tail = peer.get(POSITIONS[0]);
-                peer.set(POSITIONS[2], tail);
-            }
+            1 => peer.set(POSITIONS[2], tail),
             _ => {
+                head = seen(&peer, tail).max(head);
                 let ready = ring.ready();
                 assert!(!(broken && ready), "goes on after a violation");
                 let Some(mut writer) = ring.reserve() else { continue };
+                let end = tail + u64::from(geometry.frame_bytes);
+                assert!(end <= head + u64::from(geometry.capacity), "writes over what was not read");
+                let mut open = false;
                 for _ in 0..script.u8() % 8 {
                     let (flags, length) = (script.u8(), usize::from(script.u16()) % payload.len());
                     let left = writer.bytes_left() as usize;
                     let flags = ChunkFlags::from_bits(u32::from(flags) % 32).unwrap_or_default();
                     let header = ChunkHeader { flags, ..ChunkHeader::default() };
-                    let done = writer.commit(header, &payload[..length]);
-                    assert!(done.is_err() || length <= left);
-                    let head = script.near(peer.get(POSITIONS[2]));
-                    if head.is_multiple_of(3) {
-                        peer.set(POSITIONS[2], head);
+                    if writer.commit(header, &payload[..length]).is_ok() {
+                        assert!(length <= left);
+                        tail += ((HEADER + length) as u64).next_multiple_of(16);
+                        assert_eq!(peer.get(POSITIONS[0]), tail);
+                        open = !flags.ends_frame();
+                    }
+                    head = seen(&peer, tail).max(head);
+                    if script.u8() % 4 == 0 {
+                        let value = script.near(peer.get(POSITIONS[2]));
+                        peer.set(POSITIONS[2], value);
+                        head = seen(&peer, tail).max(head);
                     }
                 }
+                // What is dropped unfinished is aborted.
+                drop(writer);
+                tail += if open { HEADER as u64 } else { 0 };
             }
         }
         broken |= ring.check().is_err();
