@@ -8,8 +8,10 @@ use lumen_core::input::{INPUT_ACK_DATAGRAM, Outbox, Rumble};
 use lumen_core::packet::{Flags, HEADER_BYTES, Header, Kind, MAX_DATA_SHARDS, TAG_BYTES};
 use lumen_core::reassemble::{Event, Reassembler, ReassemblerConfig};
 use lumen_core::seal::{Direction, MediaSecret, Sealer};
+use lumen_core::stamp;
 
 use crate::script::Script;
+use crate::timeline::Timeline;
 
 const SESSION: u32 = 5;
 const SHARD_SIZE: u16 = 1200;
@@ -103,7 +105,7 @@ fn hear(client: &mut Reassembler, now_ns: u64, before: &mut Option<(u32, u32)>) 
 pub fn client_datagrams(bytes: &[u8]) {
     let mut script = Script::new(bytes);
     let (mut sound, mut outbox, mut datagram) = (Tracker::new(), Outbox::new(), Vec::new());
-    let mut now_ns = MS;
+    let (mut timeline, mut now_ns) = (Timeline::default(), MS);
     while let Some(step) = script.step() {
         now_ns += u64::from(step) << (step % 32);
         match step % 4 {
@@ -131,6 +133,8 @@ pub fn client_datagrams(bytes: &[u8]) {
                 assert!((1..=audio::MAX_PACKET).contains(&packet.len()));
                 if let Verdict::Play { lost_before } = sound.packet(seq, pts_ns, now_ns) {
                     assert!(lost_before <= 12_000, "more than a minute to conceal");
+                    let missing = timeline.packet(pts_ns, lost_before.into());
+                    assert!(missing.concealed <= 20 && missing.silent <= 48_000, "more than a second to fill");
                 }
             }
         }
@@ -138,6 +142,34 @@ pub fn client_datagrams(bytes: &[u8]) {
     let counts = outbox.counts();
     assert!(counts.sent - counts.acknowledged.min(counts.sent) <= CAPACITY as u64 + counts.given_up);
     let _ = (sound.counts(), sound.interarrival_jitter_ns());
+}
+
+/// The luma of a decoded picture, and the number that is read from it.
+pub fn stamp(bytes: &[u8]) {
+    let mut script = Script::new(bytes);
+    let (width, height) = (usize::from(script.u16() % 512), usize::from(script.u16() % 512));
+    let stride = (width + usize::from(script.u8())).saturating_sub(usize::from(script.u8()));
+    let drawn = stamp::Stamp { number: script.u32(), time_ns: script.u64() };
+    // Rows that the decoder has not, or one more; in them a number as it should be, or nearly.
+    let rows = (height + usize::from(script.u8() % 2)).saturating_sub(usize::from(script.u8() % 2));
+    let mut pixels = vec![0; width * rows * 4];
+    let fits = stamp::draw(&mut pixels, width * 4, width, rows, drawn);
+    let mut luma = vec![0; stride * rows];
+    if stride >= width {
+        for (row, drawn) in luma.chunks_exact_mut(stride.max(1)).zip(pixels.chunks_exact(width.max(1) * 4)) {
+            row.iter_mut().zip(drawn.chunks_exact(4)).for_each(|(luma, pixel)| *luma = pixel[0]);
+        }
+    }
+    let mut spoilt = false;
+    while let Some(value) = script.step() {
+        let at = script.u32() as usize % luma.len().max(1);
+        luma.iter_mut().skip(at).take(64).for_each(|luma| *luma = value);
+        spoilt = true;
+    }
+    let read = stamp::read(&luma, stride, width, height);
+    if fits && !spoilt && rows == height && stride >= width {
+        assert_eq!(read, Some(drawn));
+    }
 }
 
 /// The control stream, cut at any place into what arrives, as either side reads it; what was understood is said again in

@@ -5,7 +5,7 @@
 //! run of the tests replays them.
 #![forbid(unsafe_code)]
 
-// Of a program whose modules are nobody's library: the files themselves.
+// Of programs whose modules are nobody's library: the files themselves.
 #[allow(dead_code, reason = "only what reads bytes is called here")]
 #[path = "../../lumend/src/grumbles.rs"]
 mod grumbles;
@@ -13,11 +13,20 @@ mod grumbles;
 #[path = "../../lumend/src/rate.rs"]
 mod rate;
 #[allow(dead_code, reason = "as above")]
+#[path = "../../lumen-audio/src/slots.rs"]
+mod slots;
+#[allow(dead_code, reason = "as above")]
 #[path = "../../lumend/src/swayipc.rs"]
 mod swayipc;
+#[allow(dead_code, reason = "as above")]
+#[path = "../../lumen-client/src/audio/timeline.rs"]
+mod timeline;
 
 mod client;
+mod compositor;
 mod control;
+mod desktop;
+mod guest;
 mod hands;
 mod host;
 mod link;
@@ -41,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "certificate", run: net::certificate },
     Target { name: "mdns", run: net::mdns },
     Target { name: "enet", run: net::enet },
+    Target { name: "pairing", run: guest::pairing },
     // Of clients, or of a client's host.
     Target { name: "hello", run: client::hello },
     Target { name: "input_datagram", run: native::input_datagram },
@@ -53,6 +63,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: control::message },
     Target { name: "control_sealed", run: control::sealed },
     Target { name: "input", run: control::input },
+    Target { name: "guest", run: guest::guest },
+    Target { name: "stamp", run: client::stamp },
     // Of other planes: messages, and what lies in shared memory.
     Target { name: "to_lumend", run: link::to_lumend },
     Target { name: "from_lumend", run: link::from_lumend },
@@ -65,9 +77,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "feedback", run: host::feedback },
     Target { name: "input_ring", run: hands::input_ring },
     Target { name: "kept_state", run: hands::kept_state },
-    // Of people and of the compositor.
+    // Of people, of the compositor, and of what runs on the desktop.
     Target { name: "control_line", run: host::control_line },
     Target { name: "sway", run: host::sway },
+    Target { name: "screencopy", run: compositor::screencopy },
+    Target { name: "virtual_devices", run: compositor::virtual_devices },
+    Target { name: "cycles", run: desktop::cycles },
+    Target { name: "effects", run: desktop::effects },
     Target { name: "stderr", run: host::stderr },
 ];
 

@@ -171,7 +171,7 @@ pub fn ring_writer(bytes: &[u8]) {
                         open = !flags.ends_frame();
                     }
                     head = seen(&peer, tail).max(head);
-                    if script.u8() % 4 == 0 {
+                    if script.u8().is_multiple_of(4) {
                         let value = script.near(peer.get(POSITIONS[2]));
                         peer.set(POSITIONS[2], value);
                         head = seen(&peer, tail).max(head);

@@ -13,6 +13,18 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     read.map(|entry| entry.unwrap().path()).collect()
 }
 
+/// Bytes of one corpus in the tree, at most: whoever clones it is to read it, not to carry what an hour has found.
+const MOST: u64 = 16 * 1024;
+
+#[test]
+fn every_corpus_is_small() {
+    for target in fuzz::TARGETS {
+        let inputs = entries(&corpus().join(target.name));
+        let bytes: u64 = inputs.iter().map(|input| fs::metadata(input).unwrap().len()).sum();
+        assert!(bytes <= MOST, "the corpus of {} has {bytes} bytes; leave out what is long", target.name);
+    }
+}
+
 #[test]
 fn every_kept_input_still_passes() {
     for target in fuzz::TARGETS {

@@ -248,4 +248,5 @@ impl Slots {
 }
 
 #[cfg(test)]
+#[path = "slots/tests.rs"]
 mod tests;

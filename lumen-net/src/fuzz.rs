@@ -1,6 +1,8 @@
 //! What strangers' bytes come to first in this plane, for the targets in `fuzz/`. Built with the feature `fuzz` alone.
 
+mod guest;
 mod media;
+mod pairing;
 mod rings;
 
 use std::collections::VecDeque;
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipc::{Face, Service, SessionId};
+use rustls::SignatureScheme;
 use rusty_enet::{Host, HostSettings, MTU_MAX, PacketReceived, Socket};
 
 use crate::discovery::responder::Responder;
@@ -22,7 +25,9 @@ use crate::gamestream::http;
 use crate::gamestream::request::Page;
 use crate::media::socket::Peer;
 
+pub use guest::Seated;
 pub use media::{GENERATION, Media, ping};
+pub use pairing::Strangers;
 pub use rings::Rings;
 
 /// Whom the gate lets in: with this connect data.
@@ -41,7 +46,12 @@ pub fn page(target: &str) -> bool {
 
 /// A client's certificate: DER, or PEM.
 pub fn certificate(bytes: &[u8]) -> bool {
-    Certificate::from_der(bytes).is_some() || Certificate::from_pem(bytes).is_some()
+    let read = Certificate::from_der(bytes).or_else(|| Certificate::from_pem(bytes));
+    // Its key is the client's choice too, and what it is said to have signed.
+    for scheme in [SignatureScheme::RSA_PKCS1_SHA256, SignatureScheme::RSA_PSS_SHA512] {
+        let _ = read.as_ref().is_some_and(|read| read.has_signed(scheme, b"text", &[1; 256]));
+    }
+    read.is_some()
 }
 
 /// The datagrams that an address sends to the ENet host, a millisecond apart: the gate, and behind it the library. What

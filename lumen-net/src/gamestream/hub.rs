@@ -21,7 +21,7 @@ use crate::media::GuestMedia;
 mod greet;
 mod loss;
 mod net;
-mod seat;
+pub(crate) mod seat;
 mod task;
 
 use task::Task;
