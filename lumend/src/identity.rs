@@ -13,6 +13,7 @@ use aws_lc_rs::hkdf;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use ipc::Fingerprint;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::gamestream::GameStreamIdentity;
 use crate::durable;
@@ -55,7 +56,7 @@ pub struct Identity {
 
 /// Keys of the network plane's that are the same for as long as the identity is: any network plane, also that of another
 /// lumend, resets at once what clients still believe to be a connection. The identity's own key does not follow from
-/// them.
+/// them. Wiped when dropped.
 #[derive(Clone)]
 pub struct NetworkKeys {
     pub reset: [u8; 32],
@@ -74,9 +75,21 @@ impl NetworkKeys {
             salt.expand(&[label], hkdf::HKDF_SHA256).ok()?.fill(out).ok()?;
         }
         keys.connection_id = connection_id[..8].iter().fold(0, |key, &byte| key << 8 | u64::from(byte));
+        connection_id.zeroize();
         Some(keys)
     }
 }
+
+impl Drop for NetworkKeys {
+    fn drop(&mut self) {
+        let Self { reset, token, connection_id } = self;
+        reset.zeroize();
+        token.zeroize();
+        connection_id.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for NetworkKeys {}
 
 impl std::fmt::Debug for NetworkKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -118,8 +131,8 @@ impl Identity {
 /// What the two files of an identity hold.
 struct Stored {
     files: Files,
-    /// PKCS #8.
-    key: Vec<u8>,
+    /// PKCS #8; like every copy of it that is made here, wiped when dropped.
+    key: Zeroizing<Vec<u8>>,
     /// DER.
     certificate: Vec<u8>,
 }
@@ -138,13 +151,14 @@ impl Stored {
         let key = match read(&key_path).map_err(failed)? {
             Some(text) => {
                 check_private(&key_path)?;
-                KeyPair::from_pem(&text).map_err(|_| IdentityError::Damaged { path: key_path.clone(), files })?
+                key_pair(text).ok_or(IdentityError::Damaged { path: key_path, files })?
             }
             // A certificate alone is one whose key was lost: a new key would silently become a new identity.
             None if certificate_path.exists() => return Err(IdentityError::Mismatch { path: certificate_path }),
             None => {
-                let key = make().map_err(|error| IdentityError::Crypto(error.to_string()))?;
-                durable::write(&key_path, key.serialize_pem().as_bytes()).map_err(failed)?;
+                let key = Zeroizing::new(make().map_err(|error| IdentityError::Crypto(error.to_string()))?);
+                let text = Zeroizing::new(key.serialize_pem());
+                durable::write(&key_path, text.as_bytes()).map_err(failed)?;
                 key
             }
         };
@@ -159,7 +173,7 @@ impl Stored {
                 der
             }
         };
-        Ok(Self { files, key: key.serialize_der(), certificate })
+        Ok(Self { files, key: Zeroizing::new(key.serialize_der()), certificate })
     }
 
     fn damaged_key(&self, state: &Path) -> IdentityError {
@@ -173,6 +187,13 @@ impl Stored {
         }
         Err(IdentityError::Mismatch { path: state.join(self.files.certificate) })
     }
+}
+
+/// The key in a file's text. All that is made of it on the way is wiped.
+fn key_pair(text: String) -> Option<Zeroizing<KeyPair>> {
+    let text = Zeroizing::new(text);
+    let bytes = Zeroizing::new(pem::parse(text.as_bytes()).ok()?.into_contents());
+    KeyPair::try_from(bytes.as_slice()).ok().map(Zeroizing::new)
 }
 
 fn self_sign(key: &KeyPair, mut params: CertificateParams) -> Result<(String, Vec<u8>), IdentityError> {
