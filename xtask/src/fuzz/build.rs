@@ -1,9 +1,10 @@
 //! Builds the program that libFuzzer drives.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use xtask::binaries::{root, run, target};
 
@@ -22,6 +23,13 @@ pub enum Build {
 const COVERAGE: &str = "fuzz/sancov.args";
 /// Gives them to the project's own crates alone.
 const WRAPPER: &str = "fuzz/rustc-counted.sh";
+
+/// The flags themselves: with the file's path among them, every other checkout's libraries would be others.
+fn coverage() -> Result<String> {
+    let path = root().join(COVERAGE);
+    let flags = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(flags.split_whitespace().collect::<Vec<_>>().join(" "))
+}
 
 pub fn build(build: Build) -> Result<PathBuf> {
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -42,7 +50,7 @@ pub fn build(build: Build) -> Result<PathBuf> {
                 .args(["build", "--package", "fuzz", "--bin", "fuzz", "--features", "libfuzzer", "--profile", "fuzz"])
                 .args(["--target", &triple, "--target-dir"])
                 .arg(work())
-                .env("RUSTFLAGS", format!("@{}", root().join(COVERAGE).display())))?;
+                .env("RUSTFLAGS", coverage()?))?;
             Ok(work().join(triple).join("fuzz/fuzz"))
         }
     }
