@@ -288,14 +288,21 @@ impl Branches {
         assert_eq!(self.net_holds.get(&(net, session, kind.name())), Some(&generation));
     }
 
-    /// A plane that has been wired gets new rings.
-    fn moved(world: &mut World, ends: Ends, kind: PlaneKind) {
-        let Ends { net, plane, session, generation } = ends;
+    /// An order for a session that is there, to two planes that are its own.
+    fn both_hear(world: &mut World, ends: Ends, kind: PlaneKind) -> &mut Sim {
+        let Ends { net, plane, session, .. } = ends;
         assert!(world.machine.session(session).is_some(), "an order for an ended session");
         assert!(world.branches.known.contains(&session), "net has not heard of the session");
         world.hears(net, PlaneKind::Net);
         let sim = world.hears(plane, kind);
         assert_eq!(sim.session, Some(session));
+        sim
+    }
+
+    /// A plane that has been wired gets new rings.
+    fn moved(world: &mut World, ends: Ends, kind: PlaneKind) {
+        let Ends { plane, generation, .. } = ends;
+        let sim = Self::both_hear(world, ends, kind);
         assert!(sim.wired.last().is_some_and(|&before| before < generation), "it has never been wired");
         sim.wired.insert(generation);
         world.branches.held_by(ends, kind);
@@ -312,12 +319,8 @@ impl Branches {
     }
 
     fn wired(world: &mut World, ends: Ends, kind: PlaneKind) {
-        let Ends { net, plane, session, generation } = ends;
-        assert!(world.machine.session(session).is_some(), "an order for an ended session");
-        assert!(world.branches.known.contains(&session), "net has not heard of the session");
-        world.hears(net, PlaneKind::Net);
-        let sim = world.hears(plane, kind);
-        assert_eq!(sim.session, Some(session));
+        let Ends { plane, session, generation, .. } = ends;
+        let sim = Self::both_hear(world, ends, kind);
         assert!(sim.wired.is_empty(), "a plane is wired once in its life");
         sim.wired.insert(generation);
         let same = world.planes.values().filter(|sim| sim.kind == kind && sim.session == Some(session)).count();
