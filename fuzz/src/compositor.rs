@@ -36,8 +36,8 @@ const POOL_BYTES: usize = 1 << 18;
 
 /// The compositor's end of the connection.
 ///
-/// It never says `wl_display.error` without words: the library takes that for impossible and panics, which ends the plane
-/// as any other error would, and is nothing to be found here again and again.
+/// It never leaves out a string that the protocol wants: the library takes that for impossible and panics, which ends the
+/// plane as any other error would, and is nothing to be found here again and again.
 struct Compositor(UnixStream);
 
 impl Compositor {
@@ -51,15 +51,12 @@ impl Compositor {
     fn say(&mut self, script: &mut Script<'_>) {
         let kind = script.u8();
         let object = u32::from(script.u8());
-        let body = match kind % 8 {
+        let mut body = match kind % 8 {
             0 => {
-                // Anything; what comes after it is out of step.
+                // Less than any message with a string; what comes after it would be out of step.
                 let piece = script.piece();
-                if !piece.windows(2).any(|pair| pair == [DISPLAY as u8, 0]) {
-                    self.write(piece);
-                    self.end();
-                }
-                return;
+                self.write(&piece[..piece.len().min(11)]);
+                return self.end();
             }
             1 => {
                 // A global: its name, its interface, its version.
@@ -71,7 +68,7 @@ impl Compositor {
             // An object's number is free again.
             3 if kind >> 3 < 16 => return self.event(DISPLAY, 1, &object.to_ne_bytes()),
             3 => return self.event(DISPLAY, 0, &[&object.to_ne_bytes()[..], &[1; 4], &string("no")].concat()),
-            4 if object != DISPLAY => {
+            4 if object > REGISTRY => {
                 // A buffer's shape, and that there is no other.
                 let (width, height) = (u32::from(script.u8()), u32::from(script.u8()));
                 let stride = width * 4 + u32::from(kind >> 3) / 8 * 16;
@@ -84,8 +81,9 @@ impl Compositor {
             6 => (0..kind >> 3).flat_map(|_| u32::from(script.u8()).to_ne_bytes()).collect(),
             _ => script.piece().to_vec(),
         };
+        body.resize(body.len().next_multiple_of(4), 0);
         let opcode = u16::from(script.u8() % 8);
-        if object != DISPLAY {
+        if object != DISPLAY && (kind % 8 == 2 || has_words(object, opcode, &body)) {
             self.event(object, opcode, &body);
         }
     }
@@ -112,6 +110,20 @@ impl Compositor {
     fn read(&mut self) {
         let mut requests = [0; 4096];
         while matches!(self.0.read(&mut requests), Ok(1..)) {}
+    }
+}
+
+/// Whether no string is left out where an event of any of these objects may have one.
+fn has_words(object: u32, opcode: u16, body: &[u8]) -> bool {
+    let word = |at: usize| body.get(at * 4..at * 4 + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
+    let there = |at: usize| word(at) != Some(0);
+    match opcode {
+        // An output's geometry: five numbers, then maker and model.
+        0 if object == REGISTRY => false,
+        0 => there(5) && there(6 + word(5).map_or(0, |length| length.div_ceil(4) as usize)),
+        // An output's name and description; a seat's name.
+        1 | 4 | 5 => there(0),
+        _ => true,
     }
 }
 
