@@ -5,8 +5,10 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// 32 uniformly random bytes, told to one client for one session and good for one return. Never printed.
+/// 32 uniformly random bytes, told to one client for one session and good for one return. Never printed; wiped when
+/// dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeToken(pub [u8; 32]);
 
@@ -27,6 +29,14 @@ pub struct Resume {
     pub first_event: u32,
 }
 
+impl Drop for ResumeToken {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for ResumeToken {}
+
 impl fmt::Debug for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResumeToken(..)")
@@ -40,6 +50,15 @@ pub struct TokenDigest([u8; 32]);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// That the memory is overwritten is the library's to promise; that a token is dropped with it, this type's.
+    #[test]
+    fn secrets_are_wiped_when_dropped() {
+        fn is_wiped<T: ZeroizeOnDrop>() -> bool {
+            std::mem::needs_drop::<T>()
+        }
+        assert!(is_wiped::<ResumeToken>() && is_wiped::<crate::seal::MediaSecret>());
+    }
 
     #[test]
     fn a_token_is_known_by_its_digest_and_not_printed() {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::packet::{HEADER_BYTES, Header, TAG_BYTES};
 
@@ -14,9 +15,17 @@ use crate::packet::{HEADER_BYTES, Header, TAG_BYTES};
 /// AES-GCM then is still below 2^-42.
 pub const MAX_PACKETS: u64 = 1 << 36;
 
-/// The secret of one session, told to the client in `Welcome`. Its bytes are never printed.
+/// The secret of one session, told to the client in `Welcome`. Its bytes are never printed, and wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MediaSecret(pub [u8; 32]);
+
+impl Drop for MediaSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for MediaSecret {}
 
 impl fmt::Debug for MediaSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +85,7 @@ impl Key {
         };
         let mut salt = [0; 12];
         salt.copy_from_slice(&material[16..]);
+        material.zeroize();
         Self { key: LessSafeKey::new(key), salt }
     }
 
