@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -186,9 +186,10 @@ fn prepare(paths: &DesktopPaths, setup: Setup<'_>) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Where lumend is another user it is in the group, and connects to the sockets, which are the group's too by this
-    // process's umask; else the directory above is closed to everybody.
-    fs::DirBuilder::new().mode(0o710).create(&paths.directory)?;
+    // Where lumend is another user it is in the group, which may pass the directory above, and connects to the sockets,
+    // which are the group's too by this process's umask. Elsewhere this is one user's alone.
+    let above = paths.directory.parent().map(fs::metadata).transpose()?.map_or(0, |above| above.mode() & 0o010);
+    fs::DirBuilder::new().mode(0o700 | above).create(&paths.directory)?;
     fs::write(paths.directory.join("config"), CONFIG)?;
     // The command never becomes part of sway's configuration, whose quoting is its own.
     fs::write(paths.directory.join("start"), format!("{}{START}{}\n", seats(setup.seats), setup.exec))?;
