@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use ipc::shm::{Mapping, sealed_memfd};
-use ipc::{FrameFormat, Keymap};
+use ipc::{FrameFormat, Keymap, STATE_BYTES};
 use lumen_capture::display::wlroots::Wlroots;
 use lumen_capture::display::{Display, Event};
 use lumen_core::{InputEvent, Mode};
 use lumen_input::inject::Inject;
 use lumen_input::keymap::text::TextMap;
+use lumen_input::state::{DeskState, Objects};
 use lumen_input::wlr::{Pages, Place, Wlr};
 
 use crate::script::Script;
@@ -202,7 +203,17 @@ pub fn virtual_devices(bytes: &[u8]) {
     let seat = if setup & 1 == 0 { String::new() } else { "B".into() };
     let place = Place { output: "A".into(), seat, focus_key: (setup & 2 != 0).then_some(30) };
     let pages = Pages::new().expect("there is memory");
-    let mut devices = Wlr::open(socket, place, keymap(), pages, now_ns).expect("a socket and a keymap");
+    // What a dead plane has left may be anything as well.
+    let memory = sealed_memfd("fuzz", STATE_BYTES).expect("there is memory");
+    let mut kept = DeskState::attach(memory.as_fd()).expect("it can be mapped");
+    let inherited = setup & 4 != 0;
+    if inherited {
+        let [pointer, keyboard, typist, output, seat] = [(); 5].map(|()| u32::from(script.u8()));
+        kept.made(Objects { pointer, keyboard, typist, output, seat });
+        kept.set_syncs(u32::from(script.u8()));
+    }
+    let opened = Wlr::open((socket, inherited), place, keymap(), pages, kept, now_ns);
+    let mut devices = opened.expect("a socket and a keymap");
     while let Some(step) = script.step() {
         now_ns += u64::from(step >> 5) * MS;
         match step % 8 {

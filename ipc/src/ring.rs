@@ -11,7 +11,7 @@ mod memory;
 use std::os::fd::BorrowedFd;
 
 pub use self::chunk::{ChunkFlags, ChunkHeader};
-use self::chunk::{HEADER_BYTES, HEADER_WORDS};
+use self::chunk::{HEADER_BYTES, HEADER_WORDS, UNIT};
 use self::core::{Consumer, Producer};
 pub use self::geometry::CONTROL_BYTES;
 use self::memory::Memory;
@@ -169,6 +169,26 @@ impl RingConsumer {
         let memory = Memory::attach(memory, &geometry, false)?;
         let state = Consumer::new(geometry.capacity.into());
         Ok(Self { memory, data, credit, geometry, state, peeked: None, frame: None })
+    }
+
+    /// Attaches in the place of a consumer that is no more: what that has not released comes first. Its frames must be
+    /// of one chunk each. What a consumer in bad hands has left may make no sense, and is a [`Violation`] then, here or
+    /// later: no more can be had from it.
+    pub fn resume(
+        memory: BorrowedFd<'_>,
+        data: Event,
+        credit: Event,
+        geometry: RingGeometry,
+    ) -> Result<Result<Self, Violation>, ShmError> {
+        let mut consumer = Self::attach(memory, data, credit, geometry)?;
+        let state = Consumer::resume(geometry.capacity.into(), UNIT, consumer.memory.control());
+        Ok(match state {
+            Some(state) => {
+                consumer.state = state;
+                Ok(consumer)
+            }
+            None => Err(Violation("a consumer that is no more has left an impossible position")),
+        })
     }
 
     /// The oldest chunk not yet released; the same one again until it is.

@@ -164,6 +164,39 @@ fn ring_consumer_refuses_impossible_positions() {
     assert!(consumer.peek().is_err(), "the tail went back");
 }
 
+/// A consumer that has died is the hostile process here.
+#[test]
+fn ring_consumers_heir_goes_on_behind_what_was_released_or_finds_nonsense() {
+    let memory = sealed_memfd("ring", Ring::memory_size(&GEOMETRY)).unwrap();
+    let event = || Event::new().unwrap();
+    let mut producer = RingProducer::attach(memory.as_fd(), event(), event(), GEOMETRY).unwrap();
+    let mut dead = RingConsumer::attach(memory.as_fd(), event(), event(), GEOMETRY).unwrap();
+    for byte in 0..5_u32 {
+        let header = ChunkHeader { frame: byte, flags: ChunkFlags::LAST, ..ChunkHeader::default() };
+        producer.reserve().unwrap().commit(header, &[byte as u8]).unwrap();
+    }
+    for _ in 0..2 {
+        dead.peek().unwrap();
+        dead.release();
+    }
+    // Looked at, and not released.
+    dead.peek().unwrap();
+    drop(dead);
+    let resume = || RingConsumer::resume(memory.as_fd(), event(), event(), GEOMETRY).unwrap();
+    let mut heir = resume().unwrap();
+    for frame in 2..5 {
+        assert_eq!(heir.peek().unwrap().unwrap().header().frame, frame);
+        heir.release();
+    }
+    assert!(heir.peek().unwrap().is_none() && producer.ready());
+    for value in [1, 8, 1 << 63, u64::MAX, u64::MAX - 15, 5 * 64 + 16] {
+        Peer::of(&memory).poke(HEAD, value);
+        assert!(resume().is_err(), "{value:#x}");
+    }
+    Peer::of(&memory).poke(HEAD, 16);
+    assert!(resume().is_ok_and(|mut heir| heir.peek().is_err()), "no chunk begins there");
+}
+
 #[test]
 fn ring_producer_refuses_impossible_positions() {
     for value in [1 << 20, u64::MAX, 1 << 63] {

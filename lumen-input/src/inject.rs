@@ -38,6 +38,12 @@ pub trait Inject {
     /// Ends a batch: everything injected so far is on its way when this returns, or as soon as its receiver takes it.
     fn flush(&mut self, now_ns: u64);
 
+    /// True if what this event releases is still pressed here by a plane before this one, and can go on being so: its
+    /// release will come. To be asked once, when [`Inject::ready`], before anything is injected.
+    fn adopt(&mut self, _release: &InputEvent) -> bool {
+        false
+    }
+
     /// Ends everything: waits, but not for long, until what was injected has arrived. False if that is not known. To
     /// be called last.
     fn finish(&mut self, now_ns: u64) -> bool {

@@ -73,6 +73,18 @@ impl Keys {
             && self.keymap.key_get_name(key).is_some()
     }
 
+    /// Goes on where another has left off, which has told these modifiers: what is locked stays so. What it held down
+    /// is to be told with [`Keys::hold`]; what it had latched is forgotten, with the key that it waited for.
+    pub fn go_on(&mut self, told: Modifiers) {
+        self.state.update_mask(0, 0, told.locked, 0, 0, told.group);
+        self.told = told;
+    }
+
+    /// A key is down already.
+    pub fn hold(&mut self, code: KeyCode) {
+        self.state.update_key(keycode(code), xkb::KeyDirection::Down);
+    }
+
     /// Follows a key; the modifiers if they are now others than before.
     pub fn key(&mut self, code: KeyCode, pressed: bool) -> Option<Modifiers> {
         let direction = if pressed { xkb::KeyDirection::Down } else { xkb::KeyDirection::Up };
@@ -116,6 +128,25 @@ mod tests {
         assert_eq!(keys.key(shift, false), Some(Modifiers::default()));
         assert!(keys.key(caps, true).is_some_and(|modifiers| modifiers.locked == 2));
         assert!(keys.key(caps, false).is_some_and(|modifiers| modifiers.depressed == 0 && modifiers.locked == 2));
+    }
+
+    #[test]
+    fn an_heir_goes_on_with_what_is_held_and_locked() {
+        let (shift, a, caps) = (code(42), code(30), code(58));
+        let mut keys = us();
+        let mut told = Modifiers::default();
+        for (code, pressed) in [(caps, true), (caps, false), (shift, true)] {
+            told = keys.key(code, pressed).unwrap_or(told);
+        }
+        assert_eq!((told.depressed, told.locked), (1, 2));
+        let mut heir = us();
+        heir.go_on(told);
+        heir.hold(shift);
+        assert_eq!(heir.key(a, true), None, "nothing has changed");
+        assert_eq!(heir.key(a, false), None);
+        assert_eq!(heir.key(shift, false), Some(Modifiers { depressed: 0, ..told }));
+        assert!(heir.key(caps, true).is_some());
+        assert_eq!(heir.key(caps, false), Some(Modifiers::default()));
     }
 
     #[test]

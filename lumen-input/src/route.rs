@@ -41,6 +41,39 @@ impl Route {
         Self { permissions, hands: Hands::default(), touch, pads: 0 }
     }
 
+    /// What this event would release is held already. `acting`: the contact that acts as the pointer.
+    pub fn adopt(&mut self, release: &InputEvent, acting: Option<u8>) {
+        match (*release, acting, &mut self.touch) {
+            (InputEvent::Key { code, .. }, _, _) => self.hands.apply(&InputEvent::Key { code, pressed: true }),
+            (InputEvent::Button { button: Button::Left, .. }, Some(contact), Touch::Emulated(finger)) => {
+                *finger = Some(contact);
+                self.hold_contact(contact);
+            }
+            (InputEvent::Button { button, .. }, _, _) => {
+                self.hands.apply(&InputEvent::Button { button, pressed: true });
+            }
+            (InputEvent::Touch { contact, .. }, _, _) => self.hold_contact(contact),
+            _ => {}
+        }
+    }
+
+    fn hold_contact(&mut self, contact: u8) {
+        // Nobody remembers where; it is the next that is told of it.
+        self.hands.apply(&InputEvent::Touch { contact, phase: TouchPhase::Down, x: 0, y: 0, pressure: 0 });
+    }
+
+    /// The contact that acts as the pointer.
+    pub fn acting(&self) -> Option<u8> {
+        match self.touch {
+            Touch::Native => None,
+            Touch::Emulated(acting) => acting,
+        }
+    }
+
+    pub fn permissions(&self) -> Permissions {
+        self.permissions
+    }
+
     /// Appends what is to be injected for `event`.
     pub fn event(&mut self, event: &InputEvent, out: &mut Vec<InputEvent>) -> Verdict {
         if let InputEvent::Held(held) = event {
@@ -261,6 +294,29 @@ mod tests {
         assert_eq!(route(&mut all, &said), [left(true), position(1), position(1), left(false)]);
         route(&mut all, &[touch(0, TouchPhase::Down, 1)]);
         assert_eq!(route(&mut all, &[held(&[], 0, 0)]), [left(false)]);
+    }
+
+    #[test]
+    fn what_is_adopted_is_released_once_and_not_pressed_again() {
+        let mut heir = Route::new(Permissions::ALL, true);
+        heir.adopt(&key(A, false), None);
+        heir.adopt(&button(Button::Right, false), None);
+        assert_eq!(route(&mut heir, &[key(A, true), button(Button::Right, true)]), []);
+        let released = [key(A, false), button(Button::Right, false)];
+        assert_eq!(route(&mut heir, &released), released);
+        assert_eq!(route(&mut heir, &released), []);
+        heir.adopt(&key(A, false), None);
+        assert_eq!(route(&mut heir, &[held(&[], 0, 0)]), [key(A, false)]);
+    }
+
+    #[test]
+    fn the_finger_that_acts_as_the_pointer_goes_on_doing_so() {
+        let mut heir = Route::new(Permissions::ALL, true);
+        heir.adopt(&button(Button::Left, false), Some(4));
+        assert_eq!(heir.acting(), Some(4));
+        let said = [touch(4, TouchPhase::Move, 2), touch(4, TouchPhase::Up, 3)];
+        assert_eq!(route(&mut heir, &said), [position(2), position(3), button(Button::Left, false)]);
+        assert_eq!(heir.acting(), None);
     }
 
     #[test]

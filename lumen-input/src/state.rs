@@ -11,8 +11,13 @@
 //!  160  u8        buttons, a bit each as on the wire
 //!  162  u16       touch contacts, a bit each
 //!  164  u32       number of the first event that no plane has taken
+//!  168  u8        the contact that acts as the pointer, plus one; 0: none
+//!  256  44 bytes  devices on a compositor: u32 1 if there are any, u32 objects (pointer, keyboard, text) and globals
+//!                 (output, seat), u32 callbacks under way, a bit each, u32 modifiers (depressed, latched, locked, group)
 //! 4096  16 × 2048 pads: 0 u8 1 if a gain was told, 2 u16 the gain; from 64 on 16 × 64 bytes of effects
 //! ```
+
+mod desk;
 
 use std::os::fd::BorrowedFd;
 
@@ -21,13 +26,18 @@ use ipc::shm::{Mapping, ShmError};
 use lumen_core::InputEvent;
 use lumen_core::input::{Button, KeyCode, MAX_CONTACTS, MAX_PADS, PadIndex, TouchPhase};
 
+pub use self::desk::{DeskState, Objects};
+
 /// Changes with the layout, so that a plane of another build finds nothing rather than nonsense.
-const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand2");
+const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand3");
 const KEYS: usize = 64;
 const KEY_BYTES: usize = 0x300 / 8;
 const BUTTONS: usize = 160;
 const CONTACTS: usize = 162;
 const NEXT: usize = 164;
+const ACTING: usize = 168;
+const DESK: usize = 256;
+const DESK_BYTES: usize = 44;
 const PADS: usize = 4096;
 const PAD_BYTES: usize = 2048;
 const GAIN_TOLD: usize = 0;
@@ -39,6 +49,7 @@ pub const MAX_EFFECTS: usize = 16;
 /// Bytes of one effect in the kept memory.
 pub const EFFECT_BYTES: usize = 64;
 
+const _: () = assert!(ACTING < DESK && DESK + DESK_BYTES <= PADS);
 const _: () = assert!(KEYS + KEY_BYTES <= BUTTONS && PADS + MAX_PADS as usize * PAD_BYTES <= STATE_BYTES);
 const _: () = assert!(EFFECTS + MAX_EFFECTS * EFFECT_BYTES <= PAD_BYTES);
 
@@ -140,6 +151,16 @@ impl HeldState {
         if number.wrapping_sub(self.next()) < 1 << 31 {
             self.0.set(NEXT, &number.wrapping_add(1).to_le_bytes());
         }
+    }
+
+    /// The touch contact that acts as the pointer, with its left button.
+    pub fn acting(&self) -> Option<u8> {
+        let [contact] = self.0.get(ACTING);
+        contact.checked_sub(1).filter(|&contact| contact < MAX_CONTACTS)
+    }
+
+    pub fn set_acting(&mut self, contact: Option<u8>) {
+        self.0.set(ACTING, &[contact.map_or(0, |contact| contact + 1)]);
     }
 
     fn key(&mut self, code: KeyCode, down: bool) {

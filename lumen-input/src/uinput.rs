@@ -83,6 +83,8 @@ pub struct Uinput {
     keyboard: Slot<Device>,
     mouse: Slot<Mouse>,
     touch: Slot<Touch>,
+    /// A plane before this one has made the keyboard, the mouse, and may hold something down on them.
+    inherited: (bool, bool),
     pads: [Socket; MAX_PADS as usize],
     state: PadsState,
     requests: VecDeque<Request>,
@@ -99,6 +101,7 @@ impl Uinput {
             keyboard: if hands { Slot::Asked } else { Slot::Unwanted },
             mouse: if hands { Slot::Asked } else { Slot::Unwanted },
             touch: if hands { Slot::Asked } else { Slot::Unwanted },
+            inherited: (false, false),
             pads: std::array::from_fn(|_| Socket::Empty { cool_ns: 0 }),
             state,
             requests: VecDeque::new(),
@@ -159,10 +162,14 @@ impl Uinput {
         let session = self.session;
         match device {
             DeviceId::Keyboard => {
-                self.keyboard = Slot::Live(Device::open::<KeyboardKind>(fd, session, device)?.0);
+                let (made, inherited) = Device::open::<KeyboardKind>(fd, session, device)?;
+                self.keyboard = Slot::Live(made);
+                self.inherited.0 = inherited;
             }
             DeviceId::Mouse => {
-                self.mouse = Slot::Live(Mouse::new(Device::open::<MouseKind>(fd, session, device)?.0));
+                let (made, inherited) = Device::open::<MouseKind>(fd, session, device)?;
+                self.mouse = Slot::Live(Mouse::new(made));
+                self.inherited.1 = inherited;
             }
             DeviceId::Touch => {
                 let (made, inherited) = Device::open::<TouchKind>(fd, session, device)?;
@@ -314,6 +321,17 @@ impl Inject for Uinput {
 
     /// Every event is a report of its own, which the kernel has when `inject` returns.
     fn flush(&mut self, _now_ns: u64) {}
+
+    /// What is down on a device that stays is down still. One that is not a plane's to hold, a key that its keyboard has
+    /// not, was never pressed.
+    fn adopt(&mut self, release: &InputEvent) -> bool {
+        match *release {
+            InputEvent::Key { .. } => self.inherited.0,
+            InputEvent::Button { .. } => self.inherited.1,
+            InputEvent::Touch { contact, .. } => self.touch.live().is_some_and(|touch| touch.adopt(contact)),
+            _ => false,
+        }
+    }
 
     fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         // Nobody has anything to say to keyboard, mouse and touch screen.

@@ -17,14 +17,12 @@ use lumen_core::{InputEvent, Permissions};
 use crate::haptics::Haptics;
 use crate::inject::{Inject, InjectError, Injected};
 use crate::route::{Route, Verdict};
-use crate::state::{HeldState, PadsState};
+use crate::state::{DeskState, HeldState, PadsState};
 use crate::uinput::{Request, Uinput};
 use crate::wlr::{Pages, Place, Wlr};
 
 /// Between two `Stats`.
 const STATS_INTERVAL_NS: u64 = 1_000_000_000;
-/// Events injected before they are flushed, should more be waiting.
-const BATCH: usize = 32;
 /// Events injected in one turn, about what the ring holds: net may put in more as fast as they are taken out, and the
 /// link is to be heard in between.
 const PER_TURN: usize = 640;
@@ -42,8 +40,8 @@ pub enum WiredError {
 pub struct Wired {
     generation: Generation,
     events: RingConsumer,
-    /// Of a network plane that is no more: what is left in it comes first.
-    before: Option<RingConsumer>,
+    /// Of a network plane, or of a plane before this one, that is no more: what is left in it comes first.
+    before: Option<Before>,
     haptics: Haptics,
     route: Route,
     held: HeldState,
@@ -51,6 +49,8 @@ pub struct Wired {
     kinds: InputBackends,
     /// What a dead plane held has been lifted.
     healed: bool,
+    /// Everything that had been put into the ring before has been taken. Its last may still come.
+    caught_up: bool,
     /// `Wired` has been said.
     told: bool,
     stats: InputStats,
@@ -58,10 +58,15 @@ pub struct Wired {
     wait: WindowedHistogram,
     /// What the route wants injected; empty between events.
     steps: Vec<InputEvent>,
-    /// When the events of the batch under way came to net.
-    arrivals: Vec<u64>,
     /// The last turn has left events in the ring that can be injected at once.
     more: bool,
+}
+
+/// A ring that another has taken the place of.
+struct Before {
+    ring: RingConsumer,
+    /// The network plane lives, and may not have let go of it yet.
+    open: bool,
 }
 
 /// Where events become real.
@@ -105,17 +110,20 @@ impl Wired {
     /// # Errors
     /// `Inject` if the backend cannot be used at all; `Plane` for rings that are none.
     pub fn new(wiring: InputWiring<OwnedFd>, pages: Pages, now_ns: u64) -> Result<Self, WiredError> {
-        let InputWiring { session, generation, permissions, hands, uinput, events, haptics, state, kept } = wiring;
+        let InputWiring { session, generation, permissions, hands, uinput, events, before, haptics, state, kept } =
+            wiring;
         let (events, haptics) = rings(events, haptics)?;
+        let before = before.map(resumed).transpose()?.flatten().map(|ring| Before { ring, open: true });
         let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
         let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
 
         let on_kernel = uinput && matches!(hands, Hands::Uinput);
         let desk: Option<Box<dyn Inject>> = match hands {
             Hands::None | Hands::Uinput => None,
-            Hands::Wlroots { socket, output, seat, focus_key, keymap } => {
+            Hands::Wlroots { socket, inherited, output, seat, focus_key, keymap } => {
                 let place = Place { output, seat, focus_key };
-                Some(Box::new(Wlr::open(socket, place, keymap, pages, now_ns)?))
+                let desk = DeskState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
+                Some(Box::new(Wlr::open((socket, inherited), place, keymap, pages, desk, now_ns)?))
             }
         };
         let kinds = match (&desk, on_kernel) {
@@ -129,19 +137,19 @@ impl Wired {
         Ok(Self {
             generation,
             events,
-            before: None,
+            before,
             haptics: Haptics::new(haptics, generation),
             route: Route::new(permissions, kinds.touch == TouchBackend::Emulated),
             held,
             backends: Backends { desk, kernel: uinput.then(|| Uinput::new(session, kept, pads, on_kernel, now_ns)) },
             kinds,
             healed: false,
+            caught_up: false,
             told: false,
             stats: InputStats::default(),
             stats_at: now_ns + STATS_INTERVAL_NS,
             wait: WindowedHistogram::default(),
             steps: Vec::with_capacity(64),
-            arrivals: Vec::with_capacity(BATCH),
             more: false,
         })
     }
@@ -150,9 +158,10 @@ impl Wired {
         self.generation
     }
 
-    /// What to wait for: the ring of events, and the backends.
+    /// What to wait for: the ring of events, the one before it, and the backends.
     pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         fds.push(self.events.data().as_fd());
+        fds.extend(self.before.iter().map(|before| before.ring.data().as_fd()));
         for backend in self.backends.all() {
             backend.fds(fds);
         }
@@ -179,11 +188,11 @@ impl Wired {
         let (events, haptics) = rings(events, haptics)?;
         self.report(link, now_ns)?;
         self.stats = InputStats::default();
-        let before = std::mem::replace(&mut self.events, events);
+        let ring = std::mem::replace(&mut self.events, events);
         // Of a ring in between nobody was told how far this plane is, so that nothing is in it.
-        self.before.get_or_insert(before);
+        self.before.get_or_insert(Before { ring, open: false }).open = false;
         self.haptics.move_to(haptics, generation);
-        (self.generation, self.told) = (generation, false);
+        (self.generation, self.caught_up, self.told) = (generation, false, false);
         Ok(())
     }
 
@@ -250,6 +259,9 @@ impl Wired {
         if rung {
             self.events.data().drain();
         }
+        if let Some(before) = &self.before {
+            before.ring.data().drain();
+        }
         self.backends.each(|backend| backend.dispatch(now))?;
         self.more = false;
         if self.ready() {
@@ -257,7 +269,7 @@ impl Wired {
                 self.heal(now);
             }
             self.pump()?;
-            if !self.told && self.before.is_none() {
+            if !self.told && self.caught_up {
                 self.told = true;
                 let (generation, backends) = (self.generation, self.kinds);
                 let told = FromInput::Wired { generation, backends, next: self.held.next() };
@@ -272,15 +284,24 @@ impl Wired {
         self.backends.all().all(Inject::ready)
     }
 
-    /// Lifts what a dead plane held.
+    /// Goes on with what a dead plane held where that is still down, and lifts it where it may be. The client may have
+    /// lost a permission in between.
     fn heal(&mut self, now_ns: u64) {
-        self.steps.extend(self.held.lift());
+        let acting = self.held.acting();
+        for release in self.held.lift() {
+            match self.backends.of(&release).is_some_and(|to| to.adopt(&release)) {
+                true => self.route.adopt(&release, acting),
+                false => self.steps.push(release),
+            }
+        }
+        self.route.permit(self.route.permissions(), &mut self.steps);
         self.stats.healed += self.steps.len() as u64;
         self.inject(now_ns);
         self.flush(now_ns);
     }
 
-    /// Injects what the ring holds, as long as the backends take it.
+    /// Injects what the rings hold, as long as the backends take it. Each event is on its way before the next is looked
+    /// at: a plane that is killed takes one with it, and no more.
     fn pump(&mut self) -> Result<(), WiredError> {
         let mut bytes = Vec::with_capacity(MAX_EVENT);
         for injected in 0.. {
@@ -288,13 +309,11 @@ impl Wired {
             if self.more || !self.ready() {
                 break;
             }
-            let ring = self.before.as_mut().unwrap_or(&mut self.events);
-            let Some(chunk) = ring.peek().map_err(PlaneError::peer)? else {
-                match self.before.take() {
-                    Some(_) => continue,
-                    None => break,
-                }
+            let Some(ring) = self.ring()? else {
+                self.caught_up = true;
+                break;
             };
+            let Some(chunk) = ring.peek().map_err(PlaneError::peer)? else { break };
             let header = *chunk.header();
             bytes.clear();
             let event = chunk.read(&mut bytes).ok().and_then(|()| InputEvent::decode(&bytes));
@@ -302,25 +321,26 @@ impl Wired {
             let event = event.ok_or_else(|| PlaneError::peer("a malformed input event"))?;
             self.held.take(header.frame);
             self.event(&event, now_ns());
-            self.arrivals.push(header.captured_ns);
-            if self.arrivals.len() == BATCH {
-                self.finish();
-            }
+            self.flush(now_ns());
+            let now = now_ns();
+            self.wait.record(now, now.saturating_sub(header.captured_ns));
         }
-        self.finish();
         Ok(())
     }
 
-    /// Sends a batch on its way.
-    fn finish(&mut self) {
-        if self.arrivals.is_empty() {
-            return;
+    /// The ring that the next event is in, if there is one.
+    fn ring(&mut self) -> Result<Option<&mut RingConsumer>, PlaneError> {
+        // This is asked first: net has written its last into the ring before when it has begun with this one.
+        let begun = self.events.peek().map_err(PlaneError::peer)?.is_some();
+        if let Some(Before { ring, open }) = &mut self.before {
+            // What is dead may have left anything.
+            match ring.peek().map(|chunk| chunk.is_some()) {
+                Ok(true) => return Ok(self.before.as_mut().map(|before| &mut before.ring)),
+                Ok(false) if *open && !begun => return Ok(None),
+                Ok(false) | Err(_) => self.before = None,
+            }
         }
-        self.flush(now_ns());
-        let now = now_ns();
-        for arrived_ns in self.arrivals.drain(..) {
-            self.wait.record(now, now.saturating_sub(arrived_ns));
-        }
+        Ok(begun.then_some(&mut self.events))
     }
 
     fn event(&mut self, event: &InputEvent, now_ns: u64) {
@@ -330,6 +350,7 @@ impl Wired {
             Verdict::TooMany => self.stats.unsupported += 1,
             Verdict::Healed(lifted) => self.stats.healed += lifted,
         }
+        self.held.set_acting(self.route.acting());
         self.inject(now_ns);
     }
 
@@ -390,6 +411,13 @@ fn rings(events: RingFds<OwnedFd>, haptics: RingFds<OwnedFd>) -> Result<(RingCon
     let RingFds { memory, data, credit, geometry } = haptics;
     let haptics = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
     Ok((events.map_err(unusable)?, haptics.map_err(unusable)?))
+}
+
+/// The ring of a plane before this one, which may have been in bad hands: none if it makes no sense.
+fn resumed(events: RingFds<OwnedFd>) -> Result<Option<RingConsumer>, PlaneError> {
+    let RingFds { memory, data, credit, geometry } = events;
+    let ring = RingConsumer::resume(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+    Ok(ring.map_err(|error| unusable(&error))?.ok())
 }
 
 fn unusable(error: &ipc::shm::ShmError) -> PlaneError {

@@ -1,14 +1,16 @@
 //! A wlroots compositor: `zwlr_virtual_pointer_v1` and `zwp_virtual_keyboard_v1` on the session's own seat and output.
 //!
-//! The Wayland socket is handed over connected; nothing here opens anything. The compositor lifts the keys of a virtual
-//! keyboard that goes away, but not the buttons of a pointer: those are released on its successor.
+//! The Wayland socket is handed over connected; nothing here opens anything. lumend has it too, so that the compositor
+//! does not notice when a plane dies: its heir goes on with the same devices ([`DeskState`]), and what they hold down
+//! stays down. Where there is no such connection, the compositor has lifted the keys of the keyboard that went away, but
+//! not the buttons of the pointer: those are released on its successor.
 
 mod keyboard;
 mod pointer;
 mod protocol;
+mod wire;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ipc::Keymap;
@@ -18,14 +20,14 @@ use lumen_core::InputEvent;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use wayland_client::backend::WaylandError;
-use wayland_client::{Connection, DispatchError, EventQueue};
 
 use crate::inject::{Inject, InjectError, Injected};
 use crate::keymap::Keys;
+use crate::state::{DeskState, Objects};
 use keyboard::{Keyboard, Typist};
 use pointer::Pointer;
 use protocol::{Named, State};
+use wire::{Requests, Socket};
 
 pub use keyboard::Pages;
 
@@ -45,15 +47,16 @@ const MAX_KEYMAP: u32 = 1 << 20;
 
 /// A connection to a compositor with devices on one seat.
 pub struct Wlr {
-    connection: Connection,
-    queue: EventQueue<State>,
+    socket: Socket,
+    requests: Requests,
     state: State,
+    kept: DeskState,
     place: Place,
     stage: Stage,
+    /// The connection was a dead plane's.
+    inherited: bool,
     /// When opening has taken too long.
     open_by: u64,
-    /// Number of the last `sync` sent.
-    synced: u64,
     /// The socket was full; flush again at this time.
     flush_at: Option<u64>,
     /// Nothing is injected before this, so that a window can read what was typed.
@@ -81,6 +84,7 @@ enum Stage {
     /// Devices are made; the compositor may still refuse them.
     Making {
         devices: Devices,
+        objects: Objects,
         made: u64,
     },
     Ready(Devices),
@@ -94,16 +98,17 @@ struct Devices {
 }
 
 impl Wlr {
-    /// Begins to make devices at `place` over a connected Wayland `socket` that nobody has spoken on.
-    /// [`Inject::ready`] is true when they are made.
+    /// Begins to make devices at `place` over a connected Wayland `socket` that nobody has spoken on, or goes on with
+    /// those that a dead plane has made on an `inherited` one. [`Inject::ready`] is true when they are there.
     ///
     /// # Errors
-    /// `Failed` if the socket or the keymap cannot be used at all.
+    /// `Failed` if the keymap cannot be used at all; `Gone` if there are no devices to go on with.
     pub fn open(
-        socket: OwnedFd,
+        (socket, inherited): (OwnedFd, bool),
         place: Place,
         keymap: Keymap<OwnedFd>,
         pages: Pages,
+        mut kept: DeskState,
         now_ns: u64,
     ) -> Result<Self, InjectError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| InjectError::Failed(format!("{what}: {error}"));
@@ -113,46 +118,53 @@ impl Wlr {
         let text = Mapping::read_only(keymap.memory.as_fd(), keymap.bytes as usize)
             .map_err(|error| failed("the keymap cannot be used", &error))?;
         let keys = Keys::new(text.as_slice()).map_err(|error| InjectError::Failed(error.to_string()))?;
-        let connection = Connection::from_socket(UnixStream::from(socket))
-            .map_err(|error| failed("the Wayland socket cannot be used", &error))?;
-        let queue = connection.new_event_queue();
-        connection.display().get_registry(&queue.handle(), ());
+        let mut requests = Requests::default();
+        let (state, stage) = if inherited {
+            let none = || InjectError::Gone("a dead plane has left no devices".into());
+            let objects = kept.devices().ok_or_else(none)?;
+            let state = State::inherit(objects, &place.output, &place.seat, &kept);
+            if state.syncs.are_spent() {
+                return Err(InjectError::Gone("too many planes have died on this connection".into()));
+            }
+            let devices = Devices {
+                pointer: Pointer::new(objects.pointer),
+                keyboard: Keyboard::inherit(objects.keyboard, keys, &kept),
+                typist: Typist::inherit(objects.typist, pages, place.focus_key),
+            };
+            (state, Stage::Ready(devices))
+        } else {
+            (State::ask(&mut requests, &mut kept), Stage::Looking { keys, keymap, pages })
+        };
         let mut this = Self {
-            connection,
-            queue,
-            state: State::default(),
+            socket: Socket::new(socket),
+            requests,
+            state,
+            kept,
             place,
-            stage: Stage::Looking { keys, keymap, pages },
+            stage,
+            inherited,
             open_by: now_ns + OPEN_NS,
-            synced: 0,
             flush_at: None,
             rest_until: None,
             broken: None,
         };
-        this.sync();
         this.flush(now_ns);
         Ok(this)
     }
 
     /// Asks the compositor to say when it has come this far.
     fn sync(&mut self) -> u64 {
-        self.synced += 1;
-        self.connection.display().sync(&self.queue.handle(), self.synced);
-        self.synced
+        self.state.syncs.ask(&mut self.requests, &mut self.kept)
     }
 
-    /// Reads what the compositor has sent, without waiting.
+    /// Reads what the compositor has sent, without waiting. A connection that a dead plane has left in disorder is as
+    /// good as gone.
     fn read(&mut self) -> Result<(), InjectError> {
-        self.queue.dispatch_pending(&mut self.state).map_err(broken)?;
-        if let Some(guard) = self.connection.prepare_read() {
-            match guard.read() {
-                Ok(_) => {}
-                Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(broken(DispatchError::Backend(error))),
-            }
-        }
-        self.queue.dispatch_pending(&mut self.state).map_err(broken)?;
-        Ok(())
+        let (state, requests, kept) = (&mut self.state, &mut self.requests, &mut self.kept);
+        self.socket.read(|event| state.hear(event, requests, kept)).map_err(|error| match error {
+            InjectError::Failed(reason) if self.inherited => InjectError::Gone(reason),
+            error => error,
+        })
     }
 
     /// The globals that are missing for good, once all are listed.
@@ -164,7 +176,7 @@ impl Wlr {
             )))
         };
         match (&self.state.pointers, &self.state.keyboards) {
-            _ if self.state.answered == 0 => Ok(()),
+            _ if self.state.syncs.numbers().1 == 0 || !matches!(self.stage, Stage::Looking { .. }) => Ok(()),
             (None, _) => lacks("zwlr_virtual_pointer_v1 version 2"),
             (_, None) => lacks("zwp_virtual_keyboard_v1"),
             _ => Ok(()),
@@ -181,23 +193,23 @@ impl Wlr {
                     self.stage = Stage::Looking { keys, keymap, pages };
                     return Ok(());
                 };
-                let (Some(pointers), Some(keyboards)) = (&self.state.pointers, &self.state.keyboards) else {
+                let Some(objects) = self.state.make(&mut self.requests, seat, output) else {
                     return Err(InjectError::Failed("the compositor does not answer".into()));
                 };
-                let handle = self.queue.handle();
-                let pointer =
-                    pointers.create_virtual_pointer_with_output(Some(&seat.proxy), Some(&output.proxy), &handle, ());
-                let keyboard = keyboards.create_virtual_keyboard(&seat.proxy, &handle, ());
-                let text = keyboards.create_virtual_keyboard(&seat.proxy, &handle, ());
+                let (requests, next_sync) = (&mut self.requests, self.state.syncs.numbers().0 + 1);
+                let Keymap { memory, bytes } = keymap;
                 let devices = Devices {
-                    pointer: Pointer::new(pointer),
-                    keyboard: Keyboard::new(keyboard, keys, &keymap.memory, keymap.bytes),
-                    typist: Typist::new(text, pages, self.place.focus_key, self.synced + 1)?,
+                    pointer: Pointer::new(objects.pointer),
+                    keyboard: Keyboard::new(requests, objects.keyboard, keys, memory, bytes),
+                    typist: Typist::new(requests, objects.typist, pages, self.place.focus_key, next_sync)?,
                 };
                 let made = self.sync();
-                Stage::Making { devices, made }
+                Stage::Making { devices, objects, made }
             }
-            Stage::Making { devices, made } if self.state.answered >= made => Stage::Ready(devices),
+            Stage::Making { devices, objects, made } if self.state.syncs.numbers().1 >= made => {
+                self.kept.made(objects);
+                Stage::Ready(devices)
+            }
             Stage::Making { .. } if late => {
                 return Err(InjectError::Failed("the compositor makes no virtual devices".into()));
             }
@@ -206,20 +218,20 @@ impl Wlr {
         Ok(())
     }
 
-    fn output(&self, late: bool) -> Result<Option<&Named<wayland_client::protocol::wl_output::WlOutput>>, InjectError> {
-        let mut all = self.state.outputs.iter().filter(|output| !output.gone);
-        let found = all.clone().find(|output| output.name.as_deref() == Some(&self.place.output));
-        match found {
-            None if late => Err(missing("output", &self.place.output, all.by_ref().map(|output| &output.name))),
+    /// Where the output is in the list.
+    fn output(&self, late: bool) -> Result<Option<usize>, InjectError> {
+        let wanted = |output: &Named| !output.gone && output.name.as_deref() == Some(&self.place.output);
+        match self.state.outputs.iter().position(wanted) {
+            None if late => Err(missing("output", &self.place.output, &self.state.outputs)),
             found => Ok(found),
         }
     }
 
-    fn seat(&self, late: bool) -> Result<Option<&Named<wayland_client::protocol::wl_seat::WlSeat>>, InjectError> {
-        let mut all = self.state.seats.iter().filter(|seat| !seat.gone);
-        let wanted = |seat: &&Named<_>| self.place.seat.is_empty() || seat.name.as_deref() == Some(&self.place.seat);
-        match all.clone().find(wanted) {
-            None if late => Err(missing("seat", &self.place.seat, all.by_ref().map(|seat| &seat.name))),
+    fn seat(&self, late: bool) -> Result<Option<usize>, InjectError> {
+        let name = &self.place.seat;
+        let wanted = |seat: &Named| !seat.gone && (name.is_empty() || seat.name.as_ref() == Some(name));
+        match self.state.seats.iter().position(wanted) {
+            None if late => Err(missing("seat", name, &self.state.seats)),
             found => Ok(found),
         }
     }
@@ -244,18 +256,21 @@ impl Wlr {
 impl Inject for Wlr {
     fn inject(&mut self, event: &InputEvent, now_ns: u64) -> Injected {
         let Stage::Ready(devices) = &mut self.stage else { return Injected::Unsupported };
-        let time_ms = milliseconds(now_ns);
+        let (requests, time_ms) = (&mut self.requests, milliseconds(now_ns));
         if let InputEvent::Key { pressed: true, .. }
         | InputEvent::Text(_)
         | InputEvent::Button { pressed: true, .. }
         | InputEvent::Scroll { .. } = event
         {
-            devices.typist.call_focus(time_ms);
+            devices.typist.call_focus(requests, time_ms);
         }
         match *event {
-            InputEvent::Key { code, pressed } => return devices.keyboard.key(time_ms, code, pressed),
+            InputEvent::Key { code, pressed } => {
+                return devices.keyboard.key(requests, &mut self.kept, time_ms, code, pressed);
+            }
             InputEvent::Text(text) => {
-                let typed = devices.typist.text(now_ns, text.as_str(), self.state.answered, self.synced + 1);
+                let (asked, answered) = self.state.syncs.numbers();
+                let typed = devices.typist.text(requests, now_ns, text.as_str(), (answered, asked + 1));
                 return match typed {
                     Ok(injected) => {
                         self.sync();
@@ -268,10 +283,12 @@ impl Inject for Wlr {
                     }
                 };
             }
-            InputEvent::Motion { dx, dy } => devices.pointer.motion(time_ms, dx, dy),
-            InputEvent::Position { x, y } => devices.pointer.position(time_ms, x, y),
-            InputEvent::Button { button, pressed } => devices.pointer.button(time_ms, button, pressed),
-            InputEvent::Scroll { axis, amount } => devices.pointer.scroll(time_ms, axis, amount),
+            InputEvent::Motion { dx, dy } => devices.pointer.motion(requests, time_ms, dx, dy),
+            InputEvent::Position { x, y } => devices.pointer.position(requests, time_ms, x, y),
+            InputEvent::Button { button, pressed } => {
+                devices.pointer.button(requests, time_ms, button, pressed);
+            }
+            InputEvent::Scroll { axis, amount } => devices.pointer.scroll(requests, time_ms, axis, amount),
             InputEvent::Touch { .. }
             | InputEvent::PadArrived { .. }
             | InputEvent::PadRemoved { .. }
@@ -281,26 +298,41 @@ impl Inject for Wlr {
         Injected::Done
     }
 
-    /// A full socket is tried again later; a dead one is noticed by the next read, which also knows why it died.
+    /// A full socket is tried again later.
     fn flush(&mut self, now_ns: u64) {
-        let full = matches!(self.connection.flush(), Err(WaylandError::Io(error))
-            if error.kind() == std::io::ErrorKind::WouldBlock);
-        self.flush_at = full.then(|| now_ns + FLUSH_PAUSE_NS);
+        self.flush_at = (!self.socket.flush(&mut self.requests)).then(|| now_ns + FLUSH_PAUSE_NS);
     }
 
-    /// A compositor that sees a connection hang up does not read what was last said on it.
+    /// Keys stay down on a keyboard that stays, and so do buttons. Contacts are no business of this backend.
+    fn adopt(&mut self, release: &InputEvent) -> bool {
+        match (&mut self.stage, release) {
+            (Stage::Ready(devices), InputEvent::Key { code, .. }) if self.inherited => devices.keyboard.adopt(*code),
+            (Stage::Ready(_), InputEvent::Button { .. }) => self.inherited,
+            _ => false,
+        }
+    }
+
+    /// A compositor that sees a connection hang up does not read what was last said on it. The devices go as well,
+    /// whoever else has the connection.
     fn finish(&mut self, now_ns: u64) -> bool {
+        self.kept.forget();
+        if let Stage::Ready(devices) | Stage::Making { devices, .. } = &self.stage {
+            devices.pointer.destroy(&mut self.requests);
+            devices.keyboard.destroy(&mut self.requests);
+            devices.typist.destroy(&mut self.requests);
+        }
+        self.stage = Stage::Failed;
         let (last, until) = (self.sync(), now_ns + FINISH_NS);
         loop {
             let now = clock::now_ns();
             self.flush(now);
             let alive = self.read().is_ok();
-            let arrived = self.state.answered >= last;
+            let arrived = self.state.syncs.numbers().1 >= last;
             if !alive || arrived || now >= until {
                 return arrived;
             }
             let left = TimeSpec::from_duration(Duration::from_nanos((until - now).min(FLUSH_PAUSE_NS)));
-            let readable = PollFd::new(self.connection.as_fd(), PollFlags::POLLIN);
+            let readable = PollFd::new(self.socket.as_fd(), PollFlags::POLLIN);
             if !matches!(ppoll(&mut [readable], Some(left), None), Ok(_) | Err(Errno::EINTR)) {
                 return false;
             }
@@ -308,7 +340,7 @@ impl Inject for Wlr {
     }
 
     fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.connection.as_fd());
+        fds.push(self.socket.as_fd());
     }
 
     fn deadline(&self) -> Option<u64> {
@@ -332,8 +364,8 @@ impl Inject for Wlr {
         match &self.stage {
             Stage::Ready(devices) => {
                 let calm = self.flush_at.is_none() && self.rest_until.is_none();
-                let heard = self.synced.saturating_sub(self.state.answered) <= TEXTS_UNDER_WAY;
-                calm && heard && devices.typist.ready(self.state.answered)
+                let (asked, answered) = self.state.syncs.numbers();
+                calm && asked.saturating_sub(answered) <= TEXTS_UNDER_WAY && devices.typist.ready(answered)
             }
             _ => false,
         }
@@ -345,22 +377,8 @@ fn milliseconds(now_ns: u64) -> u32 {
     (now_ns / 1_000_000) as u32
 }
 
-fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a Option<String>>) -> InjectError {
-    let known: Vec<_> = known.filter_map(|name| name.as_deref()).collect();
+fn missing(what: &str, name: &str, all: &[Named]) -> InjectError {
+    let known: Vec<_> = all.iter().filter(|named| !named.gone).filter_map(|named| named.name.as_deref()).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     InjectError::Failed(format!("the compositor has no {what} named {name}; it has: {known}"))
-}
-
-fn broken(error: DispatchError) -> InjectError {
-    match error {
-        DispatchError::Backend(WaylandError::Io(error)) => {
-            InjectError::Gone(format!("the compositor closed the connection ({error})"))
-        }
-        DispatchError::Backend(WaylandError::Protocol(error)) => {
-            InjectError::Failed(format!("the compositor refused a request: {error}"))
-        }
-        DispatchError::BadMessage { interface, .. } => {
-            InjectError::Failed(format!("the compositor sent a malformed {interface} event"))
-        }
-    }
 }

@@ -24,7 +24,8 @@ fn before_a_stranger(state: &OwnedFd) -> (Plane, Net, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let plane = Plane::start();
     let (output, seat) = ("HEADLESS-1".to_owned(), "seat0".to_owned());
-    let hands = Hands::Wlroots { socket: theirs.into(), output, seat, focus_key: None, keymap: keymap() };
+    let (socket, keymap) = (theirs.into(), keymap());
+    let hands = Hands::Wlroots { socket, inherited: false, output, seat, focus_key: None, keymap };
     let net = plane.wire(hands, state);
     (plane, net, ours)
 }
@@ -50,9 +51,9 @@ fn global((name, interface, version): (u32, &str, u32)) -> Vec<u8> {
     message(REGISTRY, 0, &arguments)
 }
 
-/// wl_callback.done
+/// wl_callback.done and wl_display.delete_id
 fn done(callback: u32) -> Vec<u8> {
-    message(callback, 0, &0_u32.to_ne_bytes())
+    [message(callback, 0, &0_u32.to_ne_bytes()), message(DISPLAY, 1, &callback.to_ne_bytes())].concat()
 }
 
 fn reason(plane: &Plane) -> String {

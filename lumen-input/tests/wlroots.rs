@@ -5,7 +5,7 @@ mod support;
 use std::os::fd::AsFd;
 
 use ipc::plane::EXIT_REOPEN;
-use ipc::{FromInput, Generation, HandsBackend, InputBackends, PadsBackend, ToInput, TouchBackend};
+use ipc::{FromInput, Generation, Hands, HandsBackend, InputBackends, PadsBackend, ToInput, TouchBackend};
 use lumen_core::input::{Axis, Button, TouchPhase};
 use lumen_core::{InputEvent, Permissions};
 use lumen_input::state::HeldState;
@@ -14,11 +14,12 @@ use support::log::Seen;
 use support::sway::Sway;
 use support::{Plane, button, hands, held, key, position, scroll, state, tap, text};
 
-/// KEY_A, KEY_C, KEY_LEFTCTRL and KEY_LEFTSHIFT.
+/// KEY_A, KEY_C, KEY_LEFTCTRL, KEY_LEFTSHIFT and KEY_CAPSLOCK.
 const A: u16 = 30;
 const C: u16 = 46;
 const CTRL: u16 = 29;
 const SHIFT: u16 = 42;
+const CAPS: u16 = 58;
 /// What a test's stream of events ends with.
 const END: u16 = 107;
 const END_SEEN: &str = "key 107 up";
@@ -255,6 +256,68 @@ fn nothing_stays_pressed_when_the_plane_is_killed() {
     let _net = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state);
     assert_eq!(plane.stats(|_| true).healed, 0, "nothing was held");
     assert!(plane.stop().success() && other.stop().success());
+}
+
+/// lumend has the connection too: the compositor notices nothing, and neither does the window.
+#[test]
+fn an_heir_goes_on_with_the_same_devices_and_what_is_held() {
+    let sway = Sway::start("heir", 1);
+    let mut window = sway.window("HEADLESS-1");
+    let (mut plane, state) = (Plane::start(), state());
+    let Hands::Wlroots { socket, inherited, output, seat, focus_key, keymap } = hands(&sway, "", "HEADLESS-1", None)
+    else {
+        panic!("no hands")
+    };
+    let kept = socket.try_clone().unwrap();
+    let first = Hands::Wlroots { socket, inherited, output, seat, focus_key, keymap };
+    let (mut net, _) = plane.wired(first, &state);
+    window.wait_for("seat0", "keyboard_enter");
+    net.send_all([position(500, 500), key(CAPS, true), key(CAPS, false), key(SHIFT, true), text("Grüße")]);
+    net.send_all([key(C, true), button(Button::Left, true)]);
+    window.until("down 272");
+    for _ in 0..3 {
+        plane.kill();
+        // Net does not know yet.
+        net.send_all(tap(A));
+        let before = net.theirs.take();
+        let socket = kept.try_clone().unwrap();
+        let (output, seat) = ("HEADLESS-1".to_owned(), String::new());
+        let hands =
+            Hands::Wlroots { socket, inherited: true, output, seat, focus_key: None, keymap: support::keymap() };
+        plane = Plane::start();
+        let heirs = plane.wire_after(hands, &state, before);
+        assert!(matches!(plane.answer(), FromInput::Wired { .. }));
+        // Shift and caps lock: a small letter.
+        assert_eq!(window.words("key 30 up"), ["key 30 down a", "key 30 up"], "nothing else is seen");
+        // Net's last word to the dead is heard before its first to the heir.
+        net.send_all(tap(A));
+        window.until("key 30 up");
+        net = heirs;
+        net.send_all([key(C, true), button(Button::Left, true), text("東京")]);
+        net.send_all(tap(A));
+        let words = window.words("key 30 up");
+        assert_eq!(typed(&words), "東京a");
+        assert!(!words.iter().any(|word| word.ends_with(" 272") || word.starts_with("key 46")), "{words:?}");
+        assert_eq!(plane.stats(|stats| stats.events > 0).healed, 0);
+    }
+    net.send_all([key(SHIFT, false), button(Button::Left, false)]);
+    assert_eq!(window.words("up 272"), ["key 42 up", "up 272"]);
+    net.send_all(tap(A));
+    assert_eq!(window.words("key 30 up"), ["key 30 down A", "key 30 up"], "caps lock alone");
+    // One that is told to end leaves nothing behind, whoever else has the connection.
+    assert!(plane.stop().success());
+    assert_eq!(window.words("key 46 up"), ["key 46 up"]);
+    let hands = Hands::Wlroots {
+        socket: kept,
+        inherited: true,
+        output: "HEADLESS-1".to_owned(),
+        seat: String::new(),
+        focus_key: None,
+        keymap: support::keymap(),
+    };
+    let heir = Plane::start();
+    let _net = heir.wire(hands, &state);
+    assert_eq!(heir.end().code(), Some(i32::from(EXIT_REOPEN)), "there are no devices to go on with");
 }
 
 #[test]

@@ -249,6 +249,7 @@ impl Daemon {
             self.parts.discovery.deadline(),
             self.parts.notify.deadline(),
             self.planes.values().filter_map(Reach::deadline).min(),
+            self.keeps.values().filter_map(Keep::deadline).min(),
         ];
         let timeout = due
             .into_iter()
@@ -309,6 +310,7 @@ impl Daemon {
     }
 
     fn died(&mut self, id: PlaneId, exit: Exit) {
+        self.devices_stay(id, now_ns());
         if let Some(reach) = self.planes.remove(&id) {
             let (plane, session) = fields(&reach);
             match &exit {
@@ -357,7 +359,7 @@ impl Daemon {
         let machine = &self.machine;
         self.kits.retain(|id, _| machine.session(*id).is_some());
         self.books.retain(|id, _| machine.session(*id).is_some());
-        self.clear_keeps();
+        self.clear_keeps(now_ns());
     }
 }
 

@@ -1,13 +1,18 @@
 //! What outlives a session's input plane: the devices that it has made, so that a game's pad does not vanish when the
-//! plane dies, and the memory that tells its heir what is pressed. Nothing of it outlives the session.
+//! plane dies, the memory that tells its heir what is pressed, and the ring in which there may be events that it has not
+//! taken. Nothing of it outlives the session. Devices on a compositor are as old as the connection that they were made on:
+//! [`desk`].
+
+mod desk;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use ipc::shm::sealed_memfd;
-use ipc::{DeviceId, Kept, STATE_BYTES};
+use ipc::{DeviceId, Hands, Kept, RingFds, STATE_BYTES};
 
+use self::desk::Desk;
 use crate::rate::Rate;
 
 /// Devices that a plane may want at once, which is more than there are, and in the long run.
@@ -22,6 +27,9 @@ pub struct Keep {
     /// Their devices are destroyed: used for the next that are wanted, as there may be no more where they came from.
     spare: Vec<OwnedFd>,
     rate: Rate,
+    desk: Desk,
+    /// The plane's end of the ring that it takes events from.
+    events: Option<RingFds<OwnedFd>>,
     /// Of the client's events the first that no plane has taken, as one of them has said last.
     pub next: u32,
 }
@@ -30,12 +38,59 @@ impl Keep {
     pub fn new(now: u64) -> io::Result<Self> {
         let state = sealed_memfd("lumen-hands", STATE_BYTES)?;
         let rate = Rate::new(now, BURST, PER_SECOND);
-        Ok(Self { state, devices: BTreeMap::new(), spare: Vec::new(), rate, next: 0 })
+        Ok(Self {
+            state,
+            devices: BTreeMap::new(),
+            spare: Vec::new(),
+            rate,
+            desk: Desk::default(),
+            events: None,
+            next: 0,
+        })
     }
 
     /// For a plane to map.
     pub fn state(&self) -> io::Result<OwnedFd> {
         self.state.try_clone()
+    }
+
+    /// The same hands over the connection of a dead plane, if there is one and it had made its devices in the same place.
+    pub fn hands(&mut self, fresh: Hands<OwnedFd>) -> io::Result<Hands<OwnedFd>> {
+        self.desk.hand_over(fresh)
+    }
+
+    /// The plane has its devices, and has taken what its predecessor had left in the ring.
+    pub fn wired(&mut self) {
+        self.desk.made();
+    }
+
+    /// The plane ends in order, and takes its devices on a compositor with it; or they are of no use any more.
+    pub fn leaves(&mut self) {
+        self.desk = Desk::default();
+    }
+
+    /// The plane has died.
+    pub fn died(&mut self, now: u64) {
+        self.desk.orphaned(now);
+    }
+
+    /// When the compositor is to notice that there is no heir.
+    pub fn deadline(&self) -> Option<u64> {
+        self.desk.deadline()
+    }
+
+    /// Lets go of what is due.
+    pub fn tick(&mut self, now: u64) {
+        if self.deadline().is_some_and(|at| now >= at) {
+            self.leaves();
+        }
+    }
+
+    /// Keeps another handle on the ring that a plane is about to get; what was kept of the one before is for its heir.
+    pub fn ring(&mut self, events: &RingFds<OwnedFd>) -> io::Result<Option<RingFds<OwnedFd>>> {
+        let RingFds { memory, data, credit, geometry } = events;
+        let (memory, data, credit) = (memory.try_clone()?, data.try_clone()?, credit.try_clone()?);
+        Ok(self.events.replace(RingFds { memory, data, credit, geometry: *geometry }))
     }
 
     /// For the heir of the plane that made them.

@@ -37,10 +37,13 @@ pub struct Keymap<F> {
 pub enum Hands<F> {
     /// Nowhere: the desktop is synthetic and the kernel offers no uinput.
     None,
-    /// A wlroots compositor, over a connected Wayland socket that nobody has spoken on yet. Both names are of globals:
-    /// `wl_output.name` and `wl_seat.name`; an empty seat is the compositor's first.
+    /// A wlroots compositor, over a connected Wayland socket. Both names are of globals: `wl_output.name` and
+    /// `wl_seat.name`; an empty seat is the compositor's first.
     Wlroots {
         socket: F,
+        /// False: nobody has spoken on the socket yet. True: it is that of a dead plane, whose devices are there still,
+        /// and the state says which.
+        inherited: bool,
         output: String,
         seat: String,
         /// The compositor moves every seat's keyboard focus (and cursor) to a window that opens, whoever opened it. A
@@ -67,6 +70,9 @@ pub struct InputWiring<F> {
     /// Consumer end: one [`lumen_core::InputEvent`] a chunk, whose header's `frame` is the client's number of it, or of the
     /// newest that it stands for.
     pub events: RingFds<F>,
+    /// Consumer end of a dead plane's ring of events: what that has not taken comes before all in `events`. Net has
+    /// written its last into it before it writes its first into `events`.
+    pub before: Option<RingFds<F>>,
     /// Producer end: one [`lumen_core::input::Rumble`] a chunk.
     pub haptics: RingFds<F>,
     /// [`crate::STATE_BYTES`] of memory that lumend keeps and never looks at: what is pressed, and the effects of force
@@ -82,7 +88,8 @@ pub const STATE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToInput<F> {
     Ping(u64),
-    /// Inject what the ring brings. Once in a plane's life. Whatever the state says is held is lifted first.
+    /// Inject what the ring brings. Once in a plane's life. Whatever the state says is held goes on being held where the
+    /// devices are those of the dead plane, and is lifted first where they are not.
     Wire(InputWiring<F>),
     /// The network plane at the other end of the rings has been replaced: take what is left in the old one, and then
     /// from these. Devices and what is held stand. Answered with `Wired`.
@@ -208,8 +215,9 @@ impl<F> Hands<F> {
         Ok(match self {
             Self::None => Hands::None,
             Self::Uinput => Hands::Uinput,
-            Self::Wlroots { socket, output, seat, focus_key, keymap } => Hands::Wlroots {
+            Self::Wlroots { socket, inherited, output, seat, focus_key, keymap } => Hands::Wlroots {
                 socket: map(socket)?,
+                inherited,
                 output,
                 seat,
                 focus_key,
@@ -229,6 +237,7 @@ impl<F> InputWiring<F> {
             hands: self.hands.map_fds(map)?,
             uinput: self.uinput,
             events: self.events.map_fds(map)?,
+            before: self.before.map(|before| before.map_fds(map)).transpose()?,
             haptics: self.haptics.map_fds(map)?,
             state: map(self.state)?,
             kept: self.kept.into_iter().map(|kept| kept.map_fds(map)).collect::<Result<_, E>>()?,

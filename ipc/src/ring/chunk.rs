@@ -71,6 +71,8 @@ pub struct ChunkHeader {
 /// A header as it lies in shared memory, in 64-bit words.
 pub(super) const HEADER_WORDS: usize = 6;
 pub(super) const HEADER_BYTES: u64 = 8 * HEADER_WORDS as u64;
+/// Chunks begin at multiples of this.
+pub(super) const UNIT: u64 = 16;
 
 impl ChunkHeader {
     pub(super) fn to_words(self) -> [u64; HEADER_WORDS] {
@@ -101,7 +103,7 @@ impl ChunkHeader {
 
     /// Bytes of the ring that this chunk takes: header and payload, rounded so that the next header is aligned.
     pub(super) fn span(&self) -> u64 {
-        (HEADER_BYTES + u64::from(self.len)).next_multiple_of(16)
+        (HEADER_BYTES + u64::from(self.len)).next_multiple_of(UNIT)
     }
 }
 

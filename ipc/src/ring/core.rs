@@ -91,6 +91,14 @@ impl Consumer {
         Self { capacity, head: 0, tail: 0 }
     }
 
+    /// In the place of a consumer that is no more, where that has left off. `None` if it has left nonsense: a position
+    /// that is not a multiple of `unit`, or that the producer cannot have.
+    pub fn resume(capacity: u64, unit: u64, shared: &Shared) -> Option<Self> {
+        let head = shared.head.0.load(Ordering::Acquire);
+        let mut heir = Self { capacity, head, tail: head };
+        (head.is_multiple_of(unit) && heir.look(shared).is_ok()).then_some(heir)
+    }
+
     /// Where the oldest unreleased byte lies.
     pub fn head(&self) -> u64 {
         self.head

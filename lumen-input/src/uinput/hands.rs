@@ -183,6 +183,13 @@ impl Touch {
         Self { device, down: 0, stale: if inherited { u16::MAX } else { 0 }, next_id: 0 }
     }
 
+    /// A contact that a plane before this one has put down stays down. False if there cannot be one.
+    pub fn adopt(&mut self, contact: u8) -> bool {
+        let bit = if contact < MAX_CONTACTS { self.stale & 1 << contact } else { 0 };
+        (self.down, self.stale) = (self.down | bit, self.stale & !bit);
+        bit != 0
+    }
+
     /// False if nothing can come of it: the movement of a contact that is not down, a contact too many.
     pub fn contact(&mut self, contact: u8, phase: TouchPhase, place: (u16, u16), pressure: u16) -> bool {
         if contact >= MAX_CONTACTS {
@@ -192,7 +199,9 @@ impl Touch {
         match phase {
             TouchPhase::Down => {
                 self.slot(contact);
-                self.device.put(EV_ABS, ABS_MT_TRACKING_ID, self.next_id.into());
+                // No two contacts have the same, whichever plane has begun them.
+                let id = self.next_id << 4 | u16::from(contact);
+                self.device.put(EV_ABS, ABS_MT_TRACKING_ID, id.into());
                 self.device.put(EV_ABS, ABS_MT_TOOL_TYPE, MT_TOOL_FINGER);
                 self.next_id = self.next_id.wrapping_add(1);
                 self.down |= bit;

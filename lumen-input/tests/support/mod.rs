@@ -113,7 +113,13 @@ impl Plane {
 
     /// Wires it; the answer is the caller's to read.
     pub fn wire(&self, hands: Hands<OwnedFd>, state: &OwnedFd) -> Net {
-        let (net, events, haptics) = Net::new();
+        self.wire_after(hands, state, None)
+    }
+
+    /// As [`Plane::wire`], for the heir of one that had this ring.
+    pub fn wire_after(&self, hands: Hands<OwnedFd>, state: &OwnedFd, before: Option<RingFds<OwnedFd>>) -> Net {
+        let (mut net, events, haptics) = Net::new();
+        net.theirs = Some(copy(&events));
         let wiring = InputWiring {
             session: SessionId(1),
             generation: Generation(1),
@@ -121,6 +127,7 @@ impl Plane {
             hands,
             uinput: false,
             events,
+            before,
             haptics,
             state: state.try_clone().unwrap(),
             kept: Vec::new(),
@@ -180,6 +187,13 @@ pub struct Net {
     pub haptics: RingConsumer,
     /// The client's number of the next event.
     pub sent: u32,
+    /// What lumend keeps of the plane's end of the ring of events.
+    pub theirs: Option<RingFds<OwnedFd>>,
+}
+
+fn copy(ring: &RingFds<OwnedFd>) -> RingFds<OwnedFd> {
+    let [memory, data, credit] = [&ring.memory, &ring.data, &ring.credit].map(|fd| fd.try_clone().unwrap());
+    RingFds { memory, data, credit, geometry: ring.geometry }
 }
 
 impl Net {
@@ -195,7 +209,7 @@ impl Net {
         let producer = RingProducer::attach(memory.as_fd(), data, credit, geometry).unwrap();
         let ((memory, data, credit, geometry), haptics) = ring(RingGeometry::HAPTICS);
         let consumer = RingConsumer::attach(memory.as_fd(), data, credit, geometry).unwrap();
-        (Self { events: producer, haptics: consumer, sent: 0 }, events, haptics)
+        (Self { events: producer, haptics: consumer, sent: 0, theirs: None }, events, haptics)
     }
 
     /// Hands over bytes, in the place of an event.
@@ -234,7 +248,7 @@ pub fn state() -> OwnedFd {
 /// Hands on a seat and an output of a sway.
 pub fn hands(sway: &Sway, seat: &str, output: &str, focus_key: Option<u32>) -> Hands<OwnedFd> {
     let (seat, output) = (seat.to_owned(), output.to_owned());
-    Hands::Wlroots { socket: sway.connect(), output, seat, focus_key, keymap: keymap() }
+    Hands::Wlroots { socket: sway.connect(), inherited: false, output, seat, focus_key, keymap: keymap() }
 }
 
 /// The keymap of a US keyboard.

@@ -28,6 +28,7 @@ impl Daemon {
                 }
             },
             Action::Close(plane) => {
+                self.devices_go(plane);
                 if let Some(reach) = self.planes.get_mut(&plane) {
                     reach.close();
                 }

@@ -50,6 +50,11 @@ impl Daemon {
         match rings {
             Ok(((far_events, events), (far_haptics, haptics))) => {
                 self.tell(net, ToNet::WireInput { session, generation, events: far_events, haptics: far_haptics });
+                // What is left in the ring before is the plane's own to take.
+                let kept = self.keeps.get_mut(&session).map_or(Ok(None), |keep| keep.ring(&events));
+                if let Err(error) = kept {
+                    warn!(session = session.0, "session {session}: {}", no_memory(&error));
+                }
                 self.tell(plane, ToInput::Rings { generation, events, haptics });
             }
             Err(error) => {
@@ -70,7 +75,9 @@ impl Daemon {
             Entry::Occupied(kept) => kept.into_mut(),
             Entry::Vacant(place) => place.insert(Keep::new(now)?),
         };
+        let hands = keep.hands(hands)?;
         let (producer, events) = ring("lumen-events", RingGeometry::INPUT)?;
+        let before = keep.ring(&events)?;
         let (consumer, haptics) = ring("lumen-haptics", RingGeometry::HAPTICS)?;
         let client = self.machine.session(session).map(|session| session.client);
         let wiring = InputWiring {
@@ -80,6 +87,7 @@ impl Daemon {
             hands,
             uinput: self.parts.supply.available(),
             events,
+            before,
             haptics,
             state: keep.state()?,
             kept: keep.kept()?,
@@ -91,6 +99,7 @@ impl Daemon {
         match word {
             FromInput::Hello(hello) => return self.greeted(plane, hello),
             FromInput::Leaving(leaving) => {
+                self.devices_go(plane);
                 self.leaves(plane, leaving);
                 return Ok(());
             }
@@ -111,6 +120,7 @@ impl Daemon {
                 if let Some(session) = session {
                     if let Some(keep) = self.keeps.get_mut(&session) {
                         keep.next = next;
+                        keep.wired();
                     }
                     if self.is_news(generation.0 > 1) {
                         let text = format!("hands by {:?}, generation {generation}", backends.hands);
@@ -122,6 +132,7 @@ impl Daemon {
             }
             FromInput::Failed { generation, reason } => {
                 let reason = printable(&reason, REASON);
+                self.devices_go(plane);
                 self.tell_of_failure(plane, PlaneKind::Input, &reason);
                 Event::Failed { plane, generation, reason }
             }
@@ -165,8 +176,28 @@ impl Daemon {
         Ok(())
     }
 
+    /// A plane that ends in order takes its devices on a compositor along, and so nobody is to inherit them.
+    pub(super) fn devices_go(&mut self, plane: PlaneId) {
+        if let Some(keep) = self.keep_of(plane) {
+            keep.leaves();
+        }
+    }
+
+    /// A plane is dead: what it held is its heir's, if that comes soon.
+    pub(super) fn devices_stay(&mut self, plane: PlaneId, now: u64) {
+        if let Some(keep) = self.keep_of(plane) {
+            keep.died(now);
+        }
+    }
+
+    fn keep_of(&mut self, plane: PlaneId) -> Option<&mut Keep> {
+        let reach = self.planes.get(&plane).filter(|reach| reach.kind == PlaneKind::Input)?;
+        self.keeps.get_mut(&reach.session?)
+    }
+
     /// What was kept for sessions that have ended goes back to where it came from, once no process of theirs has it.
-    pub(super) fn clear_keeps(&mut self) {
+    pub(super) fn clear_keeps(&mut self, now: u64) {
+        self.keeps.values_mut().for_each(|keep| keep.tick(now));
         let (machine, planes) = (&self.machine, &self.planes);
         let over = |id: &mut SessionId| {
             let held = planes.values().any(|reach| reach.kind == PlaneKind::Input && reach.session == Some(*id));

@@ -64,7 +64,7 @@ impl Means {
                 let keymap = keymap.hand_over().map_err(|error| format!("cannot hand the keymap over: {error}"))?;
                 let socket = dial(wayland)
                     .map_err(|error| format!("cannot reach the compositor at {}: {error}", wayland.display()))?;
-                Ok(Hands::Wlroots { socket, output: output.to_owned(), seat, focus_key, keymap })
+                Ok(Hands::Wlroots { socket, inherited: false, output: output.to_owned(), seat, focus_key, keymap })
             }
         }
     }
