@@ -282,16 +282,12 @@ pub enum ToLauncher {
     },
     /// Start the compositor and, once its socket is there, what `[desktop] exec` names.
     StartDesktop,
+    /// End it, and what runs on it. As every desktop that was started, it is said to be gone once.
     StopDesktop,
     /// Prepare for and start the app of this index.
-    StartApp {
-        run: RunId,
-        app: u16,
-    },
+    StartApp { run: RunId, app: u16 },
     /// End it, whatever state it is in, and undo its preparations; answered with `AppEnded`.
-    StopApp {
-        run: RunId,
-    },
+    StopApp { run: RunId },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

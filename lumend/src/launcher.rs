@@ -121,7 +121,7 @@ impl<'a> Launcher<'a> {
         let paths = DesktopPaths::new(runtime, setup.number);
         // Before signals are blocked: whoever waits here has nothing to undo, and may be ended.
         let claim = match setup.place {
-            Place::Own => Some(paths.claim().map_err(LinkError::Io)?),
+            Place::Own => Some(paths.claim(&link)?),
             Place::Bare => None,
         };
         // Apps on the desktop detach from the compositor; as orphans they become children of this process.
@@ -158,7 +158,8 @@ impl<'a> Launcher<'a> {
             match event {
                 Event::Order(ToLauncher::Begin { .. }) => return Err(LinkError::Malformed("it has begun already")),
                 Event::Order(ToLauncher::StartDesktop) => self.start()?,
-                Event::Order(ToLauncher::StopDesktop) => self.stop(),
+                Event::Order(ToLauncher::StopDesktop) if self.desktop.is_none() => {}
+                Event::Order(ToLauncher::StopDesktop) => self.gone("it was stopped".into())?,
                 Event::Order(ToLauncher::StartApp { run, app }) => self.start_app(run, app)?,
                 Event::Order(ToLauncher::StopApp { run }) => self.apps.stop(Instant::now(), run, "it was stopped"),
                 Event::LinkClosed => return Ok(false),

@@ -166,6 +166,7 @@ fn starts_restarts_and_leaves_nothing_behind() {
     assert!(launcher.has_sockets(), "under the same names");
     let second = launcher.descendants();
     launcher.order(ToLauncher::StopDesktop);
+    assert!(matches!(launcher.hear(), FromLauncher::DesktopGone { .. }), "each that was started goes once");
     assert!(second.iter().all(|&pid| ended(pid)));
 
     launcher.order(ToLauncher::StartDesktop);

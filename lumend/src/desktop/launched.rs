@@ -224,35 +224,62 @@ impl Launched {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
 
     use ipc::PlaneKind;
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
     use super::*;
 
-    #[test]
-    fn a_launcher_that_talks_without_end_is_not_listened_to() {
-        let directory = std::env::temp_dir().join(format!("lumen-launched-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(directory.join("planes")).unwrap();
-        let names = PlaneKind::ALL.iter().map(|kind| kind.name()).chain(["launcher"]);
-        let mut listeners: Vec<UnixListener> = names
-            .map(|name| {
+    /// A service manager's sockets, behind which the test is the launcher.
+    pub struct Manager {
+        directory: PathBuf,
+        listeners: Vec<UnixListener>,
+    }
+
+    impl Manager {
+        pub fn new(test: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("lumen-{test}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&directory);
+            std::fs::create_dir_all(directory.join("planes")).unwrap();
+            let names = PlaneKind::ALL.iter().map(|kind| kind.name()).chain(["launcher"]);
+            let listen_at = |name: &str| -> UnixListener {
                 let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
                 let path = directory.join("planes").join(format!("{name}.sock"));
                 bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
                 listen(&listener, Backlog::new(1).unwrap()).unwrap();
                 listener.into()
-            })
-            .collect();
-        let lumend = std::fs::File::open("/proc/self/exe").unwrap().into();
-        let program = Program::new(lumend, (&directory, &directory), "", 0, &[]);
-        let program = program.served_by(Some(Sockets::find(&directory).unwrap()));
-        let mut launched = Launched::start(&program, Role::Apps).unwrap();
-        let link = Link::from_fd(listeners.pop().unwrap().accept().unwrap().0.into()).unwrap();
+            };
+            let listeners = names.map(listen_at).collect();
+            Self { directory, listeners }
+        }
+
+        pub fn program(&self) -> Program {
+            let lumend = std::fs::File::open("/proc/self/exe").unwrap().into();
+            let program = Program::new(lumend, (&self.directory, &self.directory), "", 0, &[]);
+            program.served_by(Some(Sockets::find(&self.directory).unwrap()))
+        }
+
+        /// The launcher's end, once one has been started.
+        pub fn launcher(&self) -> Link {
+            Link::from_fd(self.listeners.last().unwrap().accept().unwrap().0.into()).unwrap()
+        }
+    }
+
+    impl Drop for Manager {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    #[test]
+    fn a_launcher_that_talks_without_end_is_not_listened_to() {
+        let manager = Manager::new("launched");
+        let mut launched = Launched::start(&manager.program(), Role::Apps).unwrap();
+        let link = manager.launcher();
         let mut said = 0;
         while launched.link.is_some() {
             assert!(said <= 10 * TALK_BURST, "it goes on for ever");
@@ -262,6 +289,5 @@ mod tests {
             assert!(launched.hear(0).is_none(), "of no run that was ordered");
         }
         assert_eq!(said, TALK_BURST + 1);
-        std::fs::remove_dir_all(directory).unwrap();
     }
 }

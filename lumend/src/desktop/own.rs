@@ -35,6 +35,8 @@ pub struct Own {
     running: Option<Launched>,
     /// A desktop has been ordered, and not been said to be gone since.
     ordered: bool,
+    /// It has been told to go, and has not been said to be gone: what the launcher says until then is about that one.
+    leaving: bool,
     start_at: Option<u64>,
     /// Apps for the desktop that is to be ordered.
     wanted: Vec<(RunId, u16)>,
@@ -53,6 +55,7 @@ impl Own {
             number,
             running: None,
             ordered: false,
+            leaving: false,
             start_at: None,
             wanted: Vec::new(),
             pace: Crashes::default(),
@@ -104,7 +107,7 @@ impl Own {
     /// Whatever is left of the desktop is ended, and a new one started when it is time.
     pub fn start_again(&mut self, now: u64) {
         if self.start_at.is_none() && !self.stopping {
-            self.ordered = false;
+            self.leaving |= std::mem::take(&mut self.ordered);
             if let Some(running) = &mut self.running {
                 running.tell(ToLauncher::StopDesktop);
             }
@@ -131,13 +134,16 @@ impl Own {
     }
 
     pub fn deadline(&self) -> Option<u64> {
-        [self.start_at, self.running.as_ref().and_then(Launched::deadline)].into_iter().flatten().min()
+        let start_at = self.start_at.filter(|_| !self.leaving);
+        [start_at, self.running.as_ref().and_then(Launched::deadline)].into_iter().flatten().min()
     }
 
     pub fn dispatch(&mut self, now: u64) -> Vec<News> {
         let mut news = Vec::new();
         while let Some(word) = self.running.as_mut().and_then(|running| running.hear(now)) {
             match word {
+                Word::Ready if self.leaving => {}
+                Word::Gone { .. } if self.leaving => self.leaving = false,
                 Word::Ready => {
                     (self.was_up, self.ordered) = (true, true);
                     self.up_since = Some(now);
@@ -148,13 +154,13 @@ impl Own {
             }
         }
         if let Some(runs) = self.running.as_mut().and_then(|running| running.reap(now)) {
-            self.running = None;
+            (self.running, self.leaving) = (None, false);
             news.extend(runs.into_iter().map(|run| News::AppEnded { run, reason: "the launcher ended".into() }));
             if !self.stopping {
                 self.down("the launcher ended".into(), &mut news);
             }
         }
-        if self.start_at.is_some_and(|at| now >= at) {
+        if !self.leaving && self.start_at.is_some_and(|at| now >= at) {
             self.start_at = None;
             if let Err(error) = self.order() {
                 self.down(format!("cannot start the launcher: {error}"), &mut news);
@@ -172,5 +178,42 @@ impl Own {
         let ended = |(run, _)| News::AppEnded { run, reason: format!("its desktop does not come up: {reason}") };
         news.extend(self.wanted.drain(..).map(ended));
         news.push(News::Hopeless { reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc::FromLauncher;
+    use ipc::link::Link;
+
+    use super::super::launched::tests::Manager;
+    use super::*;
+
+    const LIVED: u64 = 3_000_000_000;
+
+    fn orders(link: &Link) -> Vec<ToLauncher> {
+        std::iter::from_fn(|| link.recv::<ToLauncher>().unwrap().map(|received| received.message)).collect()
+    }
+
+    /// lumend sees the compositor's end on its own connection before the launcher can tell of it.
+    #[test]
+    fn the_end_of_a_desktop_is_not_taken_for_that_of_its_successor() {
+        let manager = Manager::new("own");
+        let mut own = Own::new(Rc::new(manager.program()), 1);
+        own.order().unwrap();
+        let link = manager.launcher();
+        link.send(FromLauncher::DesktopReady).unwrap();
+        assert!(matches!(own.dispatch(0)[..], [News::Up]));
+        assert!(matches!(orders(&link)[..], [ToLauncher::Begin { .. }, ToLauncher::StartDesktop]));
+
+        own.start_again(LIVED);
+        assert!(own.dispatch(LIVED).is_empty() && own.deadline().is_none_or(|at| at > LIVED), "it waits");
+        assert!(matches!(orders(&link)[..], [ToLauncher::StopDesktop]));
+        link.send(FromLauncher::DesktopGone { reason: "it was stopped".into() }).unwrap();
+        assert!(own.dispatch(LIVED).is_empty(), "which is known");
+        assert!(matches!(orders(&link)[..], [ToLauncher::StartDesktop]), "at once, since the first had lived");
+
+        link.send(FromLauncher::DesktopGone { reason: "it dies".into() }).unwrap();
+        assert!(matches!(own.dispatch(LIVED)[..], [News::Down { .. }]), "which is news");
     }
 }

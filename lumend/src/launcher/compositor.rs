@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ipc::link::{Link, LinkError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::stat::Mode;
@@ -25,6 +26,12 @@ pub const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Between SIGTERM and SIGKILL.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Longer than a launcher takes that ends its apps and its desktop.
+const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(12);
+
+/// Milliseconds until a desktop that is somebody else's is looked at again.
+const LOOK_AGAIN_AFTER: u16 = 50;
 
 /// The longest path that fits into a Unix socket address, without its final zero.
 const SOCKET_PATH: usize = 107;
@@ -65,8 +72,11 @@ impl DesktopPaths {
 
     /// Waits until this desktop is nobody else's, which it is for as long as the file is open. A launcher whose lumend was
     /// killed goes on until its apps have ended, and its sway then removes its sockets by their names: those of a
-    /// successor, if there were one by then.
-    pub fn claim(&self) -> io::Result<File> {
+    /// successor, if there were one by then. One that does not end in the time that it has is not waited for.
+    ///
+    /// # Errors
+    /// The link has closed, or the file cannot be opened.
+    pub fn claim(&self, link: &Link) -> Result<File, LinkError> {
         let flags = libc::O_NOFOLLOW;
         let lock = File::options()
             .create(true)
@@ -74,8 +84,26 @@ impl DesktopPaths {
             .truncate(false)
             .mode(0o600)
             .custom_flags(flags)
-            .open(&self.lock)?;
-        lock.lock()?;
+            .open(&self.lock)
+            .map_err(LinkError::Io)?;
+        let end = Instant::now() + PREDECESSOR_ENDS_WITHIN;
+        while let Err(error) = lock.try_lock() {
+            match error {
+                TryLockError::WouldBlock if Instant::now() < end => {}
+                TryLockError::WouldBlock => {
+                    eprintln!("lumend launcher: whoever had this desktop before does not end; starting all the same");
+                    break;
+                }
+                TryLockError::Error(error) => return Err(LinkError::Io(error)),
+            }
+            // Nothing tells that a lock is free. Orders can wait, but not the end of the one who gives them.
+            let mut hang_up = [PollFd::new(link.as_fd(), PollFlags::empty())];
+            match poll(&mut hang_up, LOOK_AGAIN_AFTER) {
+                Ok(0) | Err(nix::Error::EINTR) => {}
+                Ok(_) => return Err(LinkError::Closed),
+                Err(errno) => return Err(LinkError::Io(errno.into())),
+            }
+        }
         Ok(lock)
     }
 }
