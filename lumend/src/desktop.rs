@@ -11,9 +11,10 @@ mod pool;
 mod screen;
 mod search;
 
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use ipc::{Hands, RunId, SessionId, Source};
@@ -227,14 +228,26 @@ impl Desktop {
 /// A connected socket, without waiting for a server that does not accept.
 ///
 /// What is in a directory of another user's may be a link of theirs, to where lumend may go and they may not: its own
-/// control socket. A plane would be handed that as a desktop's.
+/// control socket. A plane would be handed that as a desktop's. The directory is opened first, so that it is the one that
+/// was judged, whatever its name leads to by then.
 pub fn dial(path: &Path) -> io::Result<OwnedFd> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let own = geteuid().as_raw();
+    let is_theirs = |metadata: &Metadata| ![0, own].contains(&metadata.uid());
+    let open = |flags| File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | flags).open(parent);
+    let (directory, by_link) = match open(libc::O_NOFOLLOW) {
+        Ok(directory) => (directory, false),
+        // Theirs as well if it is they who say where it leads.
+        Err(_) => (open(0)?, is_theirs(&parent.symlink_metadata()?)),
+    };
+    let theirs = by_link || is_theirs(&directory.metadata()?);
+    let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    let own = geteuid().as_raw();
-    let theirs = |directory: &Path| directory.metadata().is_ok_and(|metadata| ![0, own].contains(&metadata.uid()));
-    if getsockopt(&fd, PeerCredentials)?.uid() == own && path.parent().is_some_and(theirs) {
+    connect(fd.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    if theirs && getsockopt(&fd, PeerCredentials)?.uid() == own {
         return Err(io::Error::other("in another user's directory, it leads to a socket of this one's"));
     }
     Ok(fd)
@@ -243,7 +256,7 @@ pub fn dial(path: &Path) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{chown, symlink};
+    use std::os::unix::fs::{chown, lchown, symlink};
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -263,6 +276,14 @@ mod tests {
             let error = dial(&wayland).unwrap_err().to_string();
             assert!(error.contains("another user's"), "{error}");
             dial(&control).unwrap();
+
+            // Nor where only the way is theirs.
+            fs::create_dir(directory.join("ours")).unwrap();
+            symlink(&control, directory.join("ours/wayland-1")).unwrap();
+            symlink(directory.join("ours"), directory.join("way")).unwrap();
+            dial(&directory.join("way/wayland-1")).unwrap();
+            lchown(directory.join("way"), Some(64555), None).unwrap();
+            assert!(dial(&directory.join("way/wayland-1")).is_err());
         }
         fs::remove_dir_all(directory).unwrap();
     }
