@@ -174,7 +174,9 @@ fn lumend_has_what_it_needs_to_end_planes_and_nothing_more() {
     let mut more = served.clone();
     more.threads[0].effective |= 1 << 21;
     assert_eq!(wrong(host(&more)), all[..1]);
-    assert_eq!(wrong(host(&Reading { unit: None, ..more })), [&*all[0], &*all[1], &*all[3]]);
+    let persons = Some(Unit { manager: "/user.slice/user@1000.service".into(), name: MACHINES.into() });
+    assert_eq!(wrong(host(&Reading { unit: persons, ..more.clone() })), [&*all[0], &*all[1], &*all[3]]);
+    assert_eq!(wrong(host(&Reading { unit: None, ..more })), [""; 0], "started by hand it has what its session has");
 
     assert_eq!(wrong(desktop(&spawned, Some(&spawned))), [""; 0], "a person's desktop is that person's");
     assert_eq!(wrong(desktop(&spawned, Some(&served))), ["uid"]);
