@@ -101,6 +101,8 @@ impl Task {
         let branches = Branches::new(tally.clone(), hello.resume.as_ref().map(|resume| resume.first_event));
         let greeting = FromClient::Hello { client, peer, fingerprint, hello, to, tally };
         if self.events.send(greeting).await.is_err() {
+            // Soon the endpoint closes every connection without a word, and so the client tries this host's next plane.
+            connection.closed().await;
             return Ending::new(Code::Shutdown, "the host is shutting down");
         }
         let ending = Attendance::new(self, connection, orders, conversation, branches).run().await;
