@@ -105,7 +105,7 @@ fn first(bytes: &[u8]) -> Result<Option<(Event<'_>, usize)>, &'static str> {
     let mut header = Arguments(bytes);
     let (Some(object), Some(word)) = (header.uint(), header.uint()) else { return Ok(None) };
     let size = (word >> 16) as usize;
-    if size < HEADER || size % 4 != 0 {
+    if size < HEADER || !size.is_multiple_of(4) {
         return Err("a message of an impossible size");
     }
     let arguments = bytes.get(HEADER..size).map(Arguments);
