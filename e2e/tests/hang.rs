@@ -92,7 +92,7 @@ fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
     client.finish(Duration::from_secs(60)).unwrap();
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
 
-    // Net last: every session is its own.
+    // Net last, with nobody watching; its sessions are `resume.rs`'s.
     let pid = host.planes("net").unwrap()[0];
     send(pid, Signal::SIGSTOP).unwrap();
     host.status_where(Duration::from_secs(5), |status| {
