@@ -1,7 +1,7 @@
 //! A client in a session, for all tests that need one.
 
 use ipc::feedback::Feedback;
-use ipc::{FromNet, SessionId, SessionStats};
+use ipc::{AskId, FromNet, SessionId, SessionStats};
 use lumen_core::hello::{ClientMessage, Welcome};
 use lumen_core::packet::Kind;
 use lumen_core::{AudioLayout, Permissions};
@@ -37,10 +37,17 @@ impl Session {
     /// Streams: has started, and its address is known.
     pub fn started(host: &mut Host, number: u32) -> Self {
         let mut session = Self::welcomed(host, number);
-        session.start();
-        session.media.send_probe();
-        session.media.expect(Kind::Pong);
+        session.stream(host);
         session
+    }
+
+    /// Starts to stream; by whose answer. Until the plane has said that it knows, what is for the client is forgotten.
+    pub fn stream(&mut self, host: &mut Host) -> AskId {
+        self.start();
+        let (_, ask) = host.expect_started();
+        self.media.send_probe();
+        self.media.expect(Kind::Pong);
+        ask
     }
 
     pub fn start(&mut self) {
