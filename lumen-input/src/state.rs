@@ -145,7 +145,7 @@ impl HeldState {
     }
 
     /// The event of this number is being taken. Call it before the event is injected: should the plane die in between,
-    /// one event is lost and none happens twice.
+    /// one event may be lost and none happens twice.
     pub fn take(&mut self, number: u32) {
         // What another device's events have overtaken does not turn the count back; numbers wrap.
         if number.wrapping_sub(self.next()) < 1 << 31 {

@@ -301,7 +301,9 @@ impl Wired {
     }
 
     /// Injects what the rings hold, as long as the backends take it. Each event is on its way before the next is looked
-    /// at: a plane that is killed takes one with it, and no more.
+    /// at: a plane that is killed takes one with it, and no more. One that says what is held leaves its ring when it is on
+    /// its way, so that an heir has it again rather than never: a release that is lost is a key that stays down, and one
+    /// that comes twice is nothing.
     fn pump(&mut self) -> Result<(), WiredError> {
         let mut bytes = Vec::with_capacity(MAX_EVENT);
         for injected in 0.. {
@@ -317,11 +319,22 @@ impl Wired {
             let header = *chunk.header();
             bytes.clear();
             let event = chunk.read(&mut bytes).ok().and_then(|()| InputEvent::decode(&bytes));
-            ring.release();
-            let event = event.ok_or_else(|| PlaneError::peer("a malformed input event"))?;
+            let again = event.as_ref().is_some_and(may_come_twice);
+            if !again {
+                ring.release();
+            }
+            let Some(event) = event else {
+                // What is dead may have left anything.
+                if self.before.take().is_some() {
+                    continue;
+                }
+                return Err(PlaneError::peer("a malformed input event").into());
+            };
             self.held.take(header.frame);
             self.event(&event, now_ns());
-            self.flush(now_ns());
+            if again && let Some(ring) = self.ring()? {
+                ring.release();
+            }
             let now = now_ns();
             self.wait.record(now, now.saturating_sub(header.captured_ns));
         }
@@ -354,15 +367,19 @@ impl Wired {
         self.inject(now_ns);
     }
 
-    /// Injects what the route wants. An event counts as unsupported once, whatever became of its parts.
+    /// Injects what the route wants, and notes what is released when it is on its way. An event counts as unsupported once,
+    /// whatever became of its parts.
     fn inject(&mut self, now_ns: u64) {
         let mut unsupported = false;
-        for step in self.steps.drain(..) {
-            self.held.before(&step);
-            let injected = self.backends.of(&step).map_or(Injected::Unsupported, |to| to.inject(&step, now_ns));
-            self.held.after(&step);
+        let mut steps = std::mem::take(&mut self.steps);
+        for step in &steps {
+            self.held.before(step);
+            let injected = self.backends.of(step).map_or(Injected::Unsupported, |to| to.inject(step, now_ns));
             unsupported |= injected == Injected::Unsupported;
         }
+        self.flush(now_ns);
+        steps.drain(..).for_each(|step| self.held.after(&step));
+        self.steps = steps;
         self.stats.unsupported += u64::from(unsupported);
     }
 
@@ -422,4 +439,10 @@ fn resumed(events: RingFds<OwnedFd>) -> Result<Option<RingConsumer>, PlaneError>
 
 fn unusable(error: &ipc::shm::ShmError) -> PlaneError {
     PlaneError::failed(format!("the wiring cannot be used: {error}"))
+}
+
+/// Whether the route makes nothing of it if it comes a second time: it says what is down, and not what happened.
+const fn may_come_twice(event: &InputEvent) -> bool {
+    use InputEvent::{Button, Held, Key, Touch};
+    matches!(event, Key { .. } | Button { .. } | Touch { .. } | Held(_))
 }

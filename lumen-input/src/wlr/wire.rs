@@ -134,9 +134,10 @@ impl Socket {
                     requests.bytes.drain(..sent.min(requests.bytes.len()));
                     requests.fds.clear();
                 }
-                Err(Errno::EAGAIN) => return false,
                 Err(Errno::EINTR) => {}
-                Err(_) => *requests = Requests::default(),
+                Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => *requests = Requests::default(),
+                // The kernel's want of room, memory or descriptors under way passes.
+                Err(_) => return false,
             }
         }
         true

@@ -75,11 +75,13 @@ impl Daemon {
             Entry::Occupied(kept) => kept.into_mut(),
             Entry::Vacant(place) => place.insert(Keep::new(now)?),
         };
-        let hands = keep.hands(hands)?;
         let (producer, events) = ring("lumen-events", RingGeometry::INPUT)?;
         let before = keep.ring(&events)?;
         let (consumer, haptics) = ring("lumen-haptics", RingGeometry::HAPTICS)?;
         let client = self.machine.session(session).map(|session| session.client);
+        let (state, kept) = (keep.state()?, keep.kept()?);
+        // Last, since a connection that is handed over has to reach its plane.
+        let hands = keep.hands(hands)?;
         let wiring = InputWiring {
             session,
             generation,
@@ -89,8 +91,8 @@ impl Daemon {
             events,
             before,
             haptics,
-            state: keep.state()?,
-            kept: keep.kept()?,
+            state,
+            kept,
         };
         Ok((Far { events: producer, haptics: consumer }, wiring))
     }
