@@ -74,8 +74,7 @@ fn picture_sound_and_hands_come_back_to_the_same_planes_and_the_same_output() {
     tone.envs(speakers.environment()).stdin(Stdio::null()).stderr(std::fs::File::create(log).unwrap());
     let _tone = Running::new("tone", tone.spawn().unwrap());
     let window = stage.out("window.log");
-    let exec =
-        format!("{} & exec {} {}", text(&stage.program("scene")), text(&stage.program("listener")), text(&window));
+    let exec = format!("exec {} --log {}", text(&stage.program("scene")), text(&window));
     let config = format!("[desktop]\nexec = \"{exec}\"");
     let host = Host::start_named(&stage, "host", Some(Desktop::Sway), &speakers.environment(), &config).unwrap();
     let (hands, heard) = (stage.write("viewer.script", &script()).unwrap(), stage.out("viewer.audio"));

@@ -202,7 +202,11 @@ pub const TABLE: &[Line] = &[
     any(ALL, call!(SYS_ppoll), "the same, with a finer deadline").seldom(ALL, "what poll is on other processors"),
     any(CAPTURE.and(NET).and(INPUT).and(AUDIO), call!(SYS_timerfd_settime), "pacing on timers made before the seal")
         .seldom(NET, "only large frames are paced"),
-    any(ALL, call!(SYS_futex), "locks, condition variables and joining threads"),
+    any(
+        CAPTURE.and(ENCODE).and(NET).and(AUDIO),
+        call!(SYS_futex),
+        "locks, condition variables and joining threads; input has one thread",
+    ),
     some(
         ALL,
         call!(SYS_fcntl),
