@@ -69,6 +69,12 @@ impl Keep {
         self.desk = Desk::default();
     }
 
+    /// The plane was given up and lives: nobody else is to speak on its connection, or to take from its ring.
+    pub fn strayed(&mut self) {
+        self.desk = Desk::default();
+        self.events = None;
+    }
+
     /// The plane has died.
     pub fn died(&mut self, now: u64) {
         self.desk.orphaned(now);

@@ -65,7 +65,7 @@ pub struct Reach {
     /// By lumend, which has said why.
     pub killed: bool,
     /// It was given up although it lives.
-    abandoned: bool,
+    pub abandoned: bool,
     /// Its stderr; that of a plane which lumend has not started goes elsewhere.
     pub grumbles: Option<Grumbles>,
     /// Of messages.

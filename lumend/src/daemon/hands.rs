@@ -185,10 +185,14 @@ impl Daemon {
         }
     }
 
-    /// A plane is dead: what it held is its heir's, if that comes soon.
+    /// A plane is dead: what it held is its heir's, if that comes soon. One that was given up and lives has it still, and
+    /// leaves nothing.
     pub(super) fn devices_stay(&mut self, plane: PlaneId, now: u64) {
-        if let Some(keep) = self.keep_of(plane) {
-            keep.died(now);
+        let lives = self.planes.get(&plane).is_some_and(|reach| reach.abandoned);
+        match self.keep_of(plane) {
+            Some(keep) if lives => keep.strayed(),
+            Some(keep) => keep.died(now),
+            None => {}
         }
     }
 
