@@ -1,5 +1,6 @@
 //! One generation's work: events from net's ring to the backends, rumble back, and what is told of it.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipc::event::{Event as Wake, now_ns};
@@ -27,6 +28,9 @@ const STATS_INTERVAL_NS: u64 = 1_000_000_000;
 /// link is to be heard in between.
 const PER_TURN: usize = 640;
 
+/// Rings that wait to be emptied, at most.
+const MAX_BEFORE: usize = 4;
+
 /// Why a generation ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WiredError {
@@ -40,8 +44,9 @@ pub enum WiredError {
 pub struct Wired {
     generation: Generation,
     events: RingConsumer,
-    /// Of a network plane, or of a plane before this one, that is no more: what is left in it comes first.
-    before: Option<Before>,
+    /// Of network planes, or of a plane before this one, that are no more, oldest first: what is left in them comes before
+    /// all in `events`.
+    before: VecDeque<Before>,
     haptics: Haptics,
     route: Route,
     held: HeldState,
@@ -114,6 +119,7 @@ impl Wired {
             wiring;
         let (events, haptics) = rings(events, haptics)?;
         let before = before.map(resumed).transpose()?.flatten().map(|ring| Before { ring, open: true });
+        let before = VecDeque::from_iter(before);
         let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
         let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
 
@@ -158,7 +164,7 @@ impl Wired {
         self.generation
     }
 
-    /// What to wait for: the ring of events, the one before it, and the backends.
+    /// What to wait for: the ring of events, those before it, and the backends.
     pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         fds.push(self.events.data().as_fd());
         fds.extend(self.before.iter().map(|before| before.ring.data().as_fd()));
@@ -189,8 +195,10 @@ impl Wired {
         self.report(link, now_ns)?;
         self.stats = InputStats::default();
         let ring = std::mem::replace(&mut self.events, events);
-        // Of a ring in between nobody was told how far this plane is, so that nothing is in it.
-        self.before.get_or_insert(Before { ring, open: false }).open = false;
+        self.before.iter_mut().for_each(|before| before.open = false);
+        // Of so many network planes in a row a compositor has taken nothing.
+        self.before.truncate(MAX_BEFORE - 1);
+        self.before.push_back(Before { ring, open: false });
         self.haptics.move_to(haptics, generation);
         (self.generation, self.caught_up, self.told) = (generation, false, false);
         Ok(())
@@ -259,7 +267,7 @@ impl Wired {
         if rung {
             self.events.data().drain();
         }
-        if let Some(before) = &self.before {
+        for before in &self.before {
             before.ring.data().drain();
         }
         self.backends.each(|backend| backend.dispatch(now))?;
@@ -325,7 +333,7 @@ impl Wired {
             }
             let Some(event) = event else {
                 // What is dead may have left anything.
-                if self.before.take().is_some() {
+                if self.before.pop_front().is_some() {
                     continue;
                 }
                 return Err(PlaneError::peer("a malformed input event").into());
@@ -345,12 +353,12 @@ impl Wired {
     fn ring(&mut self) -> Result<Option<&mut RingConsumer>, PlaneError> {
         // This is asked first: net has written its last into the ring before when it has begun with this one.
         let begun = self.events.peek().map_err(PlaneError::peer)?.is_some();
-        if let Some(Before { ring, open }) = &mut self.before {
+        while let Some(Before { ring, open }) = self.before.front_mut() {
             // What is dead may have left anything.
             match ring.peek().map(|chunk| chunk.is_some()) {
-                Ok(true) => return Ok(self.before.as_mut().map(|before| &mut before.ring)),
+                Ok(true) => return Ok(self.before.front_mut().map(|before| &mut before.ring)),
                 Ok(false) if *open && !begun => return Ok(None),
-                Ok(false) | Err(_) => self.before = None,
+                Ok(false) | Err(_) => drop(self.before.pop_front()),
             }
         }
         Ok(begun.then_some(&mut self.events))
