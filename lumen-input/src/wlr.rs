@@ -35,6 +35,8 @@ pub use keyboard::Pages;
 const OPEN_NS: u64 = 2_000_000_000;
 /// When to try again to hand requests to a compositor whose socket is full.
 const FLUSH_PAUSE_NS: u64 = 2_000_000;
+/// When to look for the other half of a message.
+const HALF_PAUSE_NS: u64 = 1_000_000;
 /// How long the end may wait for the compositor to take what was said last.
 const FINISH_NS: u64 = 200_000_000;
 /// Text goes no faster than this for each character: a window that has no time to read is disconnected by its compositor.
@@ -61,6 +63,8 @@ pub struct Wlr {
     flush_at: Option<u64>,
     /// Nothing is injected before this, so that a window can read what was typed.
     rest_until: Option<u64>,
+    /// When to look for the other half of a message.
+    half_until: Option<u64>,
     /// What `inject` could not report.
     broken: Option<InjectError>,
 }
@@ -146,6 +150,7 @@ impl Wlr {
             open_by: now_ns + OPEN_NS,
             flush_at: None,
             rest_until: None,
+            half_until: None,
             broken: None,
         };
         this.flush(now_ns);
@@ -340,12 +345,14 @@ impl Inject for Wlr {
     }
 
     fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.socket.as_fd());
+        if self.half_until.is_none() {
+            fds.push(self.socket.as_fd());
+        }
     }
 
     fn deadline(&self) -> Option<u64> {
         let opening = matches!(self.stage, Stage::Looking { .. } | Stage::Making { .. }).then_some(self.open_by);
-        [opening, self.flush_at, self.rest_until].into_iter().flatten().min()
+        [opening, self.flush_at, self.rest_until, self.half_until].into_iter().flatten().min()
     }
 
     fn dispatch(&mut self, now_ns: u64) -> Result<(), InjectError> {
@@ -354,6 +361,7 @@ impl Inject for Wlr {
         }
         self.rest_until = self.rest_until.filter(|&until| now_ns < until);
         self.read()?;
+        self.half_until = self.socket.has_half().then(|| now_ns + HALF_PAUSE_NS);
         self.advance(now_ns)?;
         self.check_places()?;
         self.flush(now_ns);

@@ -18,8 +18,8 @@ const HEADER: usize = 8;
 /// Sizes have 16 bits.
 const MAX_MESSAGE: usize = 1 << 16;
 /// How often in a row there may be something to read that is no whole message. The compositor's other half comes as
-/// soon as it finds room; one that stopped there would keep this plane awake for ever.
-const MAX_HALVES: u32 = 10_000;
+/// soon as it finds room; one that stopped there would be looked at for ever.
+const MAX_HALVES: u32 = 2000;
 
 /// Requests that have not been sent yet.
 #[derive(Default, Debug)]
@@ -118,11 +118,12 @@ pub(super) struct Socket {
     fd: OwnedFd,
     seen: Vec<u8>,
     halves: u32,
+    half: bool,
 }
 
 impl Socket {
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, seen: vec![0; MAX_MESSAGE], halves: 0 }
+        Self { fd, seen: vec![0; MAX_MESSAGE], halves: 0, half: false }
     }
 
     /// Sends requests, all at once: so many bytes are one buffer of the kernel's, which it takes or does not. False if
@@ -152,12 +153,19 @@ impl Socket {
         sendmsg::<()>(fd, &[IoSlice::new(&requests.bytes)], &[ControlMessage::ScmRights(&fds)], flags, None)
     }
 
+    /// The beginning of a message is there, and not its end. Then there is always something to read, and so nothing to wait
+    /// for but time.
+    pub const fn has_half(&self) -> bool {
+        self.half
+    }
+
     /// Reads what is there and hands on each whole event, without waiting. An event leaves the socket after it has been
     /// handed on: should the plane die in between, its heir has it again.
     ///
     /// # Errors
     /// The end of the connection, nonsense, or what `hear` says.
     pub fn read(&mut self, mut hear: impl FnMut(Event<'_>) -> Result<(), InjectError>) -> Result<(), InjectError> {
+        self.half = false;
         let seen = match receive(&self.fd, &mut self.seen, MsgFlags::MSG_PEEK) {
             Ok(0) => return Err(gone(&io::Error::from(io::ErrorKind::UnexpectedEof))),
             Ok(seen) => seen,
@@ -170,6 +178,7 @@ impl Socket {
             hear(event)?;
             whole += size;
         }
+        self.half = whole < seen;
         self.halves = if whole == 0 { self.halves + 1 } else { 0 };
         if self.halves > MAX_HALVES {
             return Err(nonsense("half of a message"));
