@@ -22,8 +22,8 @@ pub use self::gamestream::{
     Tuning,
 };
 pub use self::input::{
-    DeviceId, FromInput, Hands, HandsBackend, InputBackends, InputStats, InputWiring, Kept, Keymap, PadsBackend,
-    STATE_BYTES, ToInput, TouchBackend,
+    DeviceId, FromInput, Hands, HandsBackend, InputBackends, InputStats, InputWiring, Kept, Keymap, MAX_BEFORE,
+    PadsBackend, STATE_BYTES, ToInput, TouchBackend,
 };
 pub use self::names::{FormatError, NameError};
 pub use self::net::{

@@ -28,9 +28,6 @@ const STATS_INTERVAL_NS: u64 = 1_000_000_000;
 /// link is to be heard in between.
 const PER_TURN: usize = 640;
 
-/// Rings that wait to be emptied, at most.
-const MAX_BEFORE: usize = 4;
-
 /// Why a generation ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WiredError {
@@ -118,8 +115,8 @@ impl Wired {
         let InputWiring { session, generation, permissions, hands, uinput, events, before, haptics, state, kept } =
             wiring;
         let (events, haptics) = rings(events, haptics)?;
-        let before = before.map(resumed).transpose()?.flatten().map(|ring| Before { ring, open: true });
-        let before = VecDeque::from_iter(before);
+        let before: Result<Vec<_>, _> = before.into_iter().map(resumed).collect();
+        let before = before?.into_iter().flatten().map(|ring| Before { ring, open: true }).collect();
         let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
         let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
 
@@ -197,7 +194,7 @@ impl Wired {
         let ring = std::mem::replace(&mut self.events, events);
         self.before.iter_mut().for_each(|before| before.open = false);
         // Of so many network planes in a row a compositor has taken nothing.
-        self.before.truncate(MAX_BEFORE - 1);
+        self.before.truncate(ipc::MAX_BEFORE - 1);
         self.before.push_back(Before { ring, open: false });
         self.haptics.move_to(haptics, generation);
         (self.generation, self.caught_up, self.told) = (generation, false, false);
@@ -351,17 +348,19 @@ impl Wired {
 
     /// The ring that the next event is in, if there is one.
     fn ring(&mut self) -> Result<Option<&mut RingConsumer>, PlaneError> {
-        // This is asked first: net has written its last into the ring before when it has begun with this one.
-        let begun = self.events.peek().map_err(PlaneError::peer)?.is_some();
-        while let Some(Before { ring, open }) = self.before.front_mut() {
+        // The newest is asked first: net has written its last into a ring when it has begun with the next.
+        let mut begun = self.events.peek().map_err(PlaneError::peer)?.is_some();
+        for at in (0..self.before.len()).rev() {
+            let Before { ring, open } = &mut self.before[at];
             // What is dead may have left anything.
             match ring.peek().map(|chunk| chunk.is_some()) {
-                Ok(true) => return Ok(self.before.front_mut().map(|before| &mut before.ring)),
-                Ok(false) if *open && !begun => return Ok(None),
-                Ok(false) | Err(_) => drop(self.before.pop_front()),
+                Ok(true) => begun = true,
+                Ok(false) if *open && !begun => {}
+                Ok(false) | Err(_) => drop(self.before.remove(at)),
             }
         }
-        Ok(begun.then_some(&mut self.events))
+        let ring = self.before.front_mut().map_or(&mut self.events, |before| &mut before.ring);
+        Ok(begun.then_some(ring))
     }
 
     fn event(&mut self, event: &InputEvent, now_ns: u64) {

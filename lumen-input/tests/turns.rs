@@ -21,7 +21,7 @@ fn a_turn_ends_although_the_ring_is_not_empty_and_the_next_comes_at_once() {
         hands: Hands::None,
         uinput: false,
         events,
-        before: None,
+        before: Vec::new(),
         haptics,
         state: state(),
         kept: Vec::new(),

@@ -1,16 +1,16 @@
 //! What outlives a session's input plane: the devices that it has made, so that a game's pad does not vanish when the
-//! plane dies, the memory that tells its heir what is pressed, and the ring in which there may be events that it has not
-//! taken. Nothing of it outlives the session. Devices on a compositor are as old as the connection that they were made on:
+//! plane dies, the memory that tells its heir what is pressed, and the rings in which there may be events that it has
+//! not taken. Nothing of it outlives the session. Devices on a compositor are as old as the connection that they were made on:
 //! [`desk`].
 
 mod desk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 
 use ipc::shm::sealed_memfd;
-use ipc::{DeviceId, Hands, Kept, RingFds, STATE_BYTES};
+use ipc::{DeviceId, Generation, Hands, Kept, MAX_BEFORE, RingFds, STATE_BYTES};
 
 use self::desk::Desk;
 use crate::rate::Rate;
@@ -28,8 +28,9 @@ pub struct Keep {
     spare: Vec<OwnedFd>,
     rate: Rate,
     desk: Desk,
-    /// The plane's end of the ring that it takes events from.
-    events: Option<RingFds<OwnedFd>>,
+    /// The plane's ends of rings of events, each of a later generation than the one before it. The last is what the plane
+    /// has; in the others something may be left.
+    rings: VecDeque<(Generation, RingFds<OwnedFd>)>,
     /// Of the client's events the first that no plane has taken, as one of them has said last.
     pub next: u32,
 }
@@ -44,7 +45,7 @@ impl Keep {
             spare: Vec::new(),
             rate,
             desk: Desk::default(),
-            events: None,
+            rings: VecDeque::new(),
             next: 0,
         })
     }
@@ -59,9 +60,13 @@ impl Keep {
         self.desk.hand_over(fresh)
     }
 
-    /// The plane has its devices, and has taken what its predecessor had left in the ring.
-    pub fn wired(&mut self) {
+    /// The plane has its devices, and has taken what was in the rings before that of this generation. Net may still have
+    /// to learn of it, and so the last of them is kept.
+    pub fn wired(&mut self, generation: Generation) {
         self.desk.made();
+        while self.rings.get(1).is_some_and(|&(next, _)| next < generation) {
+            self.rings.pop_front();
+        }
     }
 
     /// The plane ends in order, and takes its devices on a compositor with it; or they are of no use any more.
@@ -72,7 +77,7 @@ impl Keep {
     /// The plane was given up and lives: nobody else is to speak on its connection, or to take from its ring.
     pub fn strayed(&mut self) {
         self.desk = Desk::default();
-        self.events = None;
+        self.rings.clear();
     }
 
     /// The plane has died.
@@ -92,11 +97,18 @@ impl Keep {
         }
     }
 
-    /// Keeps another handle on the ring that a plane is about to get; what was kept of the one before is for its heir.
-    pub fn ring(&mut self, events: &RingFds<OwnedFd>) -> io::Result<Option<RingFds<OwnedFd>>> {
-        let RingFds { memory, data, credit, geometry } = events;
-        let (memory, data, credit) = (memory.try_clone()?, data.try_clone()?, credit.try_clone()?);
-        Ok(self.events.replace(RingFds { memory, data, credit, geometry: *geometry }))
+    /// Keeps another handle on the ring that a plane is about to get.
+    pub fn ring(&mut self, generation: Generation, events: &RingFds<OwnedFd>) -> io::Result<()> {
+        self.rings.push_back((generation, again(events)?));
+        while self.rings.len() > MAX_BEFORE {
+            self.rings.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The rings that the heir of a dead plane is to empty, oldest first.
+    pub fn rings(&self) -> io::Result<Vec<RingFds<OwnedFd>>> {
+        self.rings.iter().map(|(_, ring)| again(ring)).collect()
     }
 
     /// For the heir of the plane that made them.
@@ -140,11 +152,18 @@ impl Keep {
     }
 }
 
+fn again(ring: &RingFds<OwnedFd>) -> io::Result<RingFds<OwnedFd>> {
+    let RingFds { memory, data, credit, geometry } = ring;
+    let (memory, data, credit) = (memory.try_clone()?, data.try_clone()?, credit.try_clone()?);
+    Ok(RingFds { memory, data, credit, geometry: *geometry })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd;
 
+    use ipc::RingGeometry;
     use lumen_core::input::PadIndex;
 
     use super::*;
@@ -171,6 +190,30 @@ mod tests {
         assert!(keep.kept().unwrap().is_empty());
         keep.grant(0, DeviceId::Mouse, none).expect("what the pad has left");
         assert_eq!(keep.into_fds().count(), 1);
+    }
+
+    #[test]
+    fn a_ring_is_kept_until_a_later_plane_says_that_it_is_empty() {
+        let mut keep = Keep::new(0).unwrap();
+        // Rings are told apart by the size that is said of them.
+        let add = |keep: &mut Keep, generation: u32| {
+            let geometry = RingGeometry { frame_chunks: generation, ..RingGeometry::INPUT };
+            let [memory, data, credit] = [null(), null(), null()].map(Result::unwrap);
+            keep.ring(Generation(generation), &RingFds { memory, data, credit, geometry }).unwrap();
+        };
+        let kept =
+            |keep: &Keep| keep.rings().unwrap().iter().map(|ring| ring.geometry.frame_chunks).collect::<Vec<_>>();
+        // Two die before they are ready, the third takes what all have left.
+        (1..=3).for_each(|generation| add(&mut keep, generation));
+        assert_eq!(kept(&keep), [1, 2, 3]);
+        keep.wired(Generation(1));
+        assert_eq!(kept(&keep), [1, 2, 3], "said before it had the next");
+        keep.wired(Generation(3));
+        assert_eq!(kept(&keep), [2, 3], "net may not have let go of the second");
+        (4..=9).for_each(|generation| add(&mut keep, generation));
+        assert_eq!(kept(&keep), [6, 7, 8, 9]);
+        keep.strayed();
+        assert!(kept(&keep).is_empty());
     }
 
     #[test]

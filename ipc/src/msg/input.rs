@@ -70,9 +70,9 @@ pub struct InputWiring<F> {
     /// Consumer end: one [`lumen_core::InputEvent`] a chunk, whose header's `frame` is the client's number of it, or of the
     /// newest that it stands for.
     pub events: RingFds<F>,
-    /// Consumer end of a dead plane's ring of events: what that has not taken comes before all in `events`. Net has
-    /// written its last into it before it writes its first into `events`.
-    pub before: Option<RingFds<F>>,
+    /// Consumer ends of dead planes' rings of events, oldest first, no more than [`MAX_BEFORE`]: what those have not taken
+    /// comes before all in `events`. Net has written its last into one before it writes its first into the next.
+    pub before: Vec<RingFds<F>>,
     /// Producer end: one [`lumen_core::input::Rumble`] a chunk.
     pub haptics: RingFds<F>,
     /// [`crate::STATE_BYTES`] of memory that lumend keeps and never looks at: what is pressed, and the effects of force
@@ -81,6 +81,9 @@ pub struct InputWiring<F> {
     /// Devices that a dead plane has made.
     pub kept: Vec<Kept<F>>,
 }
+
+/// Rings of dead planes that an heir empties, at most. A session ends before more of its planes have died in a row.
+pub const MAX_BEFORE: usize = 4;
 
 /// Bytes of an input plane's kept state.
 pub const STATE_BYTES: usize = 64 * 1024;
@@ -237,7 +240,7 @@ impl<F> InputWiring<F> {
             hands: self.hands.map_fds(map)?,
             uinput: self.uinput,
             events: self.events.map_fds(map)?,
-            before: self.before.map(|before| before.map_fds(map)).transpose()?,
+            before: self.before.into_iter().map(|ring| ring.map_fds(map)).collect::<Result<_, E>>()?,
             haptics: self.haptics.map_fds(map)?,
             state: map(self.state)?,
             kept: self.kept.into_iter().map(|kept| kept.map_fds(map)).collect::<Result<_, E>>()?,

@@ -21,6 +21,8 @@ use ipc::{
 };
 use lumen_core::input::{Axis, Button, Held, KeyCode, MAX_EVENT, Text};
 use lumen_core::{InputEvent, Permissions};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sway::Sway;
 use xkbcommon::xkb;
 
@@ -113,11 +115,11 @@ impl Plane {
 
     /// Wires it; the answer is the caller's to read.
     pub fn wire(&self, hands: Hands<OwnedFd>, state: &OwnedFd) -> Net {
-        self.wire_after(hands, state, None)
+        self.wire_after(hands, state, Vec::new())
     }
 
-    /// As [`Plane::wire`], for the heir of one that had this ring.
-    pub fn wire_after(&self, hands: Hands<OwnedFd>, state: &OwnedFd, before: Option<RingFds<OwnedFd>>) -> Net {
+    /// As [`Plane::wire`], for the heir of those that had these rings.
+    pub fn wire_after(&self, hands: Hands<OwnedFd>, state: &OwnedFd, before: Vec<RingFds<OwnedFd>>) -> Net {
         let (mut net, events, haptics) = Net::new();
         net.theirs = Some(copy(&events));
         let wiring = InputWiring {
@@ -147,13 +149,22 @@ impl Plane {
 
     /// Gives it the rings of another network plane; how far it is with the client's events.
     pub fn rewired(&self, generation: u32) -> (Net, u32) {
-        let (net, events, haptics) = Net::new();
-        let generation = Generation(generation);
-        self.link.send(ToInput::Rings { generation, events, haptics }).unwrap();
+        let net = self.rewire(generation);
         match self.answer() {
-            FromInput::Wired { generation: wired, next, .. } if wired == generation => (net, next),
+            FromInput::Wired { generation: wired, next, .. } if wired.0 == generation => (net, next),
             other => panic!("instead of Wired: {other:?}"),
         }
+    }
+
+    /// As [`Plane::rewired`]; the answer is the caller's to read.
+    pub fn rewire(&self, generation: u32) -> Net {
+        let (net, events, haptics) = Net::new();
+        self.link.send(ToInput::Rings { generation: Generation(generation), events, haptics }).unwrap();
+        net
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// As a crash would: no warning, no last word.
@@ -191,7 +202,7 @@ pub struct Net {
     pub theirs: Option<RingFds<OwnedFd>>,
 }
 
-fn copy(ring: &RingFds<OwnedFd>) -> RingFds<OwnedFd> {
+pub fn copy(ring: &RingFds<OwnedFd>) -> RingFds<OwnedFd> {
     let [memory, data, credit] = [&ring.memory, &ring.data, &ring.credit].map(|fd| fd.try_clone().unwrap());
     RingFds { memory, data, credit, geometry: ring.geometry }
 }

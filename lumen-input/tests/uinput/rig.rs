@@ -255,7 +255,7 @@ impl Plane {
             hands: if on_kernel { Hands::Uinput } else { Hands::None },
             uinput: true,
             events,
-            before: None,
+            before: Vec::new(),
             haptics,
             state: state.try_clone().unwrap(),
             kept,

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::support::sway::Sway;
 use super::support::{self, Plane, button, hands, key, position, state, tap, text};
-use super::{A, C, CAPS, SHIFT, pressing, typed};
+use super::{A, C, CAPS, END, END_SEEN, SHIFT, pressing, typed};
 
 #[test]
 fn nothing_stays_pressed_when_the_plane_is_killed() {
@@ -71,7 +71,7 @@ fn an_heir_goes_on_with_the_same_devices_and_what_is_held() {
         let hands =
             Hands::Wlroots { socket, inherited: true, output, seat, focus_key: None, keymap: support::keymap() };
         plane = Plane::start();
-        let heirs = plane.wire_after(hands, &state, before);
+        let heirs = plane.wire_after(hands, &state, before.into_iter().collect());
         assert!(matches!(plane.answer(), FromInput::Wired { .. }));
         // Shift and caps lock: a small letter.
         assert_eq!(window.words("key 30 up"), ["key 30 down a", "key 30 up"], "nothing else is seen");
@@ -104,6 +104,55 @@ fn an_heir_goes_on_with_the_same_devices_and_what_is_held() {
     let heir = Plane::start();
     let _net = heir.wire(hands, &state);
     assert_eq!(heir.end().code(), Some(i32::from(EXIT_REOPEN)), "there are no devices to go on with");
+}
+
+/// Those that die before they can do anything leave what was for them to the next, in order.
+#[test]
+fn what_several_dead_planes_have_left_is_taken_in_order() {
+    let sway = Sway::start("heirs", 1);
+    let mut window = sway.window("HEADLESS-1");
+    // Another pair of hands on the same seat, so that it has a keyboard from the beginning.
+    let other = Plane::start();
+    let _other = other.wired(hands(&sway, "", "HEADLESS-1", None), &state());
+    window.wait_for("seat0", "keyboard_enter");
+    let (state, mut before, mut nets) = (state(), Vec::new(), Vec::new());
+    for letters in [[A, C], [C, C], [C, A]] {
+        let plane = Plane::start();
+        plane.signal(Signal::SIGSTOP);
+        let rings = before.iter().map(support::copy).collect();
+        let mut net = plane.wire_after(hands(&sway, "", "HEADLESS-1", None), &state, rings);
+        net.send_all(letters.into_iter().flat_map(tap));
+        before.extend(net.theirs.take());
+        nets.push(net);
+        plane.kill();
+    }
+    let heir = Plane::start();
+    let mut net = heir.wire_after(hands(&sway, "", "HEADLESS-1", None), &state, before);
+    assert!(matches!(heir.answer(), FromInput::Wired { .. }));
+    // Net's last word to one that is dead, before its first to the heir.
+    nets[2].send_all(tap(A));
+    net.send_all(tap(END));
+    assert_eq!(typed(&window.words(END_SEEN)), "accccaa");
+    assert!(heir.stop().success() && other.stop().success());
+}
+
+/// The rings of network planes that die one after the other before a plane can take anything.
+#[test]
+fn what_several_dead_network_planes_have_left_is_taken_in_order() {
+    let sway = Sway::start("nets", 1);
+    let mut window = sway.window("HEADLESS-1");
+    let plane = Plane::start();
+    let (mut first, _) = plane.wired(hands(&sway, "", "HEADLESS-1", None), &state());
+    window.wait_for("seat0", "keyboard_enter");
+    plane.signal(Signal::SIGSTOP);
+    first.send_all(tap(A));
+    let mut second = plane.rewire(2);
+    second.send_all(tap(C));
+    let mut third = plane.rewire(3);
+    third.send_all(tap(A).into_iter().chain(tap(END)));
+    plane.signal(Signal::SIGCONT);
+    assert_eq!(typed(&window.words(END_SEEN)), "aca");
+    assert!(plane.stop().success());
 }
 
 #[test]

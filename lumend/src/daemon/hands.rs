@@ -51,7 +51,7 @@ impl Daemon {
             Ok(((far_events, events), (far_haptics, haptics))) => {
                 self.tell(net, ToNet::WireInput { session, generation, events: far_events, haptics: far_haptics });
                 // What is left in the ring before is the plane's own to take.
-                let kept = self.keeps.get_mut(&session).map_or(Ok(None), |keep| keep.ring(&events));
+                let kept = self.keeps.get_mut(&session).map_or(Ok(()), |keep| keep.ring(generation, &events));
                 if let Err(error) = kept {
                     warn!(session = session.0, "session {session}: {}", no_memory(&error));
                 }
@@ -76,7 +76,8 @@ impl Daemon {
             Entry::Vacant(place) => place.insert(Keep::new(now)?),
         };
         let (producer, events) = ring("lumen-events", RingGeometry::INPUT)?;
-        let before = keep.ring(&events)?;
+        let before = keep.rings()?;
+        keep.ring(generation, &events)?;
         let (consumer, haptics) = ring("lumen-haptics", RingGeometry::HAPTICS)?;
         let client = self.machine.session(session).map(|session| session.client);
         let (state, kept) = (keep.state()?, keep.kept()?);
@@ -122,7 +123,7 @@ impl Daemon {
                 if let Some(session) = session {
                     if let Some(keep) = self.keeps.get_mut(&session) {
                         keep.next = next;
-                        keep.wired();
+                        keep.wired(generation);
                     }
                     if self.is_news(generation.0 > 1) {
                         let text = format!("hands by {:?}, generation {generation}", backends.hands);

@@ -81,7 +81,7 @@ impl Driver {
             hands,
             uinput: supply.available(),
             events,
-            before: None,
+            before: Vec::new(),
             haptics,
             state: sealed_memfd("lumen-hands", STATE_BYTES)?,
             kept: Vec::new(),
