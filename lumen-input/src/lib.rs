@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod haptics;
+pub mod inflow;
 pub mod inject;
 pub mod input;
 pub mod keymap;

@@ -1,12 +1,11 @@
 //! One generation's work: events from net's ring to the backends, rumble back, and what is told of it.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipc::event::{Event as Wake, now_ns};
 use ipc::link::Link;
 use ipc::plane::PlaneError;
-use ipc::ring::{RingConsumer, RingProducer};
+use ipc::ring::RingProducer;
 use ipc::{
     DeviceId, FromInput, Generation, Hands, HandsBackend, InputBackends, InputStats, InputWiring, PadsBackend, RingFds,
     TouchBackend,
@@ -16,6 +15,7 @@ use lumen_core::input::MAX_EVENT;
 use lumen_core::{InputEvent, Permissions};
 
 use crate::haptics::Haptics;
+use crate::inflow::Inflow;
 use crate::inject::{Inject, InjectError, Injected};
 use crate::route::{Route, Verdict};
 use crate::state::{DeskState, HeldState, PadsState};
@@ -40,10 +40,7 @@ pub enum WiredError {
 /// A generation and everything that it was given.
 pub struct Wired {
     generation: Generation,
-    events: RingConsumer,
-    /// Of network planes, or of a plane before this one, that are no more, oldest first: what is left in them comes before
-    /// all in `events`.
-    before: VecDeque<Before>,
+    inflow: Inflow,
     haptics: Haptics,
     route: Route,
     held: HeldState,
@@ -62,13 +59,6 @@ pub struct Wired {
     steps: Vec<InputEvent>,
     /// The last turn has left events in the ring that can be injected at once.
     more: bool,
-}
-
-/// A ring that another has taken the place of.
-struct Before {
-    ring: RingConsumer,
-    /// The network plane lives, and may not have let go of it yet.
-    open: bool,
 }
 
 /// Where events become real.
@@ -114,9 +104,8 @@ impl Wired {
     pub fn new(wiring: InputWiring<OwnedFd>, pages: Pages, now_ns: u64) -> Result<Self, WiredError> {
         let InputWiring { session, generation, permissions, hands, uinput, events, before, haptics, state, kept } =
             wiring;
-        let (events, haptics) = rings(events, haptics)?;
-        let before: Result<Vec<_>, _> = before.into_iter().map(resumed).collect();
-        let before = before?.into_iter().flatten().map(|ring| Before { ring, open: true }).collect();
+        let inflow = Inflow::new(events, before).map_err(|error| unusable(&error))?;
+        let haptics = rumbles(haptics)?;
         let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
         let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
 
@@ -139,8 +128,7 @@ impl Wired {
         let kinds = InputBackends { hands: kinds.0, touch: kinds.1, pads: pads_backend };
         Ok(Self {
             generation,
-            events,
-            before,
+            inflow,
             haptics: Haptics::new(haptics, generation),
             route: Route::new(permissions, kinds.touch == TouchBackend::Emulated),
             held,
@@ -163,8 +151,7 @@ impl Wired {
 
     /// What to wait for: the ring of events, those before it, and the backends.
     pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.events.data().as_fd());
-        fds.extend(self.before.iter().map(|before| before.ring.data().as_fd()));
+        self.inflow.fds(fds);
         for backend in self.backends.all() {
             backend.fds(fds);
         }
@@ -188,14 +175,10 @@ impl Wired {
         link: &Link,
         now_ns: u64,
     ) -> Result<(), PlaneError> {
-        let (events, haptics) = rings(events, haptics)?;
+        let haptics = rumbles(haptics)?;
+        self.inflow.move_to(events).map_err(|error| unusable(&error))?;
         self.report(link, now_ns)?;
         self.stats = InputStats::default();
-        let ring = std::mem::replace(&mut self.events, events);
-        self.before.iter_mut().for_each(|before| before.open = false);
-        // Of so many network planes in a row a compositor has taken nothing.
-        self.before.truncate(ipc::MAX_BEFORE - 1);
-        self.before.push_back(Before { ring, open: false });
         self.haptics.move_to(haptics, generation);
         (self.generation, self.caught_up, self.told) = (generation, false, false);
         Ok(())
@@ -261,12 +244,7 @@ impl Wired {
     /// The end of a backend; net breaking the rules.
     pub fn turn(&mut self, link: &Link, rung: bool) -> Result<(), WiredError> {
         let now = now_ns();
-        if rung {
-            self.events.data().drain();
-        }
-        for before in &self.before {
-            before.ring.data().drain();
-        }
+        self.inflow.drain(rung);
         self.backends.each(|backend| backend.dispatch(now))?;
         self.more = false;
         if self.ready() {
@@ -316,7 +294,7 @@ impl Wired {
             if self.more || !self.ready() {
                 break;
             }
-            let Some(ring) = self.ring()? else {
+            let Some(ring) = self.inflow.ring().map_err(PlaneError::peer)? else {
                 self.caught_up = true;
                 break;
             };
@@ -330,37 +308,20 @@ impl Wired {
             }
             let Some(event) = event else {
                 // What is dead may have left anything.
-                if self.before.pop_front().is_some() {
+                if self.inflow.give_up_oldest() {
                     continue;
                 }
                 return Err(PlaneError::peer("a malformed input event").into());
             };
             self.held.take(header.frame);
             self.event(&event, now_ns());
-            if again && let Some(ring) = self.ring()? {
+            if again && let Some(ring) = self.inflow.ring().map_err(PlaneError::peer)? {
                 ring.release();
             }
             let now = now_ns();
             self.wait.record(now, now.saturating_sub(header.captured_ns));
         }
         Ok(())
-    }
-
-    /// The ring that the next event is in, if there is one.
-    fn ring(&mut self) -> Result<Option<&mut RingConsumer>, PlaneError> {
-        // The newest is asked first: net has written its last into a ring when it has begun with the next.
-        let mut begun = self.events.peek().map_err(PlaneError::peer)?.is_some();
-        for at in (0..self.before.len()).rev() {
-            let Before { ring, open } = &mut self.before[at];
-            // What is dead may have left anything.
-            match ring.peek().map(|chunk| chunk.is_some()) {
-                Ok(true) => begun = true,
-                Ok(false) if *open && !begun => {}
-                Ok(false) | Err(_) => drop(self.before.remove(at)),
-            }
-        }
-        let ring = self.before.front_mut().map_or(&mut self.events, |before| &mut before.ring);
-        Ok(begun.then_some(ring))
     }
 
     fn event(&mut self, event: &InputEvent, now_ns: u64) {
@@ -428,20 +389,10 @@ impl Wired {
     }
 }
 
-fn rings(events: RingFds<OwnedFd>, haptics: RingFds<OwnedFd>) -> Result<(RingConsumer, RingProducer), PlaneError> {
-    let unusable = |error: ipc::shm::ShmError| unusable(&error);
-    let RingFds { memory, data, credit, geometry } = events;
-    let events = RingConsumer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+fn rumbles(haptics: RingFds<OwnedFd>) -> Result<RingProducer, PlaneError> {
     let RingFds { memory, data, credit, geometry } = haptics;
-    let haptics = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
-    Ok((events.map_err(unusable)?, haptics.map_err(unusable)?))
-}
-
-/// The ring of a plane before this one, which may have been in bad hands: none if it makes no sense.
-fn resumed(events: RingFds<OwnedFd>) -> Result<Option<RingConsumer>, PlaneError> {
-    let RingFds { memory, data, credit, geometry } = events;
-    let ring = RingConsumer::resume(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
-    Ok(ring.map_err(|error| unusable(&error))?.ok())
+    let ring = RingProducer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+    ring.map_err(|error| unusable(&error))
 }
 
 fn unusable(error: &ipc::shm::ShmError) -> PlaneError {

@@ -1,0 +1,101 @@
+//! The rings that events come from: that of the network plane that is there, and before it those in which network planes, or
+//! planes of hands, that are no more have left something.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ipc::event::Event as Wake;
+use ipc::ring::RingConsumer;
+use ipc::shm::{ShmError, Violation};
+use ipc::{MAX_BEFORE, RingFds};
+
+pub struct Inflow {
+    events: RingConsumer,
+    /// Oldest first: what is left in them comes before all in `events`.
+    before: VecDeque<Before>,
+}
+
+/// A ring that another has taken the place of.
+struct Before {
+    ring: RingConsumer,
+    /// The network plane lives, and may not have let go of it yet.
+    open: bool,
+}
+
+impl Inflow {
+    /// `before`: of dead planes, oldest first. They may have been in bad hands: those that make no sense are left out.
+    ///
+    /// # Errors
+    /// Memory that cannot be mapped.
+    pub fn new(events: RingFds<OwnedFd>, before: Vec<RingFds<OwnedFd>>) -> Result<Self, ShmError> {
+        let before = before.into_iter().map(resumed).collect::<Result<Vec<_>, _>>()?;
+        let before = before.into_iter().flatten().map(|ring| Before { ring, open: true }).collect();
+        Ok(Self { events: attached(events)?, before })
+    }
+
+    /// Goes on with the ring of another network plane, once what the one before has left is taken.
+    ///
+    /// # Errors
+    /// Memory that cannot be mapped.
+    pub fn move_to(&mut self, events: RingFds<OwnedFd>) -> Result<(), ShmError> {
+        let ring = std::mem::replace(&mut self.events, attached(events)?);
+        self.before.iter_mut().for_each(|before| before.open = false);
+        // Of so many network planes in a row a compositor has taken nothing.
+        self.before.truncate(MAX_BEFORE - 1);
+        self.before.push_back(Before { ring, open: false });
+        Ok(())
+    }
+
+    /// What to wait for.
+    pub fn fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.push(self.events.data().as_fd());
+        fds.extend(self.before.iter().map(|before| before.ring.data().as_fd()));
+    }
+
+    /// Takes back wake-ups; `rung`: also that of the network plane that is there.
+    pub fn drain(&self, rung: bool) {
+        if rung {
+            self.events.data().drain();
+        }
+        for before in &self.before {
+            before.ring.data().drain();
+        }
+    }
+
+    /// The ring that the next event is in, if there is one.
+    ///
+    /// # Errors
+    /// The network plane that is there breaks the ring's rules.
+    pub fn ring(&mut self) -> Result<Option<&mut RingConsumer>, Violation> {
+        // The newest is asked first: net has written its last into a ring when it has begun with the next.
+        let mut begun = self.events.peek()?.is_some();
+        for at in (0..self.before.len()).rev() {
+            let Before { ring, open } = &mut self.before[at];
+            // What is dead may have left anything.
+            match ring.peek().map(|chunk| chunk.is_some()) {
+                Ok(true) => begun = true,
+                Ok(false) if *open && !begun => {}
+                Ok(false) | Err(_) => drop(self.before.remove(at)),
+            }
+        }
+        let ring = self.before.front_mut().map_or(&mut self.events, |before| &mut before.ring);
+        Ok(begun.then_some(ring))
+    }
+
+    /// Takes nothing more from the oldest, if there is one besides that of the network plane that is there.
+    pub fn give_up_oldest(&mut self) -> bool {
+        self.before.pop_front().is_some()
+    }
+}
+
+fn attached(ring: RingFds<OwnedFd>) -> Result<RingConsumer, ShmError> {
+    let RingFds { memory, data, credit, geometry } = ring;
+    RingConsumer::attach(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry)
+}
+
+/// None if it makes no sense.
+fn resumed(ring: RingFds<OwnedFd>) -> Result<Option<RingConsumer>, ShmError> {
+    let RingFds { memory, data, credit, geometry } = ring;
+    let ring = RingConsumer::resume(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
+    Ok(ring?.ok())
+}
