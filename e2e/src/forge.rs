@@ -22,7 +22,9 @@ pub enum Fate {
     Nothing,
     /// The plane that did it is replaced.
     Itself,
-    /// This peer, of the same session, gives up its end and is replaced.
+    /// It is replaced, and so is this peer of the same session, which gives up its end.
+    Both(PlaneKind),
+    /// This peer, of one session, gives up its end and is replaced. When a second session's does, so is the plane.
     Peer(PlaneKind),
 }
 
@@ -45,12 +47,14 @@ pub struct Forgery {
 }
 
 impl Forgery {
-    /// The kind of plane that is replaced if a plane of this kind does it.
-    pub fn dies(&self, by: PlaneKind) -> Option<PlaneKind> {
+    /// The kinds of planes that are replaced if a plane of this kind does it, in one session: first the one that ends
+    /// by itself, or is killed at once.
+    pub fn dies(&self, by: PlaneKind) -> Vec<PlaneKind> {
         match self.fate {
-            Fate::Nothing => None,
-            Fate::Itself => Some(by),
-            Fate::Peer(kind) => Some(kind),
+            Fate::Nothing => Vec::new(),
+            Fate::Itself => vec![by],
+            Fate::Both(kind) => vec![kind, by],
+            Fate::Peer(kind) => vec![kind],
         }
     }
 }
@@ -99,14 +103,14 @@ pub const FORGERIES: &[Forgery] = &[
     say("four thousand messages at once", ALL, words::flood, Fate::Itself),
     say("that a default sink is its own which is not", &[Audio], words::sink, Fate::Itself),
     say("the rest of a wish that nobody waits for", &[Net], words::tuning, Fate::Itself),
-    write("a buffer that the pool does not have", &[Capture], MAILBOX, lies::slot, Fate::Peer(Encode)),
-    write("a frame older than the one before", &[Capture], MAILBOX, lies::older, Fate::Peer(Encode)),
+    write("a buffer that the pool does not have", &[Capture], MAILBOX, lies::slot, Fate::Both(Encode)),
+    write("a frame older than the one before", &[Capture], MAILBOX, lies::older, Fate::Both(Encode)),
     write(
         "that buffers are back which it never had",
         &[Encode],
         ("lumen-mailbox", Capture),
         lies::returned,
-        Fate::Peer(Capture),
+        Fate::Both(Capture),
     ),
     write("a position past the ring", &[Encode], VIDEO, Ring::far, Fate::Itself),
     write("a position that goes backwards", &[Encode], VIDEO, Ring::back, Fate::Itself),
@@ -141,7 +145,10 @@ pub fn markdown() -> String {
         let fate = match forgery.fate {
             Fate::Nothing => "nothing comes of it".to_owned(),
             Fate::Itself => "is replaced".to_owned(),
-            Fate::Peer(kind) => format!("its session's {kind} gives up, and is replaced"),
+            Fate::Both(kind) => format!("is replaced, and so is {kind}, which gives up"),
+            Fate::Peer(kind) => {
+                format!("its session's {kind} gives up, and is replaced; with a second session's, so is net")
+            }
         };
         text += &format!("| {planes} | {what} | {fate} |\n");
     }

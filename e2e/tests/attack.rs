@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use e2e::forge::victim::Victim;
-use e2e::forge::{FORGERIES, Forgery, How, signer};
+use e2e::forge::{FORGERIES, Fate, Forgery, How, signer};
 use e2e::inject::Held;
 use e2e::inject::message::Control;
 use e2e::inject::trial::{
@@ -25,10 +25,15 @@ const ROUNDS: usize = 3;
 /// What is done, and who does it.
 type Deed = (&'static Forgery, PlaneKind);
 
-/// All deeds that cost this plane its life.
+/// All deeds, but those of net that need two sessions to be seen through.
+fn deeds() -> impl Iterator<Item = Deed> {
+    let all = FORGERIES.iter().flat_map(|forgery| forgery.planes.iter().map(move |by| (forgery, *by)));
+    all.filter(|(forgery, _)| !matches!(forgery.fate, Fate::Peer(_)))
+}
+
+/// All deeds of which this plane dies first.
 fn that_end(kind: Option<PlaneKind>) -> Vec<Deed> {
-    let deeds = FORGERIES.iter().flat_map(|forgery| forgery.planes.iter().map(move |by| (forgery, *by)));
-    deeds.filter(|(forgery, by)| forgery.dies(*by) == kind).collect()
+    deeds().filter(|(forgery, by)| forgery.dies(*by).first().copied() == kind).collect()
 }
 
 /// Sessions to be attacked, the next of which comes up while this one is.
@@ -137,7 +142,7 @@ fn without_net(host: &Host, victim: &Victim<'_>) -> usize {
     for (forgery, by) in &deeds {
         let before = settled(host);
         let dead = victim.suffers(host, forgery, *by).unwrap_or_else(|error| panic!("{}: {error:#}", forgery.what));
-        replaced(host, &dead.into_iter().collect::<Vec<_>>(), &before).unwrap();
+        replaced(host, &dead, &before).unwrap();
         flows(host);
     }
     // On the signer's socket nothing else is understood.
@@ -151,6 +156,22 @@ fn without_net(host: &Host, victim: &Victim<'_>) -> usize {
     replaced(host, &[("net/null".to_owned(), i64::from(net))], &before).unwrap();
     flows(host);
     deeds.len() + 1
+}
+
+/// Net lies to the planes of a session. Which of the two does cannot be told, and so net stays; until a second session's
+/// planes say the same.
+fn seen_through(host: &Host, [victim, second]: [&Victim<'_>; 2]) {
+    let lies: Vec<_> = FORGERIES.iter().filter(|forgery| matches!(forgery.fate, Fate::Peer(_))).collect();
+    for lie in &lies {
+        let before = settled(host);
+        let dead = victim.suffers(host, lie, Net).unwrap_or_else(|error| panic!("{}: {error:#}", lie.what));
+        victim.heals(host, &dead, &before).unwrap_or_else(|error| panic!("{}: {error:#}", lie.what));
+    }
+    let before = settled(host);
+    let mut dead = second.suffers(host, lies[0], Net).unwrap();
+    dead.push(("net/null".to_owned(), before["net/null"]));
+    replaced(host, &dead, &before).unwrap();
+    flows(host);
 }
 
 /// Every session's picture goes on.
@@ -192,9 +213,13 @@ fn planes_that_lie_cost_themselves_and_nobody_else() {
 
     // Net is everybody's: its clients come back to the next one.
     let bystander = use_it(&stage, &host, "bystander").unwrap();
-    let victim = victims.connect();
+    let [victim, second] = [victims.connect(), victims.connect()];
     victim.wait(&host).unwrap();
-    let deaths = without_net(&host, &victim);
+    second.wait(&host).unwrap();
+    seen_through(&host, [&victim, &second]);
+    println!("seen through: {:?}", begun.elapsed());
+    leave(second.client).unwrap();
+    let deaths = without_net(&host, &victim) + 1;
     println!("without net: {:?}", begun.elapsed());
     leave(victim.client).unwrap();
     let report = leave(bystander).unwrap();

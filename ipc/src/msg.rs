@@ -71,6 +71,8 @@ pub enum Leaving {
     Reopen,
     /// One line for people.
     Failed(String),
+    /// A peer broke the rules of the memory between them.
+    Accuses { peer: PlaneKind, reason: String },
 }
 
 /// Bytes per pixel are four in every format; names are little-endian DRM fourccs read as byte order B, G, R, x.

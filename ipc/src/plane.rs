@@ -40,9 +40,12 @@ pub enum PlaneError {
     Sandbox(#[from] SandboxError),
     #[error("link: {0}")]
     Link(#[from] LinkError),
-    /// A peer broke the rules of shared memory or of the protocol. Memory is replaced, not repaired, so the plane ends.
-    #[error("peer violation: {0}")]
-    Peer(String),
+    /// lumend broke the rules of the protocol.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+    /// A peer broke the rules of shared memory. Memory is replaced, not repaired, so the plane ends.
+    #[error("the {peer} plane broke the rules: {reason}")]
+    Peer { peer: PlaneKind, reason: String },
     #[error("{0}")]
     Failed(String),
 }
@@ -52,8 +55,20 @@ impl PlaneError {
         Self::Failed(reason.to_string())
     }
 
-    pub fn peer(reason: impl ToString) -> Self {
-        Self::Peer(reason.to_string())
+    pub fn protocol(reason: impl ToString) -> Self {
+        Self::Protocol(reason.to_string())
+    }
+
+    /// What `peer` did; for `map_err`.
+    pub fn by<R: ToString>(peer: PlaneKind) -> impl Fn(R) -> Self {
+        move |reason| Self::Peer { peer, reason: reason.to_string() }
+    }
+
+    fn last_word(self) -> Leaving {
+        match self {
+            Self::Peer { peer, reason } => Leaving::Accuses { peer, reason },
+            other => Leaving::Failed(other.to_string()),
+        }
     }
 }
 
@@ -111,7 +126,7 @@ pub fn run(kind: PlaneKind, body: impl FnOnce(Startup) -> Result<Exit, PlaneErro
         Ok(Exit::Reopen) => (ExitCode::from(EXIT_REOPEN), Leaving::Reopen),
         Err(error) => {
             eprintln!("{name}: {error}");
-            (ExitCode::FAILURE, Leaving::Failed(error.to_string()))
+            (ExitCode::FAILURE, error.last_word())
         }
     };
     if let Some(link) = last {

@@ -52,7 +52,7 @@ fn play(startup: Startup, part: &str) -> Result<Exit, PlaneError> {
             match link.recv::<ToEncode<_>>()? {
                 Some(received) => match received.message {
                     ToEncode::Ping(token) => link.send(FromEncode::Pong(token))?,
-                    _ => return Err(PlaneError::peer("not a ping")),
+                    _ => return Err(PlaneError::protocol("not a ping")),
                 },
                 None => return Err(PlaneError::failed("nobody speaks")),
             }
@@ -67,14 +67,15 @@ fn play(startup: Startup, part: &str) -> Result<Exit, PlaneError> {
             match link.recv::<ToEncode<_>>()? {
                 Some(received) if denied == [true; 2] => match received.message {
                     ToEncode::Ping(token) => link.send(FromEncode::Pong(token))?,
-                    _ => return Err(PlaneError::peer("not a ping")),
+                    _ => return Err(PlaneError::protocol("not a ping")),
                 },
                 _ => return Err(PlaneError::failed(format!("denied: {denied:?}"))),
             }
             Ok(Exit::Stopped)
         }
         "reopen" => Ok(Exit::Reopen),
-        "violation" => Err(PlaneError::peer("a buffer that does not exist")),
+        "violation" => Err(PlaneError::by(PlaneKind::Capture)("a buffer that does not exist")),
+        "protocol" => Err(PlaneError::protocol("wired twice")),
         other => Err(PlaneError::failed(other)),
     }
 }
@@ -165,16 +166,21 @@ fn ends_in_a_status_one_line_and_a_last_word() {
     let (output, last) = run("reopen");
     assert_eq!(output.status.code(), Some(EXIT_REOPEN.into()));
     assert!(matches!(last, FromEncode::Leaving(Leaving::Reopen)), "{last:?}");
-    for (part, line) in [
-        ("violation", "lumen-encode: peer violation: a buffer that does not exist\n"),
-        ("it rains", "lumen-encode: it rains\n"),
-    ] {
+    for (part, line) in
+        [("protocol", "lumen-encode: protocol violation: wired twice\n"), ("it rains", "lumen-encode: it rains\n")]
+    {
         let (output, last) = run(part);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
         let FromEncode::Leaving(Leaving::Failed(reason)) = last else { panic!("{last:?}") };
         assert_eq!(format!("lumen-encode: {reason}\n"), line);
     }
+    let (output, last) = run("violation");
+    let line = "lumen-encode: the capture plane broke the rules: a buffer that does not exist\n";
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), line));
+    let reason = "a buffer that does not exist".to_owned();
+    let accusation = Leaving::Accuses { peer: PlaneKind::Capture, reason };
+    assert!(matches!(last, FromEncode::Leaving(word) if word == accusation));
 }
 
 fn tells_its_manager_and_nobody_else() {

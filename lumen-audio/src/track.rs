@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use ipc::event::Event as Wake;
 use ipc::plane::PlaneError;
 use ipc::ring::{ChunkFlags, ChunkHeader, RingProducer};
-use ipc::{AudioStats, AudioWiring, Generation, RingFds};
+use ipc::{AudioStats, AudioWiring, Generation, PlaneKind, RingFds};
 
 use crate::gain::Gain;
 use crate::opus::Encoder;
@@ -93,7 +93,7 @@ impl Track {
                 self.stats.packets += 1;
             }
             None => {
-                self.ring.check().map_err(PlaneError::peer)?;
+                self.ring.check().map_err(PlaneError::by(PlaneKind::Net))?;
                 self.stats.dropped += 1;
             }
         }

@@ -12,7 +12,7 @@ use ipc::event::{Event as Wake, now_ns};
 use ipc::link::{Link, LinkError};
 use ipc::mailbox::{FrameMeta, MailboxWriter};
 use ipc::plane::{Exit, PlaneError, Startup};
-use ipc::{CaptureStats, FromCapture, Generation, Pool, Source, ToCapture};
+use ipc::{CaptureStats, FromCapture, Generation, PlaneKind, Pool, Source, ToCapture};
 use lumen_core::Mode;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -260,14 +260,14 @@ impl Opened {
         let Some(wired) = &mut self.wired else { return Ok(()) };
         wired.retry_at = None;
         if self.display.wants_buffer() {
-            match wired.mailbox.acquire().map_err(PlaneError::peer)? {
+            match wired.mailbox.acquire().map_err(PlaneError::by(PlaneKind::Encode))? {
                 Some(buffer) => self.display.begin(buffer, now),
                 None => wired.retry_at = Some(now + NO_BUFFER_PAUSE_NS),
             }
         }
         // The source is at its first picture. What the generation before showed last need not wait for that.
         if std::mem::take(&mut wired.first)
-            && let Some(buffer) = wired.mailbox.acquire().map_err(PlaneError::peer)?
+            && let Some(buffer) = wired.mailbox.acquire().map_err(PlaneError::by(PlaneKind::Encode))?
         {
             match self.display.again(buffer, now) {
                 Some(frame) => wired.publish(frame),

@@ -141,7 +141,7 @@ impl Plane {
                 match error {
                     // lumend may have another encoder, or none, in mind: the plane itself is sound.
                     WireError::Encoder(_) => Ok(()),
-                    WireError::Pool(_) | WireError::Memory(_) => Err(PlaneError::peer(error)),
+                    WireError::Pool(_) | WireError::Memory(_) => Err(PlaneError::protocol(error)),
                 }
             }
         }

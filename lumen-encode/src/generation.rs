@@ -8,7 +8,7 @@ use ipc::mailbox::MailboxReader;
 use ipc::plane::PlaneError;
 use ipc::ring::{ChunkFlags, ChunkHeader, FrameWriter, RingConsumer, RingProducer};
 use ipc::shm::{Mapping, ShmError};
-use ipc::{Colour, EncodeStats, EncodeWiring, RingFds};
+use ipc::{Colour, EncodeStats, EncodeWiring, PlaneKind, RingFds};
 use lumen_core::Mode;
 
 use crate::encoder::{Coding, EncodeError, Settings, Slice, open};
@@ -214,19 +214,19 @@ impl Generation {
         self.feedback.data().drain();
         let mut kbps = None;
         for _ in 0..MAX_FEEDBACK {
-            let Some(chunk) = self.feedback.peek().map_err(PlaneError::peer)? else {
+            let Some(chunk) = self.feedback.peek().map_err(PlaneError::by(PlaneKind::Net))? else {
                 return kbps.map_or(Ok(()), |kbps| self.set_bitrate(kbps));
             };
             self.message.clear();
             let feedback = chunk.read(&mut self.message).ok().and_then(|()| Feedback::decode(&self.message));
-            let feedback = feedback.ok_or_else(|| PlaneError::peer("malformed feedback"))?;
+            let feedback = feedback.ok_or_else(|| PlaneError::by(PlaneKind::Net)("malformed feedback"))?;
             self.feedback.release();
             match feedback {
                 Feedback::Idr => self.want_idr(),
                 Feedback::BitrateKbps(wish) => kbps = Some(wish),
             }
         }
-        Err(PlaneError::peer("feedback without an end"))
+        Err(PlaneError::by(PlaneKind::Net)("feedback without an end"))
     }
 
     /// The ring was made for the wired bitrate; a client may ask for less, not for more.
@@ -240,14 +240,15 @@ impl Generation {
         // Credit first: a picture taken without it would grow old in our hands, where no newer one can replace it.
         let Some(writer) = self.video.reserve() else {
             self.blocked = true;
-            return self.video.check().map_err(PlaneError::peer);
+            return self.video.check().map_err(PlaneError::by(PlaneKind::Net));
         };
         self.blocked = false;
-        let fresh = match self.mailbox.take().map_err(PlaneError::peer)? {
+        let fresh = match self.mailbox.take().map_err(PlaneError::by(PlaneKind::Capture))? {
             Some((index, meta)) => {
                 let taken_ns = now_ns();
                 let buffer = self.buffers.get(index as usize);
-                let buffer = buffer.ok_or_else(|| PlaneError::peer("a picture in a buffer that is not there"))?;
+                let buffer = buffer
+                    .ok_or_else(|| PlaneError::by(PlaneKind::Capture)("a picture in a buffer that is not there"))?;
                 let converted = self.converter.convert(buffer.as_slice(), &mut self.picture);
                 self.mailbox.release(index);
                 converted.map_err(PlaneError::failed)?;
@@ -271,7 +272,7 @@ impl Generation {
         let delivery = Delivery::new(self.number, self.frame, repeat, self.times, writer);
         let delivery = delivery.run(self.encoder.as_mut(), &self.picture, self.coding)?;
         self.account(delivery, repeat);
-        self.video.check().map_err(PlaneError::peer)
+        self.video.check().map_err(PlaneError::by(PlaneKind::Net))
     }
 
     /// Draws the conclusions from a frame that has left, or could not.

@@ -278,7 +278,7 @@ fn a_wiring_that_cannot_work_is_answered_with_the_reason() {
         (wiring.pool.format.height, wiring.pool.format.stride) = (height, stride);
         let said = refused(&plane, wiring);
         assert!(said.contains(reason), "{said}");
-        assert!(matches!(plane.outcome(), Err(PlaneError::Peer(_))));
+        assert!(matches!(plane.outcome(), Err(PlaneError::Protocol(_))));
     }
 }
 
@@ -288,7 +288,7 @@ fn feedback_that_is_none_ends_the_plane() {
         let plane = Threaded::start();
         let mut rig = Rig::wired(&plane.link, mode(), settings(Backend::Auto, 4_000), roomy());
         rig.tell(payload);
-        assert!(matches!(plane.outcome(), Err(PlaneError::Peer(_))), "{payload:?}");
+        assert!(matches!(plane.outcome(), Err(PlaneError::Peer { peer: PlaneKind::Net, .. })), "{payload:?}");
     }
 }
 

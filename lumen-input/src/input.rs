@@ -136,7 +136,7 @@ impl Plane {
                             Err(error) => return Err(error),
                         }
                     }
-                    Phase::Wired(_) | Phase::Over => return Err(PlaneError::peer("wired a second time").into()),
+                    Phase::Wired(_) | Phase::Over => return Err(PlaneError::protocol("wired a second time").into()),
                 },
                 ToInput::Rings { generation, events, haptics } => {
                     if let Phase::Wired(wired) = &mut self.phase {

@@ -7,8 +7,8 @@ use ipc::link::Link;
 use ipc::plane::PlaneError;
 use ipc::ring::RingProducer;
 use ipc::{
-    DeviceId, FromInput, Generation, Hands, HandsBackend, InputBackends, InputStats, InputWiring, PadsBackend, RingFds,
-    TouchBackend,
+    DeviceId, FromInput, Generation, Hands, HandsBackend, InputBackends, InputStats, InputWiring, PadsBackend,
+    PlaneKind, RingFds, TouchBackend,
 };
 use lumen_core::histogram::WindowedHistogram;
 use lumen_core::input::MAX_EVENT;
@@ -294,11 +294,11 @@ impl Wired {
             if self.more || !self.ready() {
                 break;
             }
-            let Some(ring) = self.inflow.ring().map_err(PlaneError::peer)? else {
+            let Some(ring) = self.inflow.ring().map_err(PlaneError::by(PlaneKind::Net))? else {
                 self.caught_up = true;
                 break;
             };
-            let Some(chunk) = ring.peek().map_err(PlaneError::peer)? else { break };
+            let Some(chunk) = ring.peek().map_err(PlaneError::by(PlaneKind::Net))? else { break };
             let header = *chunk.header();
             bytes.clear();
             let event = chunk.read(&mut bytes).ok().and_then(|()| InputEvent::decode(&bytes));
@@ -311,11 +311,11 @@ impl Wired {
                 if self.inflow.give_up_oldest() {
                     continue;
                 }
-                return Err(PlaneError::peer("a malformed input event").into());
+                return Err(PlaneError::by(PlaneKind::Net)("a malformed input event").into());
             };
             self.held.take(header.frame);
             self.event(&event, now_ns());
-            if again && let Some(ring) = self.inflow.ring().map_err(PlaneError::peer)? {
+            if again && let Some(ring) = self.inflow.ring().map_err(PlaneError::by(PlaneKind::Net))? {
                 ring.release();
             }
             let now = now_ns();
@@ -372,7 +372,7 @@ impl Wired {
                 self.haptics.send(rumble, now);
             }
             self.stats.pads = kernel.pads();
-            self.haptics.check().map_err(PlaneError::peer)?;
+            self.haptics.check().map_err(PlaneError::by(PlaneKind::Net))?;
         }
         if now >= self.stats_at {
             self.report(link, now)?;

@@ -258,7 +258,7 @@ impl Control {
     }
 
     fn rebind(&mut self, quic: UdpSocket, media: UdpSocket, media_port: u16) -> Result<(), PlaneError> {
-        let listening = self.listening.as_mut().ok_or_else(|| PlaneError::peer("Rebind before Listen"))?;
+        let listening = self.listening.as_mut().ok_or_else(|| PlaneError::protocol("Rebind before Listen"))?;
         listening.acceptor.rebind(quic)?;
         listening.media_port = media_port;
         self.tell_media(MediaCommand::Socket(media))

@@ -314,7 +314,9 @@ impl Daemon {
         if let Some(reach) = self.planes.remove(&id) {
             let (plane, session) = fields(&reach);
             match &exit {
-                Exit::Crashed(reason) if !reach.killed => warn!(plane, session, "{} ended: {reason}", label(&reach)),
+                Exit::Crashed(_) | Exit::Accuses { .. } if !reach.killed => {
+                    warn!(plane, session, "{} ended: {exit}", label(&reach));
+                }
                 exit => debug!(plane, session, "{} ended: {exit}", label(&reach)),
             }
             let name = label(&reach);

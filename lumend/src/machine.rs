@@ -3,6 +3,7 @@
 //!
 //! Time is nanoseconds of CLOCK_MONOTONIC, which never run backwards.
 
+mod accused;
 mod branch;
 mod event;
 mod failures;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipc::{AppId, DefaultSink, EndCode, Face, Fingerprint, PlaneKind, RunId, SessionId};
 
+use accused::Suspicion;
 pub use branch::{Branch, Demand, Stage};
 pub use event::{Action, Attempt, Ends, Event, Exit, PlaneId, Standing};
 pub use failures::Failure;
@@ -65,6 +67,8 @@ pub struct Machine {
     ledger: Ledger,
     sessions: BTreeMap<SessionId, Session>,
     failures: Failures,
+    /// The last word against net.
+    suspicion: Option<Suspicion>,
     /// Sessions of which nothing is left but an output, on which their hands are still letting go.
     vacant: BTreeSet<SessionId>,
     /// Every process that has not been reaped, also those that no slot holds any more.
@@ -105,6 +109,7 @@ impl Machine {
             ledger: Ledger::new(undo),
             sessions: BTreeMap::new(),
             failures: Failures::default(),
+            suspicion: None,
             vacant: BTreeSet::new(),
             processes: BTreeMap::new(),
             rate: Rate::new(now, policy::ASK_BURST, policy::ASKS_PER_SECOND),

@@ -202,9 +202,13 @@ impl Reach {
             (Some(status), Some(Leaving::Failed(reason))) if status.code() == Some(1) && self.grumbles.is_none() => {
                 Exit::Crashed(reason)
             }
+            (Some(status), Some(Leaving::Accuses { peer, reason })) if status.code() == Some(1) => {
+                Exit::Accuses { peer, reason }
+            }
             (Some(status), _) => exit(status),
             (None, Some(Leaving::Reopen)) => Exit::Reopen,
             (None, Some(Leaving::Failed(reason))) => Exit::Crashed(reason),
+            (None, Some(Leaving::Accuses { peer, reason })) => Exit::Accuses { peer, reason },
             (None, None) => Exit::Crashed(otherwise),
         })
     }

@@ -71,20 +71,21 @@ impl<'a> Victim<'a> {
     }
 
     /// Lets a plane of it do this, and waits until whoever dies of it is dead. Returns who that was.
-    pub fn suffers(&self, host: &Host, forgery: &Forgery, by: PlaneKind) -> Result<Option<(String, i64)>> {
+    pub fn suffers(&self, host: &Host, forgery: &Forgery, by: PlaneKind) -> Result<Vec<(String, i64)>> {
         let before = pids(host)?;
         let pid = self.pid(&before, by)?;
         let dies = forgery.dies(by);
-        let dead = dies.map(|kind| self.pid(&before, kind).map(|pid| (self.name(kind), i64::from(pid)))).transpose()?;
+        let named = |kind: &PlaneKind| Ok((self.name(*kind), i64::from(self.pid(&before, *kind)?)));
+        let dead = dies.iter().map(named).collect::<Result<Vec<_>>>()?;
         match forgery.how {
-            How::Say(words) => say(pid, &words(by, self.session), dies.is_some())?,
+            How::Say(words) => say(pid, &words(by, self.session), !dies.is_empty())?,
             How::Write(memory, peer, lie) => {
                 let peer = self.pid(&before, peer)?;
                 let shared = Shared::between(pid, peer, memory)?;
                 let mut held = Held::take(pid)?;
                 lie(&mut held, &shared)?;
                 let woken = wake(&mut held, peer);
-                match &dead {
+                match dead.first() {
                     // It may have been noticed by now. Nothing of it runs on and puts things right before the peer has looked.
                     Some((_, dying)) if *dying == i64::from(pid) => ensure!(held.ends(NOTICED)?, "nobody noticed"),
                     // The peer looks at what a consumer says when it has something to say itself.
@@ -95,7 +96,7 @@ impl<'a> Victim<'a> {
                 }
             }
         }
-        if let Some((_, dying)) = &dead {
+        for (_, dying) in &dead {
             wait_until(NOTICED, || gone(*dying as i32).then_some(()))?;
         }
         Ok(dead)

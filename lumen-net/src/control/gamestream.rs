@@ -14,7 +14,7 @@ use crate::media::MediaCommand;
 
 impl Control {
     pub(super) fn listen_for_guests(&mut self, listen: GameStreamListen<OwnedFd>) -> Result<(), PlaneError> {
-        let Some(listening) = &self.listening else { return Err(PlaneError::peer("GameStream before Listen")) };
+        let Some(listening) = &self.listening else { return Err(PlaneError::protocol("GameStream before Listen")) };
         let signer = listening.signer.clone();
         self.try_face(|face, acts| face.listen(listen, &signer, acts))
     }

@@ -126,7 +126,7 @@ impl Face {
         acts: &mut Acts,
     ) -> Result<(), PlaneError> {
         let certificate = HostCertificate::new(listen.certificate.clone())
-            .ok_or_else(|| PlaneError::peer("the host's GameStream certificate is none"))?;
+            .ok_or_else(|| PlaneError::protocol("the host's GameStream certificate is none"))?;
         let tls = tls::server_config(listen.certificate, signer.clone()).map_err(PlaneError::failed)?;
         let (mut doors, turns) = (JoinSet::new(), Arc::<Turns>::default());
         for (socket, tls) in [(listen.http, None), (listen.https, Some(Arc::new(tls)))] {

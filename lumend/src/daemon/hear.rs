@@ -75,6 +75,7 @@ impl Daemon {
         let leaving = match leaving {
             Leaving::Reopen => Leaving::Reopen,
             Leaving::Failed(reason) => Leaving::Failed(printable(&reason, REASON)),
+            Leaving::Accuses { peer, reason } => Leaving::Accuses { peer, reason: printable(&reason, REASON) },
         };
         if let Some(reach) = self.planes.get_mut(&plane) {
             reach.leaves(leaving);

@@ -22,6 +22,8 @@ pub enum Exit {
     Stopped,
     /// [`ipc::EXIT_REOPEN`]: it needs a connection that a locked-down process cannot make. Never charged as a crash.
     Reopen,
+    /// It says that a peer broke the rules of the memory between them, and so it has ended.
+    Accuses { peer: PlaneKind, reason: String },
     /// Anything else, in words.
     Crashed(String),
 }
@@ -31,6 +33,7 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Stopped => f.write_str("stopped"),
             Self::Reopen => f.write_str("reopen"),
+            Self::Accuses { peer, reason } => write!(f, "the {peer} plane broke the rules: {reason}"),
             Self::Crashed(reason) => f.write_str(reason),
         }
     }

@@ -64,6 +64,7 @@ impl Machine {
         let slot = self.slot_mut(process.kind, process.session).filter(|slot| slot.current == Some(plane));
         let Some(slot) = slot else { return };
         let verdict = slot.lost(exit, now.saturating_sub(process.started_at), now);
+        let accused = self.accused(process, exit);
         if let Some(session) = process.session.and_then(|id| self.sessions.get_mut(&id)) {
             let obstacle = format!("the {} plane: {exit}", process.kind);
             match session.branch_mut(process.kind) {
@@ -72,6 +73,9 @@ impl Machine {
             }
         }
         self.vacated(process.kind, process.session, now);
+        if let Some(accused) = accused {
+            self.believe(process, &accused, exit, now);
+        }
         if let (Err(reason), Some(id)) = (verdict, process.session) {
             self.fail(id, Some(process.kind), reason, now);
         }

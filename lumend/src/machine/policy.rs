@@ -60,6 +60,8 @@ pub const FAILED_FOR: u64 = 60 * SECOND;
 /// Between a picture that flows and the start of its standby encoder: a picture has just come back, or begun, and
 /// needs the processor itself.
 pub const STANDBY_AFTER: u64 = SECOND;
+/// How long a session's word against the network plane is remembered, should another one say the same.
+pub const ACCUSED_FOR: u64 = 60 * SECOND;
 /// Failures of sessions that are kept for whoever asks.
 pub const FAILURES: usize = 8;
 

@@ -1,5 +1,6 @@
 //! Crashes anything at any moment and checks every order the machine gives against what it may know.
 
+mod accused_tests;
 mod branch_tests;
 mod branches;
 mod guest_tests;

@@ -112,7 +112,7 @@ impl Face {
             acts.push(gone(session, "the client went away while its session was being made"));
             return Ok(());
         };
-        let Some(listening) = &self.listening else { return Err(PlaneError::peer("Accepted before GameStream")) };
+        let Some(listening) = &self.listening else { return Err(PlaneError::protocol("Accepted before GameStream")) };
         let LaunchRequest { audio, key, key_id, sealed, .. } = launch;
         if !self.keys.take(&key) {
             // Two have asked at once.
@@ -171,7 +171,7 @@ impl Face {
             }
         };
         match std::mem::replace(&mut session.picture, Picture::Wired(generation)) {
-            Picture::Untuned => return Err(PlaneError::peer("a session was wired that its client has not tuned")),
+            Picture::Untuned => return Err(PlaneError::protocol("a session was wired that its client has not tuned")),
             Picture::Tuned(guest) => {
                 acts.push(Act::Media(MediaCommand::OpenGuest { session: id, guest: *guest, wiring }));
                 if session.started {

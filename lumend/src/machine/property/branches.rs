@@ -104,6 +104,7 @@ impl Branches {
     pub fn concerns_a_branch_alone(event: &Event, planes: &BTreeMap<PlaneId, Sim>) -> bool {
         let branch = |kind: PlaneKind| matches!(kind, PlaneKind::Audio | PlaneKind::Input);
         match event {
+            Event::Exited { exit: Exit::Accuses { .. }, .. } => false,
             Event::Ready(plane)
             | Event::LinkClosed(plane)
             | Event::Broken { plane, .. }

@@ -25,7 +25,10 @@ impl World {
             (25, _) => self.ask(STRANGER, 1280),
             (26, _) => self.ask(FRIEND, 1281),
             (27..=30, Some(plane)) => {
-                let exit = [Exit::Crashed("signal 9".into()), Exit::Reopen, Exit::Stopped][pick as usize % 3].clone();
+                let peer = [PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Net][pick as usize / 5 % 3];
+                let accuses = Exit::Accuses { peer, reason: "it lies".into() };
+                let exits = [Exit::Crashed("signal 9".into()), Exit::Reopen, Exit::Stopped, accuses];
+                let exit = exits[pick as usize % exits.len()].clone();
                 if pick.is_multiple_of(2) {
                     self.feed(Event::LinkClosed(plane));
                 }

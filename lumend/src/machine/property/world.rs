@@ -158,12 +158,14 @@ impl World {
                     sim.guilty = true;
                 }
             }
-            Event::Exited { plane, .. } => {
-                if let Some(sim) = self.planes.remove(plane)
-                    && sim.kind == PlaneKind::Net
-                    && !sim.deaf
-                {
+            Event::Exited { plane, exit } => {
+                let Some(sim) = self.planes.remove(plane) else { return };
+                if sim.kind == PlaneKind::Net && !sim.deaf {
                     self.open_asks.clear();
+                }
+                if let Exit::Accuses { peer, .. } = exit {
+                    let ours = |other: &&mut Sim| other.kind == *peer && [None, sim.session].contains(&other.session);
+                    self.planes.values_mut().filter(ours).for_each(|peer| peer.guilty = true);
                 }
             }
             Event::CannotOpen { session, .. } => {
