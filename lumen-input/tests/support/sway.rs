@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use e2e::wayland::scene::{self, Pace};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use wayland_client::Connection;
 
 use super::PATIENCE;
@@ -134,13 +135,18 @@ impl Sway {
     }
 }
 
-/// Whether the tree has a window of this title that is shown.
+/// Whether the tree has a window of this title that is shown on the output of that name, and fills it.
 fn shows(tree: &str, title: &str) -> bool {
-    fn find(node: &serde_json::Value, title: &str) -> bool {
-        node["name"] == title && node["type"] == "con" && node["visible"] == true
-            || node["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| find(node, title)))
+    fn find<'a>(node: &'a Value, fits: &dyn Fn(&Value) -> bool) -> Option<&'a Value> {
+        let nodes = node["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if fits(node) { Some(node) } else { nodes.iter().find_map(|node| find(node, fits)) }
     }
-    serde_json::from_str(tree).is_ok_and(|tree| find(&tree, title))
+    let Ok(tree) = serde_json::from_str::<Value>(tree) else { return false };
+    let output = find(&tree, &|node| node["type"] == "output" && node["name"] == title);
+    output.is_some_and(|output| {
+        let window = |node: &Value| node["type"] == "con" && node["name"] == title && node["visible"] == true;
+        find(output, &window).is_some_and(|window| window["rect"] == output["rect"])
+    })
 }
 
 impl Drop for Sway {
