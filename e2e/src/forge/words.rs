@@ -148,7 +148,8 @@ pub fn largest(kind: PlaneKind, session: SessionId) -> Vec<Word> {
 
 pub fn farewell(kind: PlaneKind, _: SessionId) -> Vec<Word> {
     let reason = "\x1b]0;\r\n panic at the disco \u{202e}".repeat(100);
-    each([leaving(kind, Leaving::Failed(reason)), leaving(kind, Leaving::Reopen)])
+    let accusation = Leaving::Accuses { peer: PlaneKind::Net, reason: reason.clone() };
+    each([Leaving::Failed(reason), accusation, Leaving::Reopen].map(|word| leaving(kind, word)))
 }
 
 pub fn stale(kind: PlaneKind, _: SessionId) -> Vec<Word> {

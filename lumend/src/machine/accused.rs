@@ -37,8 +37,8 @@ impl Machine {
     }
 
     /// Replaces the accused, or remembers what was said of it.
-    pub(super) fn believe(&mut self, accuser: &Process, accused: &PlaneId, exit: &Exit, now: u64) {
-        let (plane, Exit::Accuses { reason, .. }, Some(session)) = (*accused, exit, accuser.session) else { return };
+    pub(super) fn believe(&mut self, accuser: &Process, plane: PlaneId, exit: &Exit, now: u64) {
+        let (Exit::Accuses { reason, .. }, Some(session)) = (exit, accuser.session) else { return };
         let reason = format!("the {} plane says: {reason}", accuser.kind);
         if self.net.current != Some(plane) {
             return self.kill(plane, reason, now);

@@ -74,7 +74,7 @@ impl Machine {
         }
         self.vacated(process.kind, process.session, now);
         if let Some(accused) = accused {
-            self.believe(process, &accused, exit, now);
+            self.believe(process, accused, exit, now);
         }
         if let (Err(reason), Some(id)) = (verdict, process.session) {
             self.fail(id, Some(process.kind), reason, now);
