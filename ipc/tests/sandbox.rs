@@ -2,11 +2,13 @@
 //! plane's profile, tries one thing, and says what the kernel answered.
 
 use std::io::{BufRead, BufReader};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use ipc::PlaneKind;
-use ipc::sandbox::table::{Limits, limits};
+use ipc::sandbox::table::{Limits, STACK, limits};
 use ipc::sandbox::{restrict, seccomp};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -19,6 +21,11 @@ const ALLOWED: i32 = 0;
 
 fn kind_named(name: &str) -> PlaneKind {
     KINDS.into_iter().find(|kind| format!("{kind:?}") == name).expect("a plane kind")
+}
+
+/// Where a test's own process can be reached, until it ends.
+fn abstract_name(pid: i32) -> String {
+    format!("lumen-sandbox-test-{pid}")
 }
 
 /// One thing to try; the answer is a raw system call's: negative for an error.
@@ -47,6 +54,36 @@ fn attempt(what: &str) -> i64 {
             "open" => syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY, 0),
             "open a library" => {
                 syscall(libc::SYS_openat, libc::AT_FDCWD, c"/etc/ld.so.cache".as_ptr(), libc::O_RDONLY, 0)
+            }
+            "make a file" => {
+                syscall(libc::SYS_openat, libc::AT_FDCWD, c"/tmp".as_ptr(), libc::O_TMPFILE | libc::O_RDWR, 0o600)
+            }
+            "list a directory" => syscall(libc::SYS_openat, libc::AT_FDCWD, c"/tmp".as_ptr(), libc::O_DIRECTORY, 0),
+            "make a directory" => {
+                // Of no other's name, and gone again where it can be made.
+                let path = std::ffi::CString::new(format!("/tmp/lumen-sandbox-{}", libc::getpid())).expect("no zero");
+                let made = syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), 0o700);
+                if made < 0 {
+                    return made;
+                }
+                syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), libc::AT_REMOVEDIR)
+            }
+            "write a library" => {
+                syscall(libc::SYS_openat, libc::AT_FDCWD, c"/etc/ld.so.cache".as_ptr(), libc::O_WRONLY, 0)
+            }
+            "connect by TCP" | "bind by TCP" => {
+                let mut address: libc::sockaddr_in = std::mem::zeroed();
+                address.sin_family = libc::AF_INET as u16;
+                let socket = syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0);
+                // Port 0: nobody is there to be connected to, and any will do to bind.
+                let call = if what == "bind by TCP" { libc::SYS_bind } else { libc::SYS_connect };
+                syscall(call, socket, &raw const address, size_of_val(&address))
+            }
+            "connect to an abstract socket" => {
+                // The parent's, by this name.
+                let name = SocketAddr::from_abstract_name(abstract_name(libc::getppid()));
+                let connected = name.and_then(|name| UnixDatagram::unbound()?.connect_addr(&name));
+                connected.map_or(-1, |()| 0)
             }
             "socket" => syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0),
             "unix socket" => syscall(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_STREAM, 0),
@@ -306,6 +343,33 @@ fn only_audio_may_read_libraries_until_it_is_sealed() {
     }
 }
 
+/// The filters would hide that these are missing: Landlock is looked at before they exist.
+#[test]
+fn landlock_alone_shuts_files_ports_abstract_sockets_and_signals() {
+    let name = SocketAddr::from_abstract_name(abstract_name(std::process::id() as i32));
+    let _listens = UnixDatagram::bind_addr(&name.expect("short")).expect("a name of its own");
+    // With the first ABI that has it.
+    let walls = [
+        ("make a directory", 1, libc::EACCES),
+        ("list a directory", 1, libc::EACCES),
+        ("make a file", 1, libc::EACCES),
+        ("connect by TCP", 4, libc::EACCES),
+        ("bind by TCP", 4, libc::EACCES),
+        ("connect to an abstract socket", 6, libc::EPERM),
+        ("kill", 6, libc::EPERM),
+    ];
+    // Who may not write there anyway proves nothing.
+    let library = nix::unistd::geteuid().is_root().then_some(("write a library", 1, libc::EACCES));
+    let here = ipc::sandbox::landlock_abi().expect("Landlock");
+    for (what, abi, errno) in walls.into_iter().chain(library) {
+        let before = in_child(PlaneKind::Net, "none", what).code();
+        assert_ne!(before, Some(errno), "{what}: refused without a sandbox too");
+        for kind in KINDS.iter().filter(|_| here >= abi) {
+            assert_eq!(in_child(*kind, "restricted", what).code(), Some(errno), "{kind:?}: {what}");
+        }
+    }
+}
+
 /// Another child, that says what its limits are and waits to be looked at.
 #[test]
 #[ignore = "run by the other tests, in a child"]
@@ -318,6 +382,8 @@ fn child_shows_itself() {
     let (core, _) = getrlimit(Resource::RLIMIT_CORE).expect("a limit");
     let (space, _) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
     let (file, _) = getrlimit(Resource::RLIMIT_FSIZE).expect("a limit");
+    let (stack, most) = getrlimit(Resource::RLIMIT_STACK).expect("a limit");
+    assert!(stack <= STACK && most <= STACK, "{stack} {most}");
     seccomp(kind).expect("seccomp");
     println!("\nThread:\t{thread}\nLandlock:\t{}", restricted.landlock_abi);
     println!("Limits:\t{descriptors} {data} {space} {file} {core}");
@@ -352,6 +418,10 @@ fn the_kernel_agrees() {
         assert_eq!(field("Seccomp:"), "2", "{text}");
         for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
             assert_eq!(field(set), "0000000000000000", "{set}");
+        }
+        // Only who has a privilege can take from this one.
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(field("CapBnd:"), "0000000000000000");
         }
         assert!(field("Landlock:").parse::<u32>().is_ok_and(|abi| abi >= 1), "{text}");
         let wanted = limits(kind);
