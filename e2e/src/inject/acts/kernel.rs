@@ -15,6 +15,9 @@ pub const CODE: &[Act] = &[
     act("mmap", libc::SYS_mmap, &[n(0), PAGE, RX, ANONYMOUS, n(-1), n(0)]),
     act("mmap", libc::SYS_mmap, &[n(0), PAGE, RWX, ANONYMOUS, n(-1), n(0)]),
     act("mmap", libc::SYS_mmap, &[n(0), PAGE, RX, n(libc::MAP_SHARED as i64), Memory, n(0)]).alone(),
+    // Of a descriptor that is none: the kernel itself refuses to run what is in an eventfd, which some planes have instead.
+    act("mmap", libc::SYS_mmap, &[n(0), PAGE, RX, n(libc::MAP_SHARED as i64), n(-1), n(0)]),
+    act("mmap", libc::SYS_mmap, &[n(0), PAGE, RX, n(libc::MAP_PRIVATE as i64), n(-1), n(0)]),
     act("mprotect", libc::SYS_mprotect, &[n(0), PAGE, RX]),
     act("mprotect", libc::SYS_mprotect, &[n(0), PAGE, n(libc::PROT_EXEC as i64 | 0x0100_0000)]),
     act("pkey_mprotect", libc::SYS_pkey_mprotect, &[n(0), PAGE, RX, n(-1)]),

@@ -95,6 +95,15 @@ pub const SOCKETS: &[Act] = &[
     act("setsockopt", libc::SYS_setsockopt, &[Link, n(1), n(libc::SO_PEEK_OFF as i64), Room, n(4)]).alone(),
     act("setsockopt", libc::SYS_setsockopt, &[Link, n(6), n(libc::TCP_ULP as i64), Text("tls"), n(4)]).alone(),
     act("setsockopt", libc::SYS_setsockopt, &[Link, n(0), n(libc::IP_ADD_MEMBERSHIP as i64), Room, n(8)]).alone(),
+    // Of a descriptor that is none: past the filter each would be EBADF, whoever asks.
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(1), n(libc::SO_BINDTODEVICE as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(1), n(libc::SO_MARK as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(1), n(libc::SO_ATTACH_BPF as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(1), n(libc::SO_ATTACH_REUSEPORT_EBPF as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(0), n(libc::IP_TRANSPARENT as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(0), n(libc::IP_OPTIONS as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(6), n(libc::TCP_REPAIR as i64), Room, n(4)]),
+    act("setsockopt", libc::SYS_setsockopt, &[n(-1), n(17), n(100), Room, n(4)]),
     act("setsockopt", libc::SYS_setsockopt, &[Link, n(41), n(libc::IPV6_ADD_MEMBERSHIP as i64), Room, n(20)]).alone(),
     // A descriptor of lumend itself, to be signalled and robbed of its own: two more calls that are refused.
     act("getsockopt", libc::SYS_getsockopt, &[Link, n(1), n(77), Room, Room]).alone(),
