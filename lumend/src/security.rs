@@ -79,7 +79,8 @@ fn look(runtime: &Path, kernel_abi: Option<u32>) -> Result<Report, Failure> {
         let seen = proc::read(plane.pid, host).map(|reading| judge::abandoned(&reading));
         rows.push(Row { name: plane.kind.name().to_owned(), session: plane.session, pid: plane.pid, seen });
     }
-    Ok(Report { planes: rows, compared: compared(host, lumend) })
+    let forgotten = status["abandoned"]["forgotten"].as_u64().unwrap_or(0);
+    Ok(Report { planes: rows, forgotten, compared: compared(host, lumend) })
 }
 
 /// What lumend says of a plane.

@@ -313,6 +313,9 @@ pub fn table(status: &Value) -> String {
             "\nThis {plane} plane was given up and lives on, with all it has: end it, as root: kill -9 {pid}"
         );
     }
+    if let Some(forgotten @ 1..) = status["abandoned"]["forgotten"].as_u64() {
+        let _ = writeln!(out, "\nMore were given up, of which it is not known whether they live: {forgotten}");
+    }
     failures::lines(status, &mut out);
     people::lines(status, &mut out);
     let sessions = status["sessions"].as_array().map_or(&[][..], Vec::as_slice);

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::served::lives;
 
-/// So many are told of; of more, the oldest are only counted.
-const MOST: usize = 32;
+/// So many are told of; of more, the oldest are only counted. It is as many as there can be under systemd: of four kinds 64
+/// connections to their socket, and of net 8.
+const MOST: usize = 4 * 64 + 8;
 
 /// One of them.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Stray {
 #[derive(Debug, Default)]
 pub struct Strays {
     list: VecDeque<Stray>,
+    /// Of them nobody knows whether they live, so that it does not go down.
     forgotten: u64,
 }
 
@@ -79,25 +81,30 @@ mod tests {
     #[test]
     fn there_is_a_bound_and_the_dead_do_not_count() {
         let mut strays = Strays::default();
-        let mut children: Vec<_> = (0..MOST)
-            .map(|_| {
-                let (child, one) = stray();
-                strays.add(one);
-                child
-            })
-            .collect();
-        let mut first = children.remove(0);
-        first.kill().unwrap();
-        first.wait().unwrap();
+        let (mut child, living) = stray();
+        let again = || Stray { pidfd: pidfd::open(child.id()).unwrap(), ..living };
+        let (mut dead, first) = stray();
+        dead.kill().unwrap();
+        dead.wait().unwrap();
+        strays.add(first);
+        (1..MOST).for_each(|_| strays.add(again()));
         for forgotten in [0, 1] {
-            let (child, one) = stray();
-            children.push(child);
-            strays.add(one);
+            strays.add(again());
             assert_eq!((strays.list.len(), strays.forgotten), (MOST, forgotten));
         }
-        for mut child in children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// What the units allow and what is told of are the same number.
+    #[test]
+    fn more_than_are_told_of_there_cannot_be_under_systemd() {
+        let most = |kind: PlaneKind| -> usize {
+            let path = format!("{}/../systemd/system/lumen-{}.socket", env!("CARGO_MANIFEST_DIR"), kind.name());
+            let unit = std::fs::read_to_string(path).unwrap();
+            let line = unit.lines().find_map(|line| line.strip_prefix("MaxConnections=")).unwrap();
+            line.parse().unwrap()
+        };
+        assert_eq!(PlaneKind::ALL.into_iter().map(most).sum::<usize>(), MOST);
     }
 }

@@ -20,6 +20,8 @@ pub struct Row {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub planes: Vec<Row>,
+    /// Planes that were given up, and so many that lumend only counts them: nobody can say that they have ended.
+    pub forgotten: u64,
     /// Processes that promise next to nothing.
     pub compared: Vec<Row>,
 }
@@ -90,7 +92,8 @@ impl Row {
 impl Report {
     /// How much is not as promised.
     pub fn differences(&self) -> usize {
-        self.planes.iter().chain(&self.compared).map(Row::differences).sum()
+        let shown: usize = self.planes.iter().chain(&self.compared).map(Row::differences).sum();
+        shown + usize::from(self.forgotten > 0)
     }
 
     /// Another look would show nothing else.
@@ -105,6 +108,7 @@ impl Report {
             "differences": self.differences(),
             "unreadable": self.planes.iter().any(Row::is_partly_hidden),
             "planes": rows(&self.planes),
+            "forgotten": self.forgotten,
             "compared": rows(&self.compared),
         })
     }
@@ -131,6 +135,13 @@ impl Report {
             ""
         };
         let [red, plain] = if colour { RED } else { [""; 2] };
+        if self.forgotten > 0 {
+            let _ = writeln!(
+                out,
+                "{red}more that lumend has given up, of which it does not know whether they live: {}{plain}\n",
+                self.forgotten
+            );
+        }
         let _ = match self.differences() {
             0 => writeln!(out, "{planes}: nothing differs from what is promised{limit}"),
             1 => writeln!(out, "{red}{planes}: 1 thing differs from what is promised{plain}{limit}"),
@@ -150,7 +161,20 @@ mod tests {
 
     fn report(seen: Result<Vec<Check>, Unread>) -> Report {
         let row = Row { name: "encode".into(), session: Some(3), pid: 7, seen };
-        Report { planes: vec![row], compared: Vec::new() }
+        Report { planes: vec![row], forgotten: 0, compared: Vec::new() }
+    }
+
+    #[test]
+    fn what_lumend_has_lost_count_of_is_a_difference() {
+        let calm = report(Ok(vec![check(Some(true), Some("filter"))]));
+        let report = Report { forgotten: 2, ..calm };
+        let text = report.text(false);
+        assert!(
+            text.contains("whether they live: 2\n") && text.ends_with("1 thing differs from what is promised\n"),
+            "{text}"
+        );
+        let json = report.json();
+        assert_eq!((&json["ok"], &json["differences"], &json["forgotten"]), (&false.into(), &1.into(), &2.into()));
     }
 
     #[test]
