@@ -10,8 +10,9 @@ use crate::places::PlaceError;
 use crate::reach::{MissingBinary, NoManager};
 use crate::sockets::BindError;
 
-/// Exit code for what the person at the terminal has mistyped, a configuration file included.
-const USAGE: u8 = 2;
+/// Exit code for what only a person can mend, so that a service manager does not try it again: what was mistyped, a
+/// configuration file included, and directories, keys and lists of clients that cannot be used.
+pub const UNUSABLE: u8 = 2;
 const FAILED: u8 = 1;
 /// For what would not be done.
 const REFUSED: u8 = 4;
@@ -37,7 +38,19 @@ impl From<CtlError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(USAGE, error)
+        Self::new(UNUSABLE, error)
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        Self::new(UNUSABLE, error)
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::new(UNUSABLE, error)
     }
 }
 
@@ -63,4 +76,4 @@ macro_rules! failed {
         })*
     };
 }
-failed!(DoorError, IdentityError, PlaceError, MissingBinary, NoManager, BindError, std::io::Error);
+failed!(DoorError, MissingBinary, NoManager, BindError, std::io::Error);

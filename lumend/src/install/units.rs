@@ -17,6 +17,7 @@ macro_rules! texts {
 
 pub const USER: &[Text] = texts![
     "user/" = "lumend.service",
+    "user/" = "lumen-state.service",
     "user/" = "lumen-capture.socket",
     "user/" = "lumen-capture@.service",
     "user/" = "lumen-encode.socket",
@@ -98,12 +99,15 @@ mod tests {
         for (name, text) in USER.iter().chain(SYSTEM) {
             let unit = render(text, "/opt/lumen", Some("/srv/state"));
             assert!(!unit.contains(PROGRAMS) && !unit.contains(USER_STATE), "{name}");
-            assert_eq!(unit.contains("ExecStart=/opt/lumen/lumen"), name.ends_with(".service"), "{name}");
+            let program = name.ends_with(".service") && *name != "lumen-state.service";
+            assert_eq!(unit.contains("ExecStart=/opt/lumen/lumen"), program, "{name}");
         }
         let (_, lumend) = USER[0];
         let (_, launcher) = USER[USER.len() - 1];
         assert!(render(lumend, "/opt/lumen", Some("/srv/state")).contains("/lumend run --state /srv/state\n"));
         assert!(render(launcher, "/opt/lumen", Some("/srv/state")).contains("/lumend launcher --state /srv/state\n"));
         assert!(render(lumend, "/opt/lumen", None).contains("/lumend run\n"));
+        let (_, state) = USER[1];
+        assert!(render(state, "/opt/lumen", Some("/srv/state")).ends_with("mkdir -p -m 0700 /srv/state\n"));
     }
 }
