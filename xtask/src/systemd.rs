@@ -6,8 +6,10 @@
 mod apart;
 mod enforced;
 mod guest;
+mod heir;
 mod lint;
 mod machine;
+mod reset;
 mod trial;
 
 use std::process::Command;

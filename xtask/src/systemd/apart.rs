@@ -1,4 +1,4 @@
-//! The machine's installation has several users, and this is what that is for: who can harm whom, and who ends whom.
+//! Planes are apart from lumend, as other users or in other namespaces: who can harm whom, and who ends whom.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use xtask::process::wait_until;
 
-use super::guest::Host;
-use super::trial::{as_promised, one_replaced};
+use super::guest::{Client, Host};
+use super::trial::{as_promised, one_replaced, picture_is_whole};
 
 /// From its last breath to the end of a plane that hangs, which lumend brings about.
 const HANGS_FOR: Duration = Duration::from_secs(3);
+/// `WatchdogSec=` of the planes' units, and some for systemd, which rounds.
+const WATCHDOG: Duration = Duration::from_secs(12);
 
 /// A unit that was told to run its planes as lumend's user is found out, and nothing else is.
 pub fn not_as_promised(host: &Host<'_>) -> Result<()> {
@@ -37,21 +39,60 @@ pub fn not_as_promised(host: &Host<'_>) -> Result<()> {
     as_promised(host)
 }
 
-/// It is lumend that ends it, although it is another user's and closing its link would not.
+/// It is lumend that ends it, although it is another user's, or of another namespace of users, and closing its link would not.
 pub fn hangs(host: &Host<'_>, kind: &str) -> Result<()> {
     let (pid, _) = host.plane(kind)?.context("it is not there")?;
-    let (process, before) = (host.machine.path(&format!("/proc/{pid}")), host.runs()?);
+    let (process, before, barks) = (host.machine.path(&format!("/proc/{pid}")), host.runs()?, barks(host, kind)?);
     let start = Instant::now();
     host.machine.must(&["kill", "-s", "STOP", &pid.to_string()])?;
     wait_until(HANGS_FOR, || (!process.exists()).then_some(())).context("it lives on")?;
-    println!("   system: {kind} stopped, and killed after {} ms", start.elapsed().as_millis());
+    println!("   {}: {kind} stopped, and killed after {} ms", host.name(), start.elapsed().as_millis());
     host.streams()?;
     one_replaced(kind, &before, &host.runs()?)?;
     ensure!(host.status()?["abandoned"]["planes"] == json!([]), "given up: {}", host.ctl(&["status"])?);
-    let unit = format!("lumen-{kind}@*");
-    let journal = host.machine.must(&["journalctl", "--no-pager", "--unit", &unit])?;
-    ensure!(!journal.contains("Watchdog timeout"), "it was not lumend but its unit that ended it:\n{journal}");
+    ensure!(self::barks(host, kind)? == barks, "it was not lumend but its unit that ended it");
     Ok(())
+}
+
+/// How often the watchdogs of the units of this kind have ended somebody.
+fn barks(host: &Host<'_>, kind: &str) -> Result<usize> {
+    let journal = host.machine.must(&["journalctl", "--no-pager", "--output=cat"])?;
+    let unit = format!("lumen-{kind}@");
+    Ok(journal.lines().filter(|line| line.starts_with(&unit) && line.contains("Watchdog timeout")).count())
+}
+
+/// Where lumend may not end another user's plane, the stream goes on without it, and its unit's watchdog ends it.
+pub fn outlived(host: &Host<'_>) -> Result<()> {
+    let machine = host.machine;
+    let directory = "/etc/systemd/system/lumend.service.d";
+    machine.write(&format!("{directory}/kill.conf"), "[Service]\nCapabilityBoundingSet=\nAmbientCapabilities=\n")?;
+    let renew = || {
+        host.systemctl(&["daemon-reload"])?;
+        host.restart()
+    };
+    renew()?;
+    let client = Client::connect(host, "sixth", false)?;
+    host.streams()?;
+    let (pid, _) = host.plane("encode")?.context("it is not there")?;
+    let (process, before, barks) = (machine.path(&format!("/proc/{pid}")), host.runs()?, barks(host, "encode")?);
+    let start = Instant::now();
+    machine.must(&["kill", "-s", "STOP", &pid.to_string()])?;
+    let given_up = || host.status().ok().filter(|status| status["abandoned"]["planes"][0]["pid"] == pid);
+    wait_until(WATCHDOG, given_up).context("it is not given up")?;
+    println!(
+        "   system: encode stopped, which lumend may not kill, and given up after {} ms",
+        start.elapsed().as_millis()
+    );
+    host.streams()?;
+    wait_until(WATCHDOG, || (!process.exists()).then_some(())).context("its watchdog does not end it")?;
+    println!("   system: it was ended by its unit's watchdog after {} ms", start.elapsed().as_millis());
+    ensure!(self::barks(host, "encode")? == barks + 1, "it was not the watchdog that ended it");
+    host.streams()?;
+    one_replaced("encode", &before, &host.runs()?)?;
+    ensure!(host.status()?["abandoned"]["planes"] == json!([]), "given up: {}", host.ctl(&["status"])?);
+    picture_is_whole(&client.finish()?)?;
+    machine.must(&["rm", "-r", directory])?;
+    renew()
 }
 
 /// What runs on the machine's desktop is another user than lumend, and gets neither at its keys nor at its sockets.
@@ -106,7 +147,7 @@ pub fn undone(host: &Host<'_>) -> Result<()> {
     let note = format!("mkdir -p -m 700 {directory} && echo '[\"touch {directory}/done\"]' > {directory}/1-1-1.json");
     let who = ["setpriv", "--reuid", "lumen-desktop", "--regid", "lumen-desktop", "--clear-groups", "--"];
     host.machine.must(&[&who[..], &["sh", "-c", &note]].concat())?;
-    host.systemctl(&["restart", "lumend"])?;
+    host.restart()?;
     let done = host.machine.path(&format!("{directory}/done"));
     wait_until(Duration::from_secs(10), || done.exists().then_some(())).context("nothing was undone")
 }

@@ -72,6 +72,14 @@ impl Host<'_> {
         self.run("systemctl", &[user, arguments].concat())
     }
 
+    /// A network plane of before may still have its ports for a moment, and then lumend is started once more by itself.
+    pub fn restart(&self) -> Result<()> {
+        let said = self.systemctl(&["restart", "lumend"]);
+        let active = || self.show("lumend.service", "ActiveState").is_ok_and(|state| state == "active");
+        wait_until(Duration::from_secs(10), || active().then_some(()))
+            .with_context(|| format!("lumend is not started again: {said:?}"))
+    }
+
     /// Writes lumen.toml where this host looks for it.
     pub fn configure(&self, text: &str) -> Result<()> {
         match self.scope {

@@ -1,25 +1,20 @@
 //! Lumen installed, run and harmed, under a systemd that is as real as it gets: units, sockets, users, watchdogs, journal.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::binaries::root;
-use xtask::process::wait_until;
 
 use super::apart;
 use super::guest::{self, Client, Host, PERSON, Runs, Scope};
+use super::heir;
 use super::machine::{self, Machine};
+use super::reset;
 
 const CONFIGURATION: &str = "[desktop]\nkind = \"pattern\"\n";
 /// With a window in which something moves.
 const SWAY: &str = "[desktop]\nkind = \"sway\"\nexec = \"exec foot sh -c 'while date +%N; do :; done'\"\n";
 /// Where `cargo xtask` has put what was built.
 const BUILT: &str = "/mnt/programs/lumend";
-/// Of lumend, of which the median gap counts.
-const KILLS: usize = 3;
-/// From the last picture before the death of lumend to the first one after it, for its clients.
-const BACK_WITHIN_MS: f64 = 2_000.0;
 
 pub fn run(machine: &Machine) -> Result<()> {
     guest::settle(machine)?;
@@ -68,11 +63,14 @@ fn system(machine: &Machine) -> Result<()> {
         one_replaced(kind, &before, &after)?;
         println!("   system: {kind} killed, another after {} ms", took.as_millis());
     }
+    heir::tells(&host).context("what systemctl shows")?;
     for kind in ["encode", "net"] {
         apart::hangs(&host, kind).with_context(|| format!("{kind} hangs"))?;
     }
     picture_is_whole(&client.finish()?)?;
-    lumend_killed(&host)?;
+    apart::outlived(&host).context("a plane that lumend may not kill")?;
+    heir::killed(&host).context("lumend killed")?;
+    heir::hangs(&host).context("lumend stopped")?;
     fields(machine)?;
     own_desktop(&host).context("with a desktop of its own")?;
     apart::undone(&host).context("what was prepared for an app")?;
@@ -93,7 +91,7 @@ fn own_desktop(host: &Host<'_>) -> Result<()> {
         machine.must(&["chown", "root:lumen-desktop", "/etc/lumen/lumen.toml"])?;
         machine.must(&["chmod", "640", "/etc/lumen/lumen.toml"])?;
     }
-    host.systemctl(&["restart", "lumend"])?;
+    host.restart()?;
     let client = Client::connect(host, "fourth", true)?;
     host.streams()?;
     let sway = machine.process("sway").context("no sway runs")?;
@@ -136,7 +134,8 @@ fn person(machine: &Machine) -> Result<()> {
         "sh",
         &["-c", &format!("mkdir -p ~/.config/lumen && printf '{CONFIGURATION}' > ~/.config/lumen/lumen.toml")],
     )?;
-    let said = host.run(BUILT, &["install", "--prefix", "/home/person/.local"])?;
+    let install = [BUILT, "install", "--prefix", "/home/person/.local"];
+    let said = host.run(install[0], &install[1..])?;
     ensure!(said.ends_with("next: systemctl --user enable --now lumend"), "install says: {said}");
     host.systemctl(&["enable", "--now", "--quiet", "lumend"])?;
 
@@ -150,9 +149,12 @@ fn person(machine: &Machine) -> Result<()> {
         one_replaced(kind, &before, &after)?;
         println!("   person: {kind} killed, another after {} ms", took.as_millis());
     }
+    // Each has a namespace of its own for users, and lumend another one.
+    apart::hangs(&host, "encode").context("encode hangs")?;
     let report = client.finish()?;
     picture_is_whole(&report)?;
     ensure!(report["audio"]["received"].as_u64() > Some(100), "what the client heard: {}", report["audio"]);
+    reset::state_deleted(&host, &install).context("with its state deleted")?;
     own_desktop(&host).context("with a desktop of its own")?;
     no_namespaces(&host).context("without namespaces")?;
     host.ctl(&["uninstall"])?;
@@ -220,7 +222,7 @@ fn no_namespaces(host: &Host<'_>) -> Result<()> {
         host.machine.write(&format!("/home/person/.config/systemd/user/{directory}/no-namespaces.conf"), &text)?;
     }
     host.systemctl(&["daemon-reload"])?;
-    host.systemctl(&["restart", "lumend"])?;
+    host.restart()?;
     let client = Client::connect(host, "fifth", false)?;
     host.streams()?;
     ensure!(walls(host).is_err(), "there are namespaces although the units are told to do without");
@@ -240,60 +242,7 @@ fn planes(status: &Value) -> Result<Vec<i64>> {
     Ok(planes.iter().filter_map(|plane| plane["pid"].as_i64()).collect())
 }
 
-/// Its clients are back in time, on the same sockets, which systemd has kept.
-fn lumend_killed(host: &Host<'_>) -> Result<()> {
-    let client = Client::connect(host, "second", false)?;
-    host.streams()?;
-    let socket = bound(host)?;
-    for _ in 0..KILLS {
-        strike_lumend(host, "KILL").context("lumend killed")?;
-    }
-    ensure!(bound(host)? == socket, "lumend has bound other sockets than those that systemd keeps for it");
-    let report = client.finish()?;
-    picture_is_whole(&report)?;
-    let longest = report["gaps_ms"]["longest"].as_array().context("a report has gaps")?;
-    let gaps: Vec<_> = longest.iter().filter_map(|gap| gap["ms"].as_f64()).take(KILLS).collect();
-    let median = gaps.get(KILLS / 2).copied().context("fewer gaps than kills")?;
-    ensure!(median <= BACK_WITHIN_MS, "when lumend was killed clients saw nothing for {gaps:.0?} ms");
-    println!("   system: lumend killed, its client sees nothing for {median:.0} ms; on the same sockets");
-
-    let client = Client::connect(host, "third", false)?;
-    host.streams()?;
-    strike_lumend(host, "STOP").context("lumend stopped")?;
-    let report = client.finish()?;
-    let gap = report["gaps_ms"]["max"].as_f64().unwrap_or_default();
-    println!("   system: lumend stopped, its client sees nothing for {gap:.0} ms");
-    picture_is_whole(&report)
-}
-
-/// Waits until lumend's successor shows its clients what it did.
-fn strike_lumend(host: &Host<'_>, signal: &str) -> Result<()> {
-    let pid = host.show("lumend.service", "MainPID")?;
-    host.machine.must(&["kill", "-s", signal, &pid])?;
-    // One that hangs its watchdog ends after ten seconds.
-    wait_until(Duration::from_secs(20), || {
-        let new = host.show("lumend.service", "MainPID").ok()?;
-        (new != pid && new != "0").then_some(())
-    })
-    .context("systemd does not start lumend again")?;
-    host.streams()
-}
-
-/// The inode of the socket that QUIC clients reach.
-fn bound(host: &Host<'_>) -> Result<String> {
-    // 47800 in hexadecimal.
-    let sockets = host.machine.must(&["cat", "/proc/net/udp", "/proc/net/udp6"])?;
-    let mut inodes = sockets.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        words.nth(1)?.ends_with(":BAB8").then(|| words.nth(7)).flatten()
-    });
-    match (inodes.next(), inodes.next()) {
-        (Some(inode), None) => Ok(inode.to_owned()),
-        _ => bail!("not one socket on port 47800:\n{sockets}"),
-    }
-}
-
-fn picture_is_whole(report: &Value) -> Result<()> {
+pub fn picture_is_whole(report: &Value) -> Result<()> {
     let count = |name: &str| report["frames"][name].as_u64().unwrap_or(u64::MAX);
     ensure!(count("decoded") > 20 && count("decode_errors") == 0, "what the client saw: {}", report["frames"]);
     Ok(())
