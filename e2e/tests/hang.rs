@@ -17,13 +17,18 @@ use xtask::process::wait_until;
 use xtask::sound::{Sound, Speakers};
 use xtask::stage::Stage;
 
-/// The planes of a session.
-const PLANES: [(&str, PlaneKind); 4] = [
+/// The planes of a session, and the one that all sessions have in common.
+const PLANES: [(&str, PlaneKind); 5] = [
     ("capture", PlaneKind::Capture),
     ("encode", PlaneKind::Encode),
     ("audio", PlaneKind::Audio),
     ("input", PlaneKind::Input),
+    ("net", PlaneKind::Net),
 ];
+
+/// From the moment in which a plane stops to its end. Lumend takes two and a half seconds, and the rest is a busy machine's.
+/// How long its heir takes to start is not part of it.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
 /// A host with a picture, sound and hands.
 fn host<'a>(stage: &'a Stage, sound: &Sound) -> Host<'a> {
@@ -60,6 +65,12 @@ fn send(pid: i32, signal: Signal) -> nix::Result<()> {
     kill(Pid::from_raw(pid), signal)
 }
 
+/// Killed, whether or not its parent has looked yet: in /proc/PID/stat the state follows the name, which is in brackets.
+fn has_ended(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 #[test]
 fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
     let stage = stage().unwrap();
@@ -71,10 +82,11 @@ fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
     for (plane, _) in PLANES {
         let before = pids(&host).unwrap();
         let pid = host.planes(plane).unwrap()[0];
-        send(pid, Signal::SIGSTOP).unwrap();
         let stopped = Instant::now();
+        send(pid, Signal::SIGSTOP).unwrap();
+        wait_until(2 * NOTICED_WITHIN, || has_ended(pid).then_some(())).unwrap();
+        waits.push(stopped.elapsed());
         only_replaced(&host, plane, pid, &before).unwrap();
-        waits.push(stopped.elapsed().as_secs_f64());
         // Nothing is left of it that could go on.
         wait_until(Duration::from_secs(5), || (send(pid, Signal::SIGCONT) == Err(Errno::ESRCH)).then_some(())).unwrap();
         let after = wait_for_everything(&host);
@@ -86,23 +98,10 @@ fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
         let reborn = after["planes"].as_array().unwrap().iter().find(|entry| entry["plane"] == plane).unwrap();
         assert!(reborn["last_exit"].as_str().unwrap().contains("unanswered"), "{reborn:#}");
     }
-    println!("noticed and replaced after {waits:.2?} s");
-    waits.sort_by(f64::total_cmp);
-    assert!(waits[waits.len() / 2] <= 3.0, "{waits:?}");
+    println!("noticed after {waits:.2?}");
+    assert!(waits.iter().all(|wait| *wait <= NOTICED_WITHIN), "{waits:?}");
     client.finish(Duration::from_secs(60)).unwrap();
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
-
-    // Net last, with nobody watching; its sessions are `resume.rs`'s.
-    let pid = host.planes("net").unwrap()[0];
-    send(pid, Signal::SIGSTOP).unwrap();
-    host.status_where(Duration::from_secs(5), |status| {
-        let net = &status["planes"][0];
-        net["pid"] != pid && net["state"] == "running"
-    })
-    .unwrap();
-    wait_until(Duration::from_secs(5), || (send(pid, Signal::SIGCONT) == Err(Errno::ESRCH)).then_some(())).unwrap();
-    let report = watch(&stage, &host, "viewer", 2, &[]).unwrap().succeed(Duration::from_secs(30)).unwrap();
-    assert!(report["frames"]["decoded"].as_u64().unwrap() > 30, "{report:#}");
 }
 
 const fn value(number: i64) -> Option<u64> {
@@ -131,6 +130,25 @@ fn devour(pid: i32, length: i64, flags: i32) -> (i64, Option<i64>) {
     }
 }
 
+/// Takes the last of its memory from a network plane and has strangers come, each of whom needs some, until it dies of it.
+fn starve(stage: &Stage, host: &Host, pid: i32) {
+    for portion in [64 << 10, 4 << 10] {
+        if !has_ended(pid) {
+            devour(pid, portion, libc::MAP_PRIVATE);
+        }
+    }
+    let mut strangers: Vec<_> = (0..4)
+        .map(|number| {
+            let identity = format!("stranger{number}");
+            Client::connect(stage, &identity, &host.address(), &["--seconds", "1"]).unwrap()
+        })
+        .collect();
+    wait_until(Duration::from_secs(20), || has_ended(pid).then_some(())).unwrap();
+    for stranger in &mut strangers {
+        stranger.running().stop().unwrap();
+    }
+}
+
 #[test]
 fn a_plane_without_measure_gets_no_more_memory_and_at_worst_dies_alone() {
     const PORTION: i64 = 16 << 20;
@@ -145,9 +163,14 @@ fn a_plane_without_measure_gets_no_more_memory_and_at_worst_dies_alone() {
         let refused = (0, Some(i64::from(libc::EPERM)));
         assert_eq!(devour(pid, PORTION, libc::MAP_SHARED), refused, "{plane}");
         assert_eq!(devour(pid, PORTION, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN), refused, "{plane}");
+        let before = pids(&host).unwrap();
         let (taken, errno) = devour(pid, PORTION, libc::MAP_PRIVATE);
         assert!(taken as u64 <= limits(kind).data, "{plane} took {taken} bytes");
         assert!(errno.is_none_or(|errno| errno == i64::from(libc::ENOMEM)), "{plane}: {errno:?}");
+        if kind == PlaneKind::Net {
+            starve(&stage, &host, pid);
+            only_replaced(&host, plane, pid, &before).unwrap();
+        }
         let after = wait_for_everything(&host);
         assert_eq!(
             (&after["sessions"][0]["id"], after["sessions"].as_array().unwrap().len()),
