@@ -162,6 +162,12 @@ impl Recording {
         Ok(verdict)
     }
 
+    /// Whether what is wrong in this recording would be found, as far as it lets one try: see the two that follow. None if
+    /// it has nothing to spoil.
+    pub fn sees(&self) -> Option<bool> {
+        self.is_caught_without_a_reference().or_else(|| self.is_told_from_a_later_picture())
+    }
+
     /// Whether a careless client would be found out: the same recording, from which a picture has been lost without its
     /// decoder's knowing. None if no picture is followed by enough others that build on it and move.
     pub fn is_caught_without_a_reference(&self) -> Option<bool> {
@@ -180,6 +186,29 @@ impl Recording {
         Some(verdict.map_or(true, |verdict| verdict.corrupt.iter().any(|corrupt| corrupt.line >= lost - start)))
     }
 
+    /// Whether pictures of a still desktop would be found out if they showed what the desktop never did: there a lost
+    /// reference is the same picture, and loses nothing. They are held against a later picture under their own stamp. None
+    /// if the desktop is not still, or no stamp can be read.
+    pub fn is_told_from_a_later_picture(&self) -> Option<bool> {
+        let numbers = || self.lines.iter().filter(|line| line.good).filter_map(|line| line.stamp).map(|it| it.number);
+        // A window that has found out its size has drawn twice.
+        if numbers().max()? - numbers().min()? > 1 {
+            return None;
+        }
+        let part = generations(&self.lines).into_iter().find(|part| self.lines[part.clone()].iter().any(is_stamped))?;
+        let last = part.clone().find(|&line| is_stamped(&self.lines[line]))?;
+        let mut decoder = Decoder::with_api_config(OpenH264API::from_source(), DecoderConfig::new()).ok()?;
+        for line in (part.start..=last).filter(|&line| self.lines[line].good) {
+            let shown = decoder.decode(&self.frames[line]).ok()??;
+            if let (true, Some(stamp)) = (line == last, self.lines[line].stamp) {
+                let (mut judge, planes) = judge_of(&shown);
+                let errors = judge.errors_from(stamp.number.wrapping_add(MUCH_LATER), stamp, &planes);
+                return Some(errors.luma.max(errors.chroma) > LIMIT);
+            }
+        }
+        None
+    }
+
     /// These pictures were shown, each builds on the one before and shows something else.
     fn moves(&self, mut part: Range<usize>) -> bool {
         let builds = |line: usize| {
@@ -194,6 +223,20 @@ impl Recording {
 
 /// So many pictures are looked at after one that was lost.
 const BUILT_ON_IT: usize = 8;
+/// A second later the synthetic desktop's windows are elsewhere.
+const MUCH_LATER: u32 = 60;
+
+fn is_stamped(line: &Line) -> bool {
+    line.good && line.stamp.is_some()
+}
+
+/// A judge of pictures like this one, and its planes.
+fn judge_of<'a>(picture: &'a DecodedYUV<'_>) -> (Judge, Planes<'a>) {
+    let ((width, height), strides) = (picture.dimensions(), picture.strides());
+    let side = |pixels: usize| u16::try_from(pixels).unwrap_or(u16::MAX);
+    let planes = Planes { y: (picture.y(), strides.0), u: (picture.u(), strides.1), v: (picture.v(), strides.2) };
+    (Judge::new(side(width), side(height), COLOUR), planes)
+}
 
 /// Replays a stream of which each line of the trace has one frame.
 ///

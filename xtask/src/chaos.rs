@@ -68,7 +68,8 @@ pub fn run(rig: &Rig, series: &[Series], manner: Manner) -> Vec<Row> {
 fn play(rig: &Rig, series: &Series, manner: Manner, title: &str) -> Vec<Row> {
     let rows: Vec<Row> = series.cases.iter().map(|case| Row::new(*case, manner.blow)).collect();
     let (title, chance) = (title.to_owned(), Chance::new(manner.seed));
-    let mut progress = Progress { title, wanted: series.kills, chance, rows, round: 0, failures: 0 };
+    let mut progress =
+        Progress { title, wanted: series.kills, chance, rows, round: 0, failures: 0, least: 0, stalled: 0 };
     let leaked = match series.fresh {
         true => on_fresh_hosts(rig, series, manner, &mut progress),
         false => on_one_host(rig, series, manner, &mut progress),
@@ -131,6 +132,9 @@ fn on_fresh_hosts(rig: &Rig, series: &Series, manner: Manner, progress: &mut Pro
 
 /// So many sessions in a row that cannot be played at all mean that nothing can.
 const FAILURES: usize = 3;
+/// So many sessions in a row after which one victim has died no more often than before mean that it never will: those before
+/// it take the session with them each time.
+const STALLED: usize = 12;
 
 /// A series while it is played.
 struct Progress {
@@ -140,6 +144,10 @@ struct Progress {
     rows: Vec<Row>,
     round: usize,
     failures: usize,
+    /// Deaths of the one who has died least often, after the last session that had more of them.
+    least: usize,
+    /// Sessions since.
+    stalled: usize,
 }
 
 impl Progress {
@@ -151,6 +159,18 @@ impl Progress {
     /// Of the one who has died least often.
     fn kills(&self) -> usize {
         self.rows.iter().map(|row| row.kills).min().unwrap_or(self.wanted)
+    }
+
+    /// After each session that was played to its end.
+    ///
+    /// # Errors
+    /// This series will never be over.
+    fn goes_on(&mut self) -> Result<()> {
+        let least = self.kills();
+        self.stalled = if least > self.least { 0 } else { self.stalled + 1 };
+        self.least = least;
+        ensure!(self.stalled < STALLED, "{STALLED} sessions in a row ended before everybody had died");
+        Ok(())
     }
 
     /// After a round that does not count.
@@ -170,10 +190,8 @@ impl Progress {
                 self.failures = 0;
                 note(&title, series, &round);
                 round.losses.iter().for_each(|loss| self.rows[loss.case].add(loss));
-                if round.blind {
-                    let why = format!("round {}: pictures that build on a lost one would not be found", self.round);
-                    self.rows.iter_mut().for_each(|row| row.notes.push(why.clone()));
-                }
+                self.rows.iter_mut().for_each(|row| row.judged(self.round, round.sees));
+                self.goes_on()?;
                 Ok(round.losses.iter().all(|loss| loss.session.is_none()))
             }
             Err(error) => {
@@ -213,6 +231,35 @@ fn note(title: &str, series: &Series, round: &Round) {
     }
     let first = round.corrupt_before.first().map(|why| format!("corrupt before anybody died: {why}"));
     parts.extend(first);
-    let pictures = format!("{} pictures, worst block {:.1}", round.judged, round.worst);
+    let judge = match round.sees {
+        Some(true) => "",
+        Some(false) => ", BLIND JUDGE",
+        None => ", unproven judge",
+    };
+    let pictures = format!("{} pictures, worst block {:.1}{judge}", round.judged, round.worst);
     eprintln!("{title}: {} ({pictures})", parts.join("; "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round::Loss;
+    use super::*;
+
+    #[test]
+    fn a_series_in_which_somebody_never_dies_is_given_up() {
+        let rows = plan(&[Plane::Net, Plane::Compositor], Scene::Moving, 9)[0].cases.clone();
+        let rows: Vec<Row> = rows.into_iter().map(|case| Row::new(case, Blow::Kill)).collect();
+        let (title, chance) = (String::new(), Chance::new(1));
+        let mut progress = Progress { title, wanted: 99, chance, rows, round: 0, failures: 0, least: 0, stalled: 0 };
+        let die = |progress: &mut Progress, who: usize| {
+            progress.rows[who].add(&Loss::default());
+            progress.goes_on()
+        };
+        for _ in 0..2 {
+            (1..STALLED).for_each(|_| die(&mut progress, 0).unwrap());
+            die(&mut progress, 1).unwrap();
+        }
+        (1..STALLED).for_each(|_| die(&mut progress, 0).unwrap());
+        assert!(die(&mut progress, 0).is_err());
+    }
 }

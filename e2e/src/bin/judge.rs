@@ -9,7 +9,8 @@ use clap::Parser;
 use e2e::replay::{Recording, lines};
 
 /// Prints one JSON object: how many pictures were judged, their worst errors, and those that are not what they should be;
-/// and `sees`: whether pictures would have been found that build on one that is missing (null if there are none).
+/// and `sees`: whether pictures would have been found that build on one that is missing, or on a still desktop pictures
+/// that show something else (null if it has neither).
 #[derive(Parser)]
 struct Arguments {
     /// What the client wrote with --out
@@ -24,7 +25,7 @@ fn main() -> Result<()> {
     let trace = lines(open(&arguments.trace)?)?;
     let recording = Recording::read(open(&arguments.stream)?, trace)?;
     let mut verdict = recording.judge()?.json();
-    verdict["sees"] = recording.is_caught_without_a_reference().into();
+    verdict["sees"] = recording.sees().into();
     println!("{verdict}");
     Ok(())
 }

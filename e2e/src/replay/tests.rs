@@ -132,7 +132,18 @@ fn every_recording_can_tell_whether_its_judge_sees() {
     let (frames, lines) = stream(24, 10_000);
     let recording = Recording::read(&frames.concat()[..], lines).unwrap();
     assert_eq!(recording.is_caught_without_a_reference(), Some(true));
+    assert_eq!(recording.sees(), Some(true));
     let (frames, lines) = stream(3, 10_000);
     let short = Recording::read(&frames.concat()[..], lines).unwrap();
-    assert_eq!(short.is_caught_without_a_reference(), None);
+    assert_eq!((short.is_caught_without_a_reference(), short.sees()), (None, None), "nothing builds on anything");
+}
+
+#[test]
+fn on_a_still_desktop_what_it_never_showed_is_found() {
+    let (frames, mut lines) = stream(1, 10_000);
+    let still = Recording::read(&frames.concat()[..], lines.clone()).unwrap();
+    assert_eq!((still.is_caught_without_a_reference(), still.sees()), (None, Some(true)));
+    lines[0].stamp = None;
+    let unknown = Recording::read(&frames.concat()[..], lines).unwrap();
+    assert_eq!(unknown.sees(), None, "nobody knows what it shows");
 }

@@ -31,7 +31,7 @@ pub struct Command<'a> {
 
 impl Command<'_> {
     /// Makes the chaos table, or a storm, and writes the files. A missed target is reported, not an error; a session that
-    /// is lost, a picture that is wrong and a leak are errors.
+    /// is lost, a picture that is wrong, a judge of pictures that is blind and a leak are errors.
     pub fn run(self) -> Result<()> {
         deps::ensure()?;
         eprintln!("building (the first time takes some minutes)");
@@ -51,7 +51,7 @@ impl Command<'_> {
         print(&rows);
         write(self.json, &serde_json::to_string_pretty(&json(&rows))?)?;
         write(self.markdown, &markdown(&rows))?;
-        let unsound: Vec<String> = rows.iter().filter(|row| !row.is_sound()).map(|row| row.case.name()).collect();
+        let unsound: Vec<String> = rows.iter().filter(|row| !row.is_sound()).filter_map(super::Row::failure).collect();
         ensure!(unsound.is_empty(), "something was lost, wrong or left behind: {}", unsound.join("; "));
         Ok(())
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::case::{Scene, Series, Victim};
+use super::case::{Series, Victim};
 use super::chance::Chance;
 use super::hands;
 use super::kill::{BACK_WITHIN, Blow, Death, is_back, is_ready, strike};
@@ -56,8 +56,8 @@ pub struct Round {
     pub worst: f64,
     /// A picture was wrong before anything had died.
     pub corrupt_before: Vec<String>,
-    /// Of pictures from which one was taken afterwards, those that built on it were not found.
-    pub blind: bool,
+    /// Whether the judge has found what was spoilt on purpose in this recording; none if it has nothing to spoil.
+    pub sees: Option<bool>,
 }
 
 /// Plays one, in which each victim dies so often. An error is one of the harness or of the host as a whole, not of what
@@ -162,8 +162,7 @@ fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost
 
     let mut round = Round {
         judged: verdict["judged"].as_u64().unwrap_or(0),
-        // On a still desktop the one before shows the same.
-        blind: verdict["sees"] == false && series.scene != Scene::Still,
+        sees: verdict["sees"].as_bool(),
         worst: ["luma", "chroma"].map(|kind| verdict[kind].as_f64().unwrap_or(0.0)).into_iter().fold(0.0, f64::max),
         ..Round::default()
     };

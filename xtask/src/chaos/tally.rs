@@ -29,8 +29,27 @@ pub struct Row {
     pub stuck: usize,
     pub vanished: usize,
     pub leaked: Leaked,
+    pub judges: Judges,
     /// Reasons, for people: why sessions were lost and what was wrong with pictures.
     pub notes: Vec<String>,
+}
+
+/// Recordings by what became of their judge, which everything that is said of pictures rests on.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Judges {
+    /// What was spoilt on purpose was found.
+    pub proven: usize,
+    /// It was not.
+    pub blind: usize,
+    /// There was nothing to spoil.
+    pub unproven: usize,
+}
+
+impl Judges {
+    /// One that sees, and none that does not.
+    pub const fn see(&self) -> bool {
+        self.proven > 0 && self.blind == 0
+    }
 }
 
 /// An event that was on its way into a plane dies with it.
@@ -52,6 +71,7 @@ impl Row {
             stuck: 0,
             vanished: 0,
             leaked: NOTHING,
+            judges: Judges { proven: 0, blind: 0, unproven: 0 },
             notes: Vec::new(),
         }
     }
@@ -85,6 +105,18 @@ impl Row {
         self.vanished += loss.vanished;
     }
 
+    /// Adds what is known of the judge of one recording; `sees` as the judge has it.
+    pub fn judged(&mut self, round: usize, sees: Option<bool>) {
+        match sees {
+            Some(true) => self.judges.proven += 1,
+            Some(false) => {
+                self.judges.blind += 1;
+                self.notes.push(format!("round {round}: a blind judge: what was spoilt on purpose was not found"));
+            }
+            None => self.judges.unproven += 1,
+        }
+    }
+
     /// A session in which it was to die could not be played, or nothing could be said of it.
     pub fn spoilt(&mut self, why: &str) {
         self.sessions_lost += 1;
@@ -102,15 +134,39 @@ impl Row {
         self.case.target().map(|target| Target { p50: target.p50 + hang, p99: target.p99 + hang })
     }
 
-    /// Nothing lost, nothing wrong, nothing left behind. With the input plane no device goes, and hardly an event.
+    /// Nothing lost, nothing wrong as far as judges can tell that have shown that they can, nothing left behind. With the input plane no device goes, and hardly an event.
     pub fn is_sound(&self) -> bool {
-        let hands = self.vanished == 0 && self.events_lost_most <= EVENTS_LOST_MOST;
-        (hands || self.case.victim != Victim::Input)
-            && self.sessions_lost == 0
-            && self.corrupt_frames == 0
-            && self.stuck == 0
-            && self.events_doubled == 0
-            && self.leaked.is_nothing()
+        self.faults().is_empty()
+    }
+
+    /// What keeps it from being sound.
+    fn faults(&self) -> Vec<String> {
+        let input = self.case.victim == Victim::Input;
+        let faults = [
+            (self.sessions_lost > 0, format!("{} sessions lost", self.sessions_lost)),
+            (self.corrupt_frames > 0, format!("{} corrupt pictures", self.corrupt_frames)),
+            (self.judges.blind > 0, format!("{} blind judges", self.judges.blind)),
+            (self.judges.blind == 0 && !self.judges.see(), "no judge that has shown that it sees".to_owned()),
+            (self.stuck > 0, format!("{} keys stuck", self.stuck)),
+            (self.events_doubled > 0, format!("{} events twice", self.events_doubled)),
+            (input && self.vanished > 0, format!("a keyboard gone {} times", self.vanished)),
+            (
+                input && self.events_lost_most > EVENTS_LOST_MOST,
+                format!("{} events lost at once", self.events_lost_most),
+            ),
+            (!self.leaked.is_nothing(), "something leaked".to_owned()),
+        ];
+        faults.into_iter().filter_map(|(is, what)| is.then_some(what)).collect()
+    }
+
+    /// What is wrong with it, a missed target too, in one line; none if nothing is.
+    pub fn failure(&self) -> Option<String> {
+        let mut faults = self.faults();
+        if faults.is_empty() && !self.is_met() {
+            let gap = |permille| self.quantile(permille).map_or("–".to_owned(), |gap| format!("{gap:.0}"));
+            faults.push(format!("target missed with {} / {} ms", gap(500), gap(990)));
+        }
+        (!faults.is_empty()).then(|| format!("{} by {}: {}", self.case.name(), self.blow.name(), faults.join(", ")))
     }
 
     /// The gaps are within the target, if there is one; and of events, no more are lost than may be.
@@ -130,6 +186,9 @@ impl Row {
             "gap_ms": { "p50": gap(500), "p99": gap(990), "max": gap(1000) },
             "sessions_lost": self.sessions_lost,
             "corrupt_frames": self.corrupt_frames,
+            "judges": {
+                "proven": self.judges.proven, "blind": self.judges.blind, "unproven": self.judges.unproven,
+            },
             "leaked": { "fds": self.leaked.fds, "memfds": self.leaked.memfds, "outputs": self.leaked.outputs },
         })
     }
@@ -239,66 +298,4 @@ pub fn json(rows: &[Row]) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chaos::case::Scene;
-    use crate::chaos::trace::Gaps;
-
-    fn row(victim: Victim) -> Row {
-        Row::new(Case { victim, scene: Scene::Moving, standby: false }, Blow::Kill)
-    }
-
-    fn loss(ms: f64) -> Loss {
-        let gaps = Gaps { picture_ms: Some(ms), fresh_ms: None, sound_ms: Some(ms / 10.0), hands_ms: None };
-        Loss { gaps, ..Loss::default() }
-    }
-
-    #[test]
-    fn quantiles_are_of_the_kills_that_were_made() {
-        let mut row = row(Victim::Encode);
-        assert_eq!((row.quantile(500), row.is_met()), (None, false), "nothing is known yet");
-        (1..=100).rev().for_each(|ms| row.add(&loss(f64::from(ms))));
-        assert_eq!((row.quantile(500), row.quantile(990), row.quantile(1000)), (Some(50.0), Some(99.0), Some(100.0)));
-        assert!(row.is_met());
-        row.add(&loss(101.0));
-        row.add(&loss(102.0));
-        assert!(!row.is_met(), "two of a hundred are above 100 ms: {:?}", row.quantile(990));
-    }
-
-    #[test]
-    fn each_plane_is_judged_by_what_it_makes() {
-        let mut sound = row(Victim::Audio);
-        sound.add(&loss(400.0));
-        assert_eq!(sound.quantile(500), Some(40.0));
-        let mut hands = row(Victim::Input);
-        hands.add(&loss(400.0));
-        assert_eq!((hands.sessions_lost, hands.notes.len()), (1, 1), "no key was seen any more");
-    }
-
-    #[test]
-    fn what_is_lost_or_wrong_misses_every_target() {
-        for spoil in [
-            |row: &mut Row| row.leaked.memfds = 1,
-            |row: &mut Row| row.add(&Loss { corrupt: vec!["why".into()], ..loss(10.0) }),
-            |row: &mut Row| row.add(&Loss { session: Some("why".into()), ..loss(10.0) }),
-            |row: &mut Row| row.add(&Loss { stuck: 1, ..loss(10.0) }),
-        ] {
-            let mut row = row(Victim::Encode);
-            row.add(&loss(10.0));
-            assert!(row.is_met());
-            spoil(&mut row);
-            assert!(!row.is_met(), "{row:?}");
-        }
-    }
-
-    #[test]
-    fn scripts_get_what_they_were_promised() {
-        let mut row = row(Victim::Encode);
-        row.add(&loss(41.237));
-        let expected = json!([{
-            "plane": "encode", "signal": "KILL", "kills": 1, "gap_ms": { "p50": 41.24, "p99": 41.24, "max": 41.24 },
-            "sessions_lost": 0, "corrupt_frames": 0, "leaked": { "fds": 0, "memfds": 0, "outputs": 0 },
-        }]);
-        assert_eq!(json(&[row]), expected);
-    }
-}
+mod tests;

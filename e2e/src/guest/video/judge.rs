@@ -56,7 +56,12 @@ impl Judge {
 
     /// How far a picture is from what its stamp says that it shows.
     pub fn errors(&mut self, stamp: Stamp, planes: &Planes<'_>) -> Errors {
-        self.pattern.draw(0, &mut self.pixels, stamp.number);
+        self.errors_from(stamp.number, stamp, planes)
+    }
+
+    /// How far it is from the picture of this number, with that stamp in its corner.
+    pub fn errors_from(&mut self, number: u32, stamp: Stamp, planes: &Planes<'_>) -> Errors {
+        self.pattern.draw(0, &mut self.pixels, number);
         self.pattern.stamp(&mut self.pixels, stamp.number, stamp.time_ns);
         let mut worst = Errors::default();
         for top in (0..self.height / BLOCK).map(|row| row * BLOCK) {
