@@ -32,6 +32,9 @@ const COMPOSITOR_EVERY: u64 = 40;
 /// What lumend's private memory may grow by: an allocator keeps about so much more or less.
 const FLAT_BYTES: i64 = 1 << 20;
 
+/// Somebody always comes back sooner; else the storm would never be over.
+const NOBODY_WITHIN: Duration = Duration::from_secs(60);
+
 /// What a client is told when a plane of its session has died too often.
 const TOO_OFTEN: &str = "five times in a minute";
 
@@ -165,10 +168,12 @@ impl Weather<'_> {
         self.host
             .status_where(BACK_WITHIN, |status| flows(status, self.series.scene))
             .with_context(|| format!("session {} of the storm does not begin", self.sessions))?;
+        let mut last = Instant::now();
         while self.kills < kills && client.running().child().try_wait()?.is_none() {
+            ensure!(last.elapsed() < NOBODY_WITHIN, "nobody has come back for {} s", NOBODY_WITHIN.as_secs());
             if let Some(pid) = self.choose()? {
                 match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                    Ok(()) => self.kills += 1,
+                    Ok(()) => (self.kills, last) = (self.kills + 1, Instant::now()),
                     // It has died of something else meanwhile.
                     Err(Errno::ESRCH) => {}
                     Err(errno) => return Err(errno.into()),

@@ -27,16 +27,34 @@ impl Record {
         seconds() / 86_400
     }
 
-    /// Puts the result of a part where the last one was.
+    /// Puts the result of a part where the last one was; `effort` says how it was made.
     ///
     /// # Errors
     /// The document has no place for it.
-    pub fn write(&self, part: &str, result: &str) -> Result<()> {
+    pub fn write(&self, part: &str, effort: &str, result: &str) -> Result<()> {
         let text = fs::read_to_string(&self.file)?;
-        let head = format!("{}, commit {}, on {}.", date(seconds()), self.commit, self.machine);
+        let (day, Self { commit, machine, .. }) = (date(seconds()), self);
+        let head = format!("{day}, commit {commit}, on {machine}: {effort}.");
         let new = replaced(&text, part, &format!("{head}\n\n{}", result.trim_end()))
             .with_context(|| format!("{} has no place for {part}", self.file.display()))?;
         fs::write(&self.file, new).with_context(|| self.file.display().to_string())
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// One in a file of its own, which nobody removes.
+    pub fn scratch() -> Self {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("lumen-record-{}-{}.md", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let file = std::env::temp_dir().join(name);
+        fs::copy(root().join("docs/reliability.md"), &file).expect("the document can be copied");
+        Self { file, commit: "none".to_owned(), machine: "no machine".to_owned() }
+    }
+
+    pub fn file(&self) -> &std::path::Path {
+        &self.file
     }
 }
 
@@ -124,7 +142,7 @@ mod tests {
     #[test]
     fn the_document_has_a_place_for_each_part() {
         let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
-        for part in ["chaos", "leaks", "soak", "property", "fuzz"] {
+        for part in ["chaos", "leaks", "soak", "property", "fuzz", "night"] {
             assert!(replaced(&text, part, "").is_some(), "{part}");
         }
     }
