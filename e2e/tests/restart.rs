@@ -1,10 +1,12 @@
-//! `kill -9` of a plane in mid-stream: the session goes on.
+//! `kill -9` of a plane in mid-stream: the session goes on, on the same output, and its window stays where it is.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::trial::{hiccups, pids, scene, sound, stage, trace, wait_for_frames, watch};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use xtask::host::{Desktop, Host};
 use xtask::stage::Stage;
@@ -21,12 +23,62 @@ fn survives_the_death_of(plane: &str, desktop: Desktop, exec: Option<&str>) {
     assert!(gaps[KILLS / 2] <= 250.0, "{plane}: hiccups of {gaps:?} ms");
 }
 
+/// What the host's own sway says of the window that is streamed, and on which output lumend says that the session is.
+#[derive(PartialEq, Debug)]
+struct Place {
+    window: u64,
+    rect: Value,
+    /// The output that the window is on, and that output's place among all.
+    output: Value,
+    output_rect: Value,
+    /// The session's, as `lumend status` has it.
+    session: Value,
+}
+
+/// Where the only window is.
+fn place(stage: &Stage, host: &Host) -> Place {
+    let tree: Value = serde_json::from_str(&swaymsg(stage, host, &["-t", "get_tree", "--raw"])).unwrap();
+    let outputs = tree["nodes"].as_array().unwrap();
+    let of_one =
+        |output: &Value| windows(output).into_iter().map(|window| (output.clone(), window)).collect::<Vec<_>>();
+    let all: Vec<(Value, Value)> = outputs.iter().flat_map(of_one).collect();
+    let [(output, window)] = &all[..] else { panic!("one window is expected: {tree:#}") };
+    Place {
+        window: window["id"].as_u64().unwrap(),
+        rect: window["rect"].clone(),
+        output: output["name"].clone(),
+        output_rect: output["rect"].clone(),
+        session: host.status().unwrap()["sessions"][0]["output"].clone(),
+    }
+}
+
+/// All windows below a node of sway's tree.
+fn windows(node: &Value) -> Vec<Value> {
+    let children = ["nodes", "floating_nodes"].into_iter().filter_map(|kind| node[kind].as_array()).flatten();
+    let below = children.flat_map(windows);
+    // Only windows have a process.
+    below.chain(node["pid"].is_u64().then(|| node.clone())).collect()
+}
+
+/// Asks the host's own sway, as its user.
+fn swaymsg(stage: &Stage, host: &Host, arguments: &[&str]) -> String {
+    let mut command = Command::new("swaymsg");
+    command.arg("-s").arg(host.runtime().join("desktop/sway.sock")).args(arguments);
+    if geteuid().is_root() {
+        command.uid(stage.uid()).gid(stage.gid());
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "swaymsg: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Milliseconds from the last good frame before the kill to the first after it.
 fn hiccup_of_a_kill(stage: &Stage, plane: &str, desktop: Desktop, config: &str) -> f64 {
     let host = Host::start(stage, desktop, config).unwrap();
     let client = watch(stage, &host, "viewer", 6, &[]).unwrap();
     wait_for_frames(&host, 5).unwrap();
     let before = pids(&host).unwrap();
+    let stood = (desktop == Desktop::Sway).then(|| place(stage, &host));
     let killed = i64::from(host.kill_plane(plane).unwrap());
     let sent = host.status().unwrap()["sessions"][0]["frames"]["sent"].as_u64().unwrap();
     let status = host
@@ -42,6 +94,13 @@ fn hiccup_of_a_kill(stage: &Stage, plane: &str, desktop: Desktop, config: &str) 
     let after = pids(&host).unwrap();
     for (name, pid) in &before {
         assert_eq!(after.get(name) == Some(pid), !name.starts_with(plane), "{name}: {before:?} then {after:?}");
+    }
+    if let Some(stood) = stood {
+        assert!(
+            stood.session.is_string() && stood.session == stood.output,
+            "the window is on the session's output: {stood:?}"
+        );
+        assert_eq!(place(stage, &host), stood, "neither the window nor its output has moved or is another one");
     }
     let report = client.succeed(Duration::from_secs(30)).unwrap();
     assert_eq!(report["frames"]["decode_errors"], 0, "{report:#}");

@@ -19,7 +19,7 @@ mod trace;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 pub use case::{Plane, Scene, plan};
 pub use fast::{Storm, storm};
@@ -33,9 +33,6 @@ use chance::Chance;
 use round::Round;
 
 use crate::host::Host;
-
-/// Rounds before the first census: what a host makes once and keeps is there after them.
-const WARM_UP: usize = 1;
 
 /// What is asked for besides the series.
 #[derive(Clone, Copy, Debug)]
@@ -92,9 +89,10 @@ fn on_one_host(rig: &Rig, series: &Series, manner: Manner, progress: &mut Progre
     while progress.is_wanting() {
         rig.sweep()?;
         let mut host = rig.host(series)?;
-        for _ in 0..WARM_UP {
-            let round = round::play(rig, &mut host, series, 1, manner.blow, &mut progress.chance);
-            progress.warmed(series, &round.with_context(|| host.log())?)?;
+        // What a host makes once and keeps is there after a first session.
+        let round = round::play(rig, &mut host, series, 1, manner.blow, &mut progress.chance);
+        if !progress.warmed(series, round, &host)? {
+            continue;
         }
         let before = Census::settled(&rig.stage, &host, desktop)?;
         while progress.is_wanting() && progress.play(rig, &mut host, series, manner)? {}
@@ -117,8 +115,9 @@ fn on_fresh_hosts(rig: &Rig, series: &Series, manner: Manner, progress: &mut Pro
         let Some(usual) = usual else {
             let quiet = Series { cases: Vec::new(), ..series.clone() };
             let round = round::play(rig, &mut host, &quiet, 0, manner.blow, &mut progress.chance);
-            progress.warmed(&quiet, &round.with_context(|| host.log())?)?;
-            usual = Some(before.leaked(&rig.stage, &host, desktop)?.1);
+            if progress.warmed(&quiet, round, &host)? {
+                usual = Some(before.leaked(&rig.stage, &host, desktop)?.1);
+            }
             continue;
         };
         if progress.play(rig, &mut host, series, manner)? {
@@ -173,10 +172,27 @@ impl Progress {
         Ok(())
     }
 
-    /// After a round that does not count.
-    fn warmed(&self, series: &Series, round: &Round) -> Result<()> {
-        note(&format!("{}: warm-up", self.title), series, round);
-        check(round)
+    /// After a round whose deaths do not count. False if it could not be played.
+    fn warmed(&mut self, series: &Series, played: Result<Round>, host: &Host<'_>) -> Result<bool> {
+        let title = format!("{}: warm-up", self.title);
+        match played.and_then(|round| check(&round).map(|()| round)) {
+            Ok(round) => {
+                note(&title, series, &round);
+                Ok(true)
+            }
+            Err(error) => self.failed(&title, error, host).map(|()| false),
+        }
+    }
+
+    /// A session could not be played, which no row survives unharmed; others may be.
+    ///
+    /// # Errors
+    /// There were too many of these in a row.
+    fn failed(&mut self, title: &str, error: anyhow::Error, host: &Host<'_>) -> Result<()> {
+        eprintln!("{title}: {error:#}");
+        self.failures += 1;
+        self.rows.iter_mut().for_each(|row| row.spoilt(&format!("{error:#}")));
+        if self.failures >= FAILURES { Err(error.context(host.log())) } else { Ok(()) }
     }
 
     /// Plays a round and counts it. False if it could not be played to its end: then the host is not to be used again.
@@ -194,15 +210,7 @@ impl Progress {
                 self.goes_on()?;
                 Ok(round.losses.iter().all(|loss| loss.session.is_none()))
             }
-            Err(error) => {
-                eprintln!("{title}: {error:#}");
-                self.failures += 1;
-                self.rows.iter_mut().for_each(|row| row.spoilt(&format!("{error:#}")));
-                if self.failures >= FAILURES {
-                    return Err(error.context(host.log()));
-                }
-                Ok(false)
-            }
+            Err(error) => self.failed(&title, error, host).map(|()| false),
         }
     }
 }

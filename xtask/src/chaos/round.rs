@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -71,7 +71,19 @@ pub fn play(
     chance: &mut Chance,
 ) -> Result<Round> {
     let mut client = rig.client(host)?;
-    host.status_where(BACK_WITHIN, |status| is_ready(status, series)).context("the session does not begin")?;
+    let begun = || {
+        let ended = client.running().child().try_wait().ok().flatten();
+        ended.map(|_| false).or_else(|| host.status().is_ok_and(|status| is_ready(&status, series)).then_some(true))
+    };
+    let begun = wait_until(BACK_WITHIN, pausing(begun)).with_context(|| format!("{:?}", host.status()));
+    if !begun.context("the session does not begin")? {
+        let report = client.finish(FAREWELL)?;
+        bail!(
+            "the session does not begin: the client ended with {}: {}",
+            describe(report.status),
+            report.stderr.trim()
+        );
+    }
     let mut deaths: Vec<(usize, Death)> = Vec::new();
     let mut lost = None;
     let mut heirs: BTreeMap<usize, Instant> = BTreeMap::new();
