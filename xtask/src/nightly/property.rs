@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
-use anyhow::{Result, bail};
-use xtask::binaries::{BUILT, run as run_command};
+use anyhow::{Context, Result, bail};
+use xtask::binaries::BUILT;
+use xtask::process::describe;
 
 use super::night::Shown;
 use crate::suite::programs::{self, Program};
@@ -23,10 +25,17 @@ pub fn run(cases: u32) -> Result<Shown> {
     let mut failed = Vec::new();
     for (index, program) in programs.iter().enumerate() {
         println!("── {} of {}: {} {}", index + 1, programs.len(), program.package, program.name);
-        let mut command = Command::new(&program.path);
-        command.arg("--quiet").env("PROPTEST_CASES", cases.to_string()).env(BUILT, "1");
-        if let Err(error) = run_command(command.env("CARGO_MANIFEST_DIR", &program.directory)) {
-            println!("{error:#}");
+        let start = Instant::now();
+        let status = Command::new(&program.path)
+            .arg("--quiet")
+            .current_dir(&program.directory)
+            .env("CARGO_MANIFEST_DIR", &program.directory)
+            .env("PROPTEST_CASES", cases.to_string())
+            .env(BUILT, "1")
+            .status()
+            .with_context(|| format!("{} does not run", program.path.display()))?;
+        println!("   {} {}: {} s, {}", program.package, program.name, start.elapsed().as_secs(), describe(status));
+        if !status.success() {
             failed.push(format!("{} {}", program.package, program.name));
         }
     }
