@@ -47,10 +47,7 @@ pub fn run(cases: u32) -> Result<Shown> {
             failed.join(", ")
         );
     }
-    Ok(Shown::right(&format!(
-        "{cases} cases of each property in {} programs of tests, but for those that have a number of their own: none failed.",
-        programs.len()
-    )))
+    Ok(Shown::right(&format!("{cases} cases of each property in {} programs of tests: none failed.", programs.len())))
 }
 
 /// Of a test in `tests/`, its own files; of unit tests, the package's.
