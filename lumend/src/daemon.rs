@@ -293,6 +293,8 @@ impl Daemon {
             Wake::Death(id) => {
                 self.hear(id);
                 self.retell(id);
+                // What it has said last is judged before its end is: what it leaves its heir depends on that.
+                self.pump();
                 if let Some(exit) = self.planes.get_mut(&id).and_then(|reach| reach.reap(now)) {
                     self.died(id, exit);
                 }

@@ -21,7 +21,8 @@ const PER_SECOND: u32 = 4;
 
 #[derive(Debug)]
 pub struct Keep {
-    state: OwnedFd,
+    /// None until it is wanted.
+    state: Option<OwnedFd>,
     /// As many as there are kinds of device and pads.
     devices: BTreeMap<DeviceId, OwnedFd>,
     /// Their devices are destroyed: used for the next that are wanted, as there may be no more where they came from.
@@ -36,23 +37,24 @@ pub struct Keep {
 }
 
 impl Keep {
-    pub fn new(now: u64) -> io::Result<Self> {
-        let state = sealed_memfd("lumen-hands", STATE_BYTES)?;
-        let rate = Rate::new(now, BURST, PER_SECOND);
-        Ok(Self {
-            state,
+    pub fn new(now: u64) -> Self {
+        Self {
+            state: None,
             devices: BTreeMap::new(),
             spare: Vec::new(),
-            rate,
+            rate: Rate::new(now, BURST, PER_SECOND),
             desk: Desk::default(),
             rings: VecDeque::new(),
             next: 0,
-        })
+        }
     }
 
     /// For a plane to map.
-    pub fn state(&self) -> io::Result<OwnedFd> {
-        self.state.try_clone()
+    pub fn state(&mut self) -> io::Result<OwnedFd> {
+        if self.state.is_none() {
+            self.state = Some(sealed_memfd("lumen-hands", STATE_BYTES)?);
+        }
+        self.state.as_ref().map_or_else(|| Err(io::ErrorKind::OutOfMemory.into()), OwnedFd::try_clone)
     }
 
     /// The same hands over the connection of a dead plane, if there is one and it had made its devices in the same place.
@@ -74,10 +76,28 @@ impl Keep {
         self.desk = Desk::default();
     }
 
-    /// The plane was given up and lives: nobody else is to speak on its connection, or to take from its ring.
-    pub fn strayed(&mut self) {
+    /// The plane broke a rule: its heir gets nothing in which it may have left something, and so what was held is lifted.
+    /// Devices are made anew. `blank` empties a descriptor, if that can be done.
+    pub fn broke(&mut self, mut blank: impl FnMut(OwnedFd) -> Option<OwnedFd>) {
+        self.forsake();
+        let devices = std::mem::take(&mut self.devices).into_iter();
+        self.devices = devices.filter_map(|(device, fd)| Some((device, blank(fd)?))).collect();
+        self.spare = std::mem::take(&mut self.spare).into_iter().filter_map(blank).collect();
+    }
+
+    /// The plane was given up and lives, with everything that it had: as if it had broken a rule, and its descriptors are
+    /// of no more use to anybody else. `supply` has others.
+    pub fn strayed(&mut self, mut supply: impl FnMut() -> Option<OwnedFd>) {
+        self.forsake();
+        self.spare.clear();
+        let devices = std::mem::take(&mut self.devices).into_keys();
+        self.devices = devices.filter_map(|device| Some((device, supply()?))).collect();
+    }
+
+    fn forsake(&mut self) {
         self.desk = Desk::default();
         self.rings.clear();
+        self.state = None;
     }
 
     /// The plane has died.
@@ -178,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_device_is_kept_for_the_heir_and_its_descriptor_used_again() {
-        let mut keep = Keep::new(0).unwrap();
+        let mut keep = Keep::new(0);
         let pad = DeviceId::Pad(PadIndex::new(3).unwrap());
         assert!(keep.grant(0, pad, none).is_err() && keep.kept().unwrap().is_empty());
         let theirs = keep.grant(0, pad, null).unwrap();
@@ -194,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_kept_until_a_later_plane_says_that_it_is_empty() {
-        let mut keep = Keep::new(0).unwrap();
+        let mut keep = Keep::new(0);
         // Rings are told apart by the size that is said of them.
         let add = |keep: &mut Keep, generation: u32| {
             let geometry = RingGeometry { frame_chunks: generation, ..RingGeometry::INPUT };
@@ -212,13 +232,53 @@ mod tests {
         assert_eq!(kept(&keep), [2, 3], "net may not have let go of the second");
         (4..=9).for_each(|generation| add(&mut keep, generation));
         assert_eq!(kept(&keep), [6, 7, 8, 9]);
-        keep.strayed();
+        keep.broke(Some);
         assert!(kept(&keep).is_empty());
     }
 
     #[test]
+    fn an_heir_gets_nothing_of_a_plane_that_broke_a_rule_or_lives_on() {
+        let inode = |fd: OwnedFd| nix::sys::stat::fstat(fd).unwrap().st_ino;
+        let pads = [1, 2].map(|pad| DeviceId::Pad(PadIndex::new(pad).unwrap()));
+        let keep = || {
+            let mut keep = Keep::new(0);
+            for device in [pads[0], pads[1], DeviceId::Mouse] {
+                keep.grant(0, device, null).unwrap();
+            }
+            keep.dropped(DeviceId::Mouse);
+            keep
+        };
+        let left = |keep: &Keep| keep.kept().unwrap().into_iter().map(|kept| kept.device).collect::<Vec<_>>();
+        // Without a cause the memory is the same for all.
+        let mut broken = keep();
+        let before = inode(broken.state().unwrap());
+        broken.died(1);
+        assert_eq!(inode(broken.state().unwrap()), before);
+        // Pads stay plugged in, as devices that are to be made; every descriptor is emptied, or gone.
+        let mut emptied = 0;
+        broken.broke(|fd| {
+            emptied += 1;
+            (emptied != 2).then_some(fd)
+        });
+        assert_eq!((emptied, left(&broken)), (3, vec![pads[0]]));
+        assert_ne!(inode(broken.state().unwrap()), before);
+        assert_eq!(broken.into_fds().count(), 2);
+
+        let mut strayed = keep();
+        let before = inode(strayed.state().unwrap());
+        let theirs: Vec<_> = strayed.devices.values().map(AsRawFd::as_raw_fd).collect();
+        let fresh = [null().unwrap()];
+        let (number, mut fresh) = (fresh[0].as_raw_fd(), fresh.into_iter());
+        strayed.strayed(|| fresh.next());
+        assert_eq!(left(&strayed), [pads[0]], "there is one for one of them");
+        assert_ne!(inode(strayed.state().unwrap()), before);
+        let ours: Vec<_> = strayed.into_fds().map(|fd| fd.as_raw_fd()).collect();
+        assert!(ours == [number] && !theirs.contains(&number));
+    }
+
+    #[test]
     fn a_flood_of_wants_opens_no_more_than_there_are_devices() {
-        let mut keep = Keep::new(0).unwrap();
+        let mut keep = Keep::new(0);
         let mut opened = 0;
         let pads = (0..16).filter_map(PadIndex::new).map(DeviceId::Pad);
         let devices: Vec<_> = pads.chain([DeviceId::Keyboard, DeviceId::Mouse, DeviceId::Touch]).collect();

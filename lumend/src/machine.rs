@@ -390,7 +390,7 @@ impl Machine {
         for plane in planes {
             match self.processes.get_mut(&plane).and_then(|p| p.tick(now)) {
                 Some(Due::Ping(token)) => self.out.push(Action::Ping { plane, token }),
-                Some(Due::Kill(reason)) => self.kill(plane, reason.into(), now),
+                Some(Due::Kill(reason)) => self.kill_late(plane, reason.into(), now),
                 None => {}
             }
         }

@@ -64,6 +64,8 @@ pub struct Reach {
     leaving: Option<Leaving>,
     /// By lumend, which has said why.
     pub killed: bool,
+    /// It was found to break a rule: by lumend, or by the kernel, which ended it for a system call.
+    pub broke: bool,
     /// It was given up although it lives.
     pub abandoned: bool,
     /// Its stderr; that of a plane which lumend has not started goes elsewhere.
@@ -109,6 +111,7 @@ impl Reach {
             hello: None,
             leaving: None,
             killed: false,
+            broke: false,
             abandoned: false,
             grumbles,
             talk,
@@ -197,6 +200,7 @@ impl Reach {
                 (None, "it cannot be killed from here, and lives on".into())
             }
         };
+        self.broke |= status.is_some_and(|status| status.signal() == Some(libc::SIGSYS));
         Some(match (status, self.leaving.take()) {
             // Of a child's stderr the log has the reason already.
             (Some(status), Some(Leaving::Failed(reason))) if status.code() == Some(1) && self.grumbles.is_none() => {
@@ -224,5 +228,26 @@ fn exit(status: ExitStatus) -> Exit {
             Err(_) => Exit::Crashed(format!("signal {signal}")),
         },
         (None, None) => Exit::Crashed(status.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollTimeout, poll};
+
+    use super::*;
+
+    #[test]
+    fn what_dies_of_a_forbidden_system_call_broke_a_rule_and_what_is_killed_did_not() {
+        for (signal, broke) in [("SYS", true), ("KILL", false), ("SEGV", false)] {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("kill -{signal} $$")]).stdin(Stdio::null());
+            let (link, body) = Body::spawn(command).unwrap();
+            let mut reach = Reach::new(PlaneKind::Input, None, link, body, None, 0);
+            let (pidfd, what) = reach.pidfd().unwrap();
+            assert_eq!(poll(&mut [PollFd::new(pidfd, what)], PollTimeout::from(10_000_u16)), Ok(1));
+            assert_eq!(reach.reap(0), Some(Exit::Crashed(format!("SIG{signal}"))));
+            assert_eq!(reach.broke, broke, "{signal}");
+        }
     }
 }

@@ -72,14 +72,18 @@ impl Supply {
     /// descriptor is used again where there are only so many.
     pub fn give_back(&mut self, fd: OwnedFd) {
         let Some(stock) = &mut self.stock else { return };
-        // SAFETY: the request takes no argument and touches no memory of this process.
-        let destroyed = unsafe { libc::ioctl(fd.as_raw_fd(), UI_DEV_DESTROY) } == 0;
-        // EINVAL: there was no device. Anything else is not uinput.
-        if stock.len() < self.stocked && (destroyed || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL))
-        {
+        if let Some(fd) = blank(fd).filter(|_| stock.len() < self.stocked) {
             stock.push(fd);
         }
     }
+}
+
+/// A descriptor whose device, if it had one, is destroyed. None if it is not uinput's.
+pub fn blank(fd: OwnedFd) -> Option<OwnedFd> {
+    // SAFETY: the request takes no argument and touches no memory of this process.
+    let destroyed = unsafe { libc::ioctl(fd.as_raw_fd(), UI_DEV_DESTROY) } == 0;
+    // EINVAL: there was no device.
+    (destroyed || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)).then_some(fd)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

@@ -33,11 +33,12 @@ impl Daemon {
                     reach.close();
                 }
             }
-            Action::Kill { plane, reason } => {
+            Action::Kill { plane, reason, broke } => {
                 if let Some(reach) = self.planes.get_mut(&plane) {
                     let (name, session) = fields(reach);
                     warn!(plane = name, session, "{} is killed: {reason}", label(reach));
                     reach.kill(now);
+                    reach.broke |= broke;
                 }
             }
             Action::Ping { plane, token } => match self.planes.get(&plane).map(|reach| reach.kind) {

@@ -16,6 +16,7 @@ use crate::grumbles::printable;
 use crate::keep::Keep;
 use crate::machine::{Ends, Event, PlaneId, Stage};
 use crate::plumb::ring;
+use crate::uinput;
 
 /// What net is handed: the ends that events go into and that haptics come out of.
 struct Far {
@@ -73,7 +74,7 @@ impl Daemon {
     ) -> io::Result<(Far, InputWiring<OwnedFd>)> {
         let keep = match self.keeps.entry(session) {
             Entry::Occupied(kept) => kept.into_mut(),
-            Entry::Vacant(place) => place.insert(Keep::new(now)?),
+            Entry::Vacant(place) => place.insert(Keep::new(now)),
         };
         let (producer, events) = ring("lumen-events", RingGeometry::INPUT)?;
         let before = keep.rings()?;
@@ -186,14 +187,18 @@ impl Daemon {
         }
     }
 
-    /// A plane is dead: what it held is its heir's, if that comes soon. One that was given up and lives has it still, and
-    /// leaves nothing.
+    /// A plane is dead: what it held is its heir's, if that comes soon. One that broke a rule, or was given up and lives,
+    /// leaves nothing: on its connection there may be more than devices, a lock or a keyboard that nobody knows of.
     pub(super) fn devices_stay(&mut self, plane: PlaneId, now: u64) {
-        let lives = self.planes.get(&plane).is_some_and(|reach| reach.abandoned);
-        match self.keep_of(plane) {
-            Some(keep) if lives => keep.strayed(),
-            Some(keep) => keep.died(now),
-            None => {}
+        let Some(reach) = self.planes.get(&plane).filter(|reach| reach.kind == PlaneKind::Input) else { return };
+        let Some(keep) = reach.session.and_then(|session| self.keeps.get_mut(&session)) else { return };
+        if reach.abandoned {
+            let supply = &mut self.parts.supply;
+            keep.strayed(|| supply.take().ok());
+        } else if reach.broke {
+            keep.broke(uinput::blank);
+        } else {
+            keep.died(now);
         }
     }
 

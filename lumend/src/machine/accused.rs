@@ -54,7 +54,7 @@ impl Machine {
         if let Some(process) = self.processes.get_mut(&plane) {
             process.phase = Phase::Killed;
         }
-        self.out.push(Action::Kill { plane, reason });
+        self.out.push(Action::Kill { plane, reason, broke: true });
         self.vacated(PlaneKind::Net, None, now);
     }
 }

@@ -249,6 +249,8 @@ pub enum Action {
         plane: PlaneId,
         /// For people.
         reason: String,
+        /// It broke a rule. False: it did not do in time what it was to do.
+        broke: bool,
     },
     Ping {
         plane: PlaneId,

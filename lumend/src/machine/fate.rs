@@ -89,11 +89,21 @@ impl Machine {
         }
     }
 
-    /// SIGKILL now, and its slot is free at once: a heir need not wait for the body.
+    /// Kills a plane that broke a rule.
     pub(super) fn kill(&mut self, plane: PlaneId, reason: String, now: u64) {
+        self.put_down(plane, reason, true, now);
+    }
+
+    /// Kills a plane that did not do in time what it was to do.
+    pub(super) fn kill_late(&mut self, plane: PlaneId, reason: String, now: u64) {
+        self.put_down(plane, reason, false, now);
+    }
+
+    /// SIGKILL now, and its slot is free at once: a heir need not wait for the body.
+    fn put_down(&mut self, plane: PlaneId, reason: String, broke: bool, now: u64) {
         let Some(process) = self.processes.get_mut(&plane).filter(|p| p.phase != Phase::Killed) else { return };
         process.phase = Phase::Killed;
-        self.out.push(Action::Kill { plane, reason: reason.clone() });
+        self.out.push(Action::Kill { plane, reason: reason.clone(), broke });
         let process = process.clone();
         self.lost(plane, &process, &Exit::Crashed(reason), now);
     }

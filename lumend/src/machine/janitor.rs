@@ -103,7 +103,7 @@ impl Machine {
         if let (Some(plane), Some(until)) = (self.janitor.slot.current, self.janitor.until)
             && now >= until
         {
-            self.kill(plane, "it did not put the default sink back in time".into(), now);
+            self.kill_late(plane, "it did not put the default sink back in time".into(), now);
         }
     }
 }

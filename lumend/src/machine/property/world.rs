@@ -240,11 +240,12 @@ impl World {
                 }
                 self.owed.push(Event::Exited { plane: *plane, exit: Exit::Stopped });
             }
-            Action::Kill { plane, .. } => {
+            Action::Kill { plane, broke, .. } => {
                 let sim = self.planes.get_mut(plane).expect("kills what has exited");
                 assert!(!sim.killed, "killed twice");
                 let guilty = sim.guilty || self.branches.dawdles(*plane, sim);
                 assert!(guilty || sim.deaf || !sim.greeted, "killed without a cause");
+                assert!(!broke || sim.guilty, "nothing that it did was wrong");
                 if sim.kind == PlaneKind::Net && !sim.deaf {
                     self.open_asks.clear();
                 }
