@@ -164,9 +164,9 @@ impl Wlr {
 
     /// Reads what the compositor has sent, without waiting. A connection that a dead plane has left in disorder is as
     /// good as gone.
-    fn read(&mut self) -> Result<(), InjectError> {
+    fn read(&mut self, now_ns: u64) -> Result<(), InjectError> {
         let (state, requests, kept) = (&mut self.state, &mut self.requests, &mut self.kept);
-        self.socket.read(|event| state.hear(event, requests, kept)).map_err(|error| match error {
+        self.socket.read(now_ns, |event| state.hear(event, requests, kept)).map_err(|error| match error {
             InjectError::Failed(reason) if self.inherited => InjectError::Gone(reason),
             error => error,
         })
@@ -331,7 +331,7 @@ impl Inject for Wlr {
         loop {
             let now = clock::now_ns();
             self.flush(now);
-            let alive = self.read().is_ok();
+            let alive = self.read(now).is_ok();
             let arrived = self.state.syncs.numbers().1 >= last;
             if !alive || arrived || now >= until {
                 return arrived;
@@ -360,7 +360,7 @@ impl Inject for Wlr {
             return Err(error);
         }
         self.rest_until = self.rest_until.filter(|&until| now_ns < until);
-        self.read()?;
+        self.read(now_ns)?;
         self.half_until = self.socket.has_half().then(|| now_ns + HALF_PAUSE_NS);
         self.advance(now_ns)?;
         self.check_places()?;

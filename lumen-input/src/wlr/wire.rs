@@ -17,9 +17,9 @@ pub(super) type Object = u32;
 const HEADER: usize = 8;
 /// Sizes have 16 bits.
 const MAX_MESSAGE: usize = 1 << 16;
-/// How often in a row there may be something to read that is no whole message. The compositor's other half comes as
-/// soon as it finds room; one that stopped there would be looked at for ever.
-const MAX_HALVES: u32 = 2000;
+/// How long there may be something to read that is no whole message, however often that is looked at. The compositor's
+/// other half comes as soon as it finds room; one that stopped there would be looked at for ever.
+const HALF_NS: u64 = 2_000_000_000;
 
 /// Requests that have not been sent yet.
 #[derive(Default, Debug)]
@@ -117,13 +117,13 @@ fn first(bytes: &[u8]) -> Result<Option<(Event<'_>, usize)>, &'static str> {
 pub(super) struct Socket {
     fd: OwnedFd,
     seen: Vec<u8>,
-    halves: u32,
-    half: bool,
+    /// The beginning of a message is there, and not its end: when that is too late.
+    half_by: Option<u64>,
 }
 
 impl Socket {
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, seen: vec![0; MAX_MESSAGE], halves: 0, half: false }
+        Self { fd, seen: vec![0; MAX_MESSAGE], half_by: None }
     }
 
     /// Sends requests, all at once: so many bytes are one buffer of the kernel's, which it takes or does not. False if
@@ -156,7 +156,7 @@ impl Socket {
     /// The beginning of a message is there, and not its end. Then there is always something to read, and so nothing to wait
     /// for but time.
     pub const fn has_half(&self) -> bool {
-        self.half
+        self.half_by.is_some()
     }
 
     /// Reads what is there and hands on each whole event, without waiting. An event leaves the socket after it has been
@@ -164,8 +164,12 @@ impl Socket {
     ///
     /// # Errors
     /// The end of the connection, nonsense, or what `hear` says.
-    pub fn read(&mut self, mut hear: impl FnMut(Event<'_>) -> Result<(), InjectError>) -> Result<(), InjectError> {
-        self.half = false;
+    pub fn read(
+        &mut self,
+        now_ns: u64,
+        mut hear: impl FnMut(Event<'_>) -> Result<(), InjectError>,
+    ) -> Result<(), InjectError> {
+        let half_by = self.half_by.take();
         let seen = match receive(&self.fd, &mut self.seen, MsgFlags::MSG_PEEK) {
             Ok(0) => return Err(gone(&io::Error::from(io::ErrorKind::UnexpectedEof))),
             Ok(seen) => seen,
@@ -178,10 +182,13 @@ impl Socket {
             hear(event)?;
             whole += size;
         }
-        self.half = whole < seen;
-        self.halves = if whole == 0 { self.halves + 1 } else { 0 };
-        if self.halves > MAX_HALVES {
-            return Err(nonsense("half of a message"));
+        if whole < seen {
+            // After a whole one it is another's half.
+            let half_by = half_by.filter(|_| whole == 0).unwrap_or(now_ns.saturating_add(HALF_NS));
+            if now_ns >= half_by {
+                return Err(nonsense("half of a message"));
+            }
+            self.half_by = Some(half_by);
         }
         while whole > 0 {
             let heard = self.seen.get_mut(..whole).unwrap_or_default();
@@ -271,7 +278,7 @@ mod tests {
         theirs.write_all(&[&whole[..], &whole[..7]].concat()).unwrap();
         let mut heard = 0;
         let mut read = |socket: &mut Socket| {
-            socket.read(|mut event| {
+            socket.read(0, |mut event| {
                 heard += 1;
                 assert_eq!((event.object, event.opcode), (2, 0));
                 assert_eq!((event.arguments.uint(), event.arguments.uint()), (Some(5), Some(6)));
@@ -302,8 +309,17 @@ mod tests {
         assert_eq!(text(&words(&[0])), None);
         assert_eq!(text(&words(&[u32::MAX, 0])), None);
         let (mut socket, mut theirs) = pair();
-        theirs.write_all(&[1]).unwrap();
-        let reads = (0..=MAX_HALVES).take_while(|_| socket.read(|_| Ok(())).is_ok()).count();
-        assert_eq!(reads, MAX_HALVES as usize);
+        let mut read = |now_ns| socket.read(now_ns, |_| Ok(()));
+        let whole = words(&[1, 8 << 16]);
+        theirs.write_all(&whole[..1]).unwrap();
+        // However often it is looked at, and however slowly more of it comes.
+        assert!((0..10_000).all(|now_ns| read(now_ns).is_ok()));
+        theirs.write_all(&whole[1..7]).unwrap();
+        read(HALF_NS - 1).unwrap();
+        // The next has a time of its own.
+        theirs.write_all(&[&whole[7..], &whole[..1]].concat()).unwrap();
+        read(HALF_NS).unwrap();
+        read(2 * HALF_NS - 1).unwrap();
+        assert!(matches!(read(2 * HALF_NS), Err(InjectError::Failed(_))));
     }
 }
