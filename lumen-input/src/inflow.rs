@@ -40,8 +40,11 @@ impl Inflow {
     pub fn move_to(&mut self, events: RingFds<OwnedFd>) -> Result<(), ShmError> {
         let ring = std::mem::replace(&mut self.events, attached(events)?);
         self.before.iter_mut().for_each(|before| before.open = false);
-        // Of so many network planes in a row a compositor has taken nothing.
-        self.before.truncate(MAX_BEFORE - 1);
+        // Of so many network planes in a row a compositor has taken nothing. What is oldest goes, as in lumend: the end of
+        // what a client did leaves nothing down that was pressed in it, and a gap in its middle would.
+        while self.before.len() >= MAX_BEFORE {
+            self.before.pop_front();
+        }
         self.before.push_back(Before { ring, open: false });
         Ok(())
     }
@@ -98,4 +101,47 @@ fn resumed(ring: RingFds<OwnedFd>) -> Result<Option<RingConsumer>, ShmError> {
     let RingFds { memory, data, credit, geometry } = ring;
     let ring = RingConsumer::resume(memory.as_fd(), Wake::from_fd(data), Wake::from_fd(credit), geometry);
     Ok(ring?.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc::RingGeometry;
+    use ipc::ring::{ChunkFlags, ChunkHeader, Ring, RingProducer};
+    use ipc::shm::sealed_memfd;
+
+    use super::*;
+
+    /// A ring with one chunk in it, which says its number, and net's end of it.
+    fn holding(number: u32) -> (RingProducer, RingFds<OwnedFd>) {
+        let geometry = RingGeometry::INPUT;
+        let memory = sealed_memfd("events", Ring::memory_size(&geometry)).unwrap();
+        let (data, credit) = (Wake::new().unwrap(), Wake::new().unwrap());
+        let clone = |event: &Wake| event.try_clone().unwrap();
+        let mut net = RingProducer::attach(memory.as_fd(), clone(&data), clone(&credit), geometry).unwrap();
+        let header = ChunkHeader { frame: number, flags: ChunkFlags::LAST, ..ChunkHeader::default() };
+        net.reserve().unwrap().commit(header, &[1]).unwrap();
+        (net, RingFds { memory, data: data.into_fd(), credit: credit.into_fd(), geometry })
+    }
+
+    /// Takes everything.
+    fn taken(inflow: &mut Inflow) -> Vec<u32> {
+        std::iter::from_fn(|| {
+            let ring = inflow.ring().unwrap()?;
+            let number = ring.peek().unwrap()?.header().frame;
+            ring.release();
+            Some(number)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn of_too_many_rings_the_oldest_are_given_up() {
+        let last = MAX_BEFORE as u32 + 3;
+        let (nets, mut rings): (Vec<_>, std::collections::VecDeque<_>) = (1..=last).map(holding).unzip();
+        let mut inflow = Inflow::new(rings.pop_front().unwrap(), Vec::new()).unwrap();
+        rings.into_iter().for_each(|ring| inflow.move_to(ring).unwrap());
+        let newest: Vec<_> = (3..=last).collect();
+        assert_eq!((taken(&mut inflow), newest.len()), (newest, MAX_BEFORE + 1));
+        drop(nets);
+    }
 }

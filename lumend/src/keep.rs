@@ -30,7 +30,7 @@ pub struct Keep {
     rate: Rate,
     desk: Desk,
     /// The plane's ends of rings of events, each of a later generation than the one before it. The last is what the plane
-    /// has; in the others something may be left.
+    /// has; in the others, [`MAX_BEFORE`] at most as with the plane itself, something may be left.
     rings: VecDeque<(Generation, RingFds<OwnedFd>)>,
     /// Of the client's events the first that no plane has taken, as one of them has said last.
     pub next: u32,
@@ -120,15 +120,17 @@ impl Keep {
     /// Keeps another handle on the ring that a plane is about to get.
     pub fn ring(&mut self, generation: Generation, events: &RingFds<OwnedFd>) -> io::Result<()> {
         self.rings.push_back((generation, again(events)?));
-        while self.rings.len() > MAX_BEFORE {
+        while self.rings.len() > MAX_BEFORE + 1 {
             self.rings.pop_front();
         }
         Ok(())
     }
 
-    /// The rings that the heir of a dead plane is to empty, oldest first.
+    /// The rings that the heir of a dead plane is to empty, oldest first: the last ones, if there are too many. It is about to
+    /// get one of its own.
     pub fn rings(&self) -> io::Result<Vec<RingFds<OwnedFd>>> {
-        self.rings.iter().map(|(_, ring)| again(ring)).collect()
+        let too_many = self.rings.len().saturating_sub(MAX_BEFORE);
+        self.rings.iter().skip(too_many).map(|(_, ring)| again(ring)).collect()
     }
 
     /// For the heir of the plane that made them.
@@ -231,7 +233,8 @@ mod tests {
         keep.wired(Generation(3));
         assert_eq!(kept(&keep), [2, 3], "net may not have let go of the second");
         (4..=9).for_each(|generation| add(&mut keep, generation));
-        assert_eq!(kept(&keep), [6, 7, 8, 9]);
+        // Those that a plane which was moved so often has are one more: the last is what its heir has before its own.
+        assert_eq!((kept(&keep), keep.rings.len()), (vec![6, 7, 8, 9], MAX_BEFORE + 1));
         keep.broke(Some);
         assert!(kept(&keep).is_empty());
     }
