@@ -14,22 +14,26 @@
 //!  168  u8        the contact that acts as the pointer, plus one; 0: none
 //!  256  44 bytes  devices on a compositor: u32 1 if there are any, u32 objects (pointer, keyboard, text) and globals
 //!                 (output, seat), u32 callbacks under way, a bit each, u32 modifiers (depressed, latched, locked, group)
-//! 4096  16 × 2048 pads: 0 u8 1 if a gain was told, 2 u16 the gain; from 64 on 16 × 64 bytes of effects
+//! 4096  16 × 2048 pads: 0 u8 1 if a gain was told, 2 u16 the gain, 8 u8 which of the two states holds (1 or 2; anything
+//!                 else: rest), 16 and 32 those states: u32 buttons, u8 left and right trigger, i16 x and y of the left and of
+//!                 the right stick; from 64 on 16 × 64 bytes of effects
 //! ```
 
 mod desk;
+mod pads;
 
 use std::os::fd::BorrowedFd;
 
 use ipc::STATE_BYTES;
 use ipc::shm::{Mapping, ShmError};
 use lumen_core::InputEvent;
-use lumen_core::input::{Button, KeyCode, MAX_CONTACTS, MAX_PADS, PadIndex, TouchPhase};
+use lumen_core::input::{Button, KeyCode, MAX_CONTACTS, MAX_PADS, TouchPhase};
 
 pub use self::desk::{DeskState, Objects};
+pub use self::pads::{EFFECT_BYTES, MAX_EFFECTS, PadsState};
 
 /// Changes with the layout, so that a plane of another build finds nothing rather than nonsense.
-const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand3");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"LmnHand4");
 const KEYS: usize = 64;
 const KEY_BYTES: usize = 0x300 / 8;
 const BUTTONS: usize = 160;
@@ -40,18 +44,9 @@ const DESK: usize = 256;
 const DESK_BYTES: usize = 44;
 const PADS: usize = 4096;
 const PAD_BYTES: usize = 2048;
-const GAIN_TOLD: usize = 0;
-const GAIN: usize = 2;
-const EFFECTS: usize = 64;
-
-/// Effects that a pad stores.
-pub const MAX_EFFECTS: usize = 16;
-/// Bytes of one effect in the kept memory.
-pub const EFFECT_BYTES: usize = 64;
 
 const _: () = assert!(ACTING < DESK && DESK + DESK_BYTES <= PADS);
 const _: () = assert!(KEYS + KEY_BYTES <= BUTTONS && PADS + MAX_PADS as usize * PAD_BYTES <= STATE_BYTES);
-const _: () = assert!(EFFECTS + MAX_EFFECTS * EFFECT_BYTES <= PAD_BYTES);
 
 /// The kept memory, mapped and of a known layout.
 #[derive(Debug)]
@@ -186,61 +181,9 @@ const fn with(bits: u16, index: u8, set: bool) -> u16 {
     if set { bits | 1 << index } else { bits & !(1 << index) }
 }
 
-/// Force feedback of the pads: what their readers have uploaded and started.
-#[derive(Debug)]
-pub struct PadsState(Memory);
-
-impl PadsState {
-    /// As [`HeldState::attach`]; both may be had of the same memory.
-    ///
-    /// # Errors
-    /// The memory is not what lumend makes.
-    pub fn attach(state: BorrowedFd<'_>) -> Result<Self, ShmError> {
-        Memory::attach(state).map(Self)
-    }
-
-    /// The gain that was told, if one was.
-    pub fn gain(&self, pad: PadIndex) -> Option<u16> {
-        let [told] = self.0.get(base(pad) + GAIN_TOLD);
-        (told == 1).then(|| u16::from_le_bytes(self.0.get(base(pad) + GAIN)))
-    }
-
-    pub fn set_gain(&mut self, pad: PadIndex, gain: u16) {
-        self.0.set(base(pad) + GAIN, &gain.to_le_bytes());
-        self.0.set(base(pad) + GAIN_TOLD, &[1]);
-    }
-
-    /// The record of an effect; its meaning is [`crate::haptics::effect`]'s.
-    pub fn effect(&self, pad: PadIndex, effect: usize) -> [u8; EFFECT_BYTES] {
-        if effect < MAX_EFFECTS { self.0.get(base(pad) + EFFECTS + effect * EFFECT_BYTES) } else { [0; EFFECT_BYTES] }
-    }
-
-    /// Writes a record so that a plane killed on the way leaves none rather than half a one: its first byte says
-    /// whether it counts.
-    pub fn set_effect(&mut self, pad: PadIndex, effect: usize, record: &[u8; EFFECT_BYTES]) {
-        if effect < MAX_EFFECTS {
-            let at = base(pad) + EFFECTS + effect * EFFECT_BYTES;
-            self.0.set(at, &[0]);
-            order();
-            self.0.set(at + 1, &record[1..]);
-            order();
-            self.0.set(at, &record[..1]);
-        }
-    }
-
-    /// Forgets a pad.
-    pub fn clear(&mut self, pad: PadIndex) {
-        self.0.set(base(pad), &[0; PAD_BYTES]);
-    }
-}
-
 /// The stores before are made before those after: a process that is killed has made all or a first part of them.
 fn order() {
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-}
-
-fn base(pad: PadIndex) -> usize {
-    PADS + usize::from(pad.get()) * PAD_BYTES
 }
 
 #[cfg(test)]
@@ -302,28 +245,5 @@ mod tests {
         let lifted = HeldState::attach(memory.as_fd()).unwrap().lift();
         // Every key that may be typed at all, five buttons, sixteen contacts.
         assert_eq!(lifted.len(), 0xFF + (0x300 - 0x160) + 5 + 16);
-    }
-
-    #[test]
-    fn pads_do_not_touch_each_other() {
-        let memory = sealed_memfd("state", STATE_BYTES).unwrap();
-        let mut state = PadsState::attach(memory.as_fd()).unwrap();
-        let pads = || (0..MAX_PADS).filter_map(PadIndex::new);
-        for pad in pads() {
-            assert_eq!(state.gain(pad), None);
-            state.set_gain(pad, pad.get().into());
-            state.set_effect(pad, MAX_EFFECTS - 1, &[pad.get() + 1; EFFECT_BYTES]);
-            state.set_effect(pad, MAX_EFFECTS, &[0xEE; EFFECT_BYTES]);
-        }
-        let heir = PadsState::attach(memory.as_fd()).unwrap();
-        for pad in pads() {
-            assert_eq!(heir.gain(pad), Some(pad.get().into()));
-            assert_eq!(heir.effect(pad, MAX_EFFECTS - 1), [pad.get() + 1; EFFECT_BYTES]);
-            assert_eq!(heir.effect(pad, 0), [0; EFFECT_BYTES]);
-        }
-        state.clear(PadIndex::new(3).unwrap());
-        assert_eq!(heir.gain(PadIndex::new(3).unwrap()), None);
-        assert_eq!(heir.gain(PadIndex::new(4).unwrap()), Some(4));
-        assert!(HeldState::attach(memory.as_fd()).unwrap().lift().is_empty());
     }
 }

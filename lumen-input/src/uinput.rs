@@ -110,7 +110,8 @@ impl Uinput {
         };
         for Kept { device, fd } in kept {
             if let DeviceId::Pad(pad) = device {
-                *uinput.socket(pad) = Socket::Asked { state: PadState::default() };
+                let state = uinput.state.held(pad);
+                *uinput.socket(pad) = Socket::Asked { state };
             }
             uinput.device(device, Some(fd), now_ns);
         }
@@ -178,10 +179,13 @@ impl Uinput {
             DeviceId::Pad(index) => {
                 let (made, inherited) = Device::open::<PadKind>(fd, session, device)?;
                 let mut pad = Pad::new(made, index, inherited, &mut self.state, now_ns);
-                if let Socket::Asked { state } = self.socket(index)
-                    && *state != PadState::default()
-                {
-                    pad.set(state);
+                if let Socket::Asked { state } = *self.socket(index) {
+                    // A new pad's memory has just been cleared.
+                    self.state.hold(index, &state);
+                    // The kernel passes on what an inherited one has not yet.
+                    if inherited || state != PadState::default() {
+                        pad.set(&state);
+                    }
                 }
                 *self.socket(index) = Socket::Live(Box::new(pad));
             }
@@ -223,6 +227,7 @@ impl Uinput {
 
     /// Lets go of every pad's buttons and sticks: the client may not use pads any more.
     pub fn rest(&mut self) {
+        self.state.rest();
         for socket in &mut self.pads {
             match socket {
                 Socket::Live(pad) => pad.set(&PadState::default()),
@@ -266,6 +271,7 @@ impl Uinput {
     }
 
     fn remove(&mut self, index: PadIndex, now_ns: u64) -> Injected {
+        self.state.clear(index);
         let empty = Socket::Empty { cool_ns: now_ns.saturating_add(COOL_NS) };
         match std::mem::replace(self.socket(index), empty) {
             Socket::Empty { cool_ns } => {
@@ -278,7 +284,6 @@ impl Uinput {
                 self.rumbles.extend(pad.hush());
                 // If it could not be destroyed, it goes with lumend's copy of the descriptor.
                 let _ = pad.destroy();
-                self.state.clear(index);
                 self.requests.push_back(Request::Dropped(DeviceId::Pad(index)));
             }
         }
@@ -286,10 +291,16 @@ impl Uinput {
     }
 
     fn pad_state(&mut self, index: PadIndex, new: PadState) -> Injected {
-        match self.socket(index) {
+        // An index is below MAX_PADS.
+        let socket = &mut self.pads[usize::from(index.get())];
+        if matches!(socket, Socket::Empty { .. } | Socket::Abandoned) {
+            return Injected::Unsupported;
+        }
+        self.state.hold(index, &new);
+        match socket {
             Socket::Live(pad) => pad.set(&new),
             Socket::Asked { state } | Socket::Cooling { state, .. } => *state = new,
-            Socket::Empty { .. } | Socket::Abandoned => return Injected::Unsupported,
+            Socket::Empty { .. } | Socket::Abandoned => {}
         }
         Injected::Done
     }

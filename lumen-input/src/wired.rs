@@ -107,7 +107,11 @@ impl Wired {
         let inflow = Inflow::new(events, before).map_err(|error| unusable(&error))?;
         let haptics = rumbles(haptics)?;
         let held = HeldState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
-        let pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
+        let mut pads = PadsState::attach(state.as_fd()).map_err(|error| unusable(&error))?;
+        // The client may have lost the permission since.
+        if !permissions.has(Permissions::GAMEPAD) {
+            pads.rest();
+        }
 
         let on_kernel = uinput && matches!(hands, Hands::Uinput);
         let desk: Option<Box<dyn Inject>> = match hands {
@@ -401,6 +405,6 @@ fn unusable(error: &ipc::shm::ShmError) -> PlaneError {
 
 /// Whether the route makes nothing of it if it comes a second time: it says what is down, and not what happened.
 const fn may_come_twice(event: &InputEvent) -> bool {
-    use InputEvent::{Button, Held, Key, Touch};
-    matches!(event, Key { .. } | Button { .. } | Touch { .. } | Held(_))
+    use InputEvent::{Button, Held, Key, PadState, Touch};
+    matches!(event, Key { .. } | Button { .. } | Touch { .. } | PadState { .. } | Held(_))
 }

@@ -69,14 +69,11 @@ pub struct Pad {
 }
 
 impl Pad {
+    /// How an `inherited` one was left is still to be set.
     pub fn new(device: Device, pad: PadIndex, inherited: bool, state: &mut PadsState, now_ns: u64) -> Self {
         let effects = if inherited { Effects::inherited(pad, state, now_ns) } else { Effects::fresh(pad, state) };
         // An heir sweeps at once: a game may wait for an answer that its predecessor owed.
-        let mut pad = Self { device, effects, sweep_ns: now_ns, heard: Vec::new() };
-        if inherited {
-            pad.set(&PadState::default());
-        }
-        pad
+        Self { device, effects, sweep_ns: now_ns, heard: Vec::new() }
     }
 
     /// The whole state in one report; the kernel passes on what has changed.

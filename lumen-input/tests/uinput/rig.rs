@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -152,6 +152,11 @@ impl Rig {
     /// The descriptor that lumend keeps of a device.
     pub fn kept(&self, device: DeviceId) -> &OwnedFd {
         &self.kept[&device]
+    }
+
+    /// What planes leave each other.
+    pub fn memory(&self) -> BorrowedFd<'_> {
+        self.state.as_fd()
     }
 
     /// Plugs a pad in and waits for its event node.
