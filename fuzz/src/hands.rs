@@ -11,12 +11,11 @@ use lumen_core::{InputEvent, Permissions};
 use lumen_input::haptics::Effects;
 use lumen_input::keymap::text::{MAX_BYTES, TextMap};
 use lumen_input::route::{Route, Verdict};
-use lumen_input::state::{HeldState, PadsState};
+use lumen_input::state::{HeldState, MAGIC, PadsState};
 
 use crate::script::Script;
 
-/// Of the kept memory: its first eight bytes, and where pads begin.
-const MAGIC: &[u8; 8] = b"LmnHand2";
+/// Of the kept memory: where pads begin.
 const PADS: usize = 4096;
 const PAD_BYTES: usize = 2048;
 
@@ -89,7 +88,7 @@ pub fn kept_state(bytes: &[u8]) {
     let memory = sealed_memfd("fuzz", STATE_BYTES).expect("there is memory");
     let mut theirs = Mapping::read_write(memory.as_fd(), STATE_BYTES).expect("it can be mapped");
     if script.u8() != 0 {
-        write(&mut theirs, 0, MAGIC);
+        write(&mut theirs, 0, &MAGIC.to_le_bytes());
     }
     while let Some(step @ 1..) = script.step() {
         let at = match step % 4 {
@@ -104,8 +103,13 @@ pub fn kept_state(bytes: &[u8]) {
     let mut held = HeldState::attach(memory.as_fd()).expect("memory of this size");
     let mut pads = PadsState::attach(memory.as_fd()).expect("memory of this size");
     let mut now_ns = script.u64() >> 2;
-    let mut effects: Vec<_> =
-        (0..MAX_PADS).filter_map(PadIndex::new).map(|pad| Effects::inherited(pad, &pads, now_ns)).collect();
+    let all = || (0..MAX_PADS).filter_map(PadIndex::new);
+    for pad in all() {
+        let left = pads.held(pad);
+        pads.hold(pad, &left);
+        assert_eq!(pads.held(pad), left, "an heir leaves another state");
+    }
+    let mut effects: Vec<_> = all().map(|pad| Effects::inherited(pad, &pads, now_ns)).collect();
     while let Some(step) = script.step() {
         match step % 4 {
             0 => write(&mut theirs, script.u16().into(), script.piece()),
@@ -114,6 +118,14 @@ pub fn kept_state(bytes: &[u8]) {
                 let Some(event) = InputEvent::decode(script.piece()) else { continue };
                 held.before(&event);
                 held.after(&event);
+                if let InputEvent::PadState { pad, state } = event {
+                    let others = |pads: &PadsState| {
+                        all().filter(|&other| other != pad).map(|p| pads.held(p)).collect::<Vec<_>>()
+                    };
+                    let before = others(&pads);
+                    pads.hold(pad, &state);
+                    assert_eq!((pads.held(pad), others(&pads)), (state, before), "not what was noted");
+                }
             }
             _ => {
                 now_ns += u64::from(script.u32()) << (step >> 4);
