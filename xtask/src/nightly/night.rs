@@ -26,8 +26,21 @@ impl Shown {
 
     /// The part came to no end, which is all there is to say of it.
     fn failed(why: &str) -> Self {
-        let why = why.lines().next().unwrap_or("no reason").trim_end();
-        Self { text: format!("**Failed**: {why}"), wrong: vec![why.to_owned()] }
+        let why = brief(why);
+        Self { text: format!("**Failed**: {why}"), wrong: vec![why] }
+    }
+}
+
+/// An error may have a whole log in it.
+const BRIEF: usize = 300;
+
+/// The lines that are not indented, which is advice, in one; no more than a document bears.
+fn brief(why: &str) -> String {
+    let lines: Vec<&str> = why.lines().filter(|line| !line.starts_with(' ')).map(str::trim_end).collect();
+    let whole = lines.join("; ");
+    match whole.char_indices().nth(BRIEF) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None => whole,
     }
 }
 
@@ -157,7 +170,7 @@ mod tests {
         assert_eq!(end.unwrap_err().to_string(), "not as it must be: leaks: encode by KILL: 1 blind judges");
         assert!(text.contains("a table") && text.contains("all is well"), "it is written down all the same: {text}");
         for (why, broken) in [
-            ("no compiler", (|| Err(anyhow!("no compiler\nand more"))) as fn() -> Result<Shown>),
+            ("2 broke; one: why", (|| Err(anyhow!("2 broke\none: why\n  advice"))) as fn() -> Result<Shown>),
             ("it panicked", || panic!("on purpose")),
             ("1 is 2", || {
                 ensure!(1 == 2, "1 is 2");
@@ -168,6 +181,13 @@ mod tests {
             assert_eq!(end.unwrap_err().to_string(), format!("not as it must be: leaks: {why}"));
             assert!(text.contains(&format!("**Failed**: {why}\n")) && text.contains("all is well"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_log_is_cut() {
+        let cut = brief(&"ü".repeat(1000));
+        assert_eq!(cut.chars().count(), BRIEF + 1);
+        assert_eq!(brief("short"), "short");
     }
 
     #[test]
