@@ -2,16 +2,16 @@
 //! in the sessions of clients that are there to be attacked, while another one's picture and sound go on and must not
 //! notice. What is tried stands in `e2e::forge`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use e2e::forge::victim::Victim;
 use e2e::forge::{FORGERIES, Fate, Forgery, How, signer};
-use e2e::inject::Held;
 use e2e::inject::message::Control;
 use e2e::inject::trial::{
     PATIENCE, eldest, gets_through, host, leave, nothing_panicked, replaced, undisturbed, use_it, wait_for_everything,
 };
+use e2e::inject::{Held, handles};
 use e2e::trial::{pids, sound, stage, trace};
 use ipc::PlaneKind::{self, Audio, Capture, Encode, Input, Net};
 use serde_json::Value;
@@ -87,6 +87,7 @@ fn to_the_death(victims: &mut Victims<'_>) {
             host.status_where(PATIENCE, gone).unwrap();
         }
         let before = settled(host);
+        let connections = sockets(host, &victim);
         let mut dead = Vec::new();
         for (forgery, by) in columns.iter().filter_map(|column| column.get(round)) {
             let context = || format!("{by}: {}", forgery.what);
@@ -99,9 +100,19 @@ fn to_the_death(victims: &mut Victims<'_>) {
             dead.extend(died.unwrap_or_else(|error| panic!("{}: {error:#}\n{}", context(), host.log())));
         }
         victim.heals(host, &dead, &before).unwrap_or_else(|error| panic!("{dead:?}: {error:#}\n{}", host.log()));
+        // What lumend has found out itself: whatever the hands have made on their compositor's connection ends with it.
+        let said = columns[3].get(round).is_some_and(|(forgery, _)| matches!(forgery.how, How::Say(_)));
+        let inherited = sockets(host, &victim).intersection(&connections).count();
+        assert!(!said || !connections.is_empty() && inherited == 0, "{dead:?}");
     }
     leave(victim.client).unwrap();
     leave(victims.next.take().unwrap().client).unwrap();
+}
+
+/// The kernel's names of the sockets that a session's hands have.
+fn sockets(host: &Host, victim: &Victim<'_>) -> BTreeSet<String> {
+    let hands = victim.pid(&pids(host).unwrap(), Input).unwrap();
+    handles::open(hands).unwrap().into_values().filter(|name| name.starts_with("socket:")).collect()
 }
 
 /// Every plane of every session runs.

@@ -312,7 +312,7 @@ impl Daemon {
     }
 
     fn died(&mut self, id: PlaneId, exit: Exit) {
-        self.devices_stay(id, now_ns());
+        self.devices_stay(id, &exit, now_ns());
         if let Some(reach) = self.planes.remove(&id) {
             let (plane, session) = fields(&reach);
             match &exit {

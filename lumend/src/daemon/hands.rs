@@ -14,7 +14,7 @@ use super::hear::REASON;
 use super::sound::no_memory;
 use crate::grumbles::printable;
 use crate::keep::Keep;
-use crate::machine::{Ends, Event, PlaneId, Stage};
+use crate::machine::{Ends, Event, Exit, PlaneId, Stage};
 use crate::plumb::ring;
 use crate::uinput;
 
@@ -189,7 +189,8 @@ impl Daemon {
 
     /// A plane is dead: what it held is its heir's, if that comes soon. One that broke a rule, or was given up and lives,
     /// leaves nothing: on its connection there may be more than devices, a lock or a keyboard that nobody knows of.
-    pub(super) fn devices_stay(&mut self, plane: PlaneId, now: u64) {
+    /// One that ended in order, although nobody told it to, has taken its devices along.
+    pub(super) fn devices_stay(&mut self, plane: PlaneId, exit: &Exit, now: u64) {
         let Some(reach) = self.planes.get(&plane).filter(|reach| reach.kind == PlaneKind::Input) else { return };
         let Some(keep) = reach.session.and_then(|session| self.keeps.get_mut(&session)) else { return };
         if reach.abandoned {
@@ -197,6 +198,8 @@ impl Daemon {
             keep.strayed(|| supply.take().ok());
         } else if reach.broke {
             keep.broke(uinput::blank);
+        } else if matches!(exit, Exit::Stopped | Exit::Reopen) {
+            keep.leaves();
         } else {
             keep.died(now);
         }
