@@ -1,7 +1,7 @@
 //! The session that is attacked, and what becomes of its planes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc::{PlaneKind, SessionId};
@@ -14,7 +14,7 @@ use xtask::stage::Stage;
 use super::lies::Shared;
 use super::{Forgery, How};
 use crate::inject::message::{self, Control};
-use crate::inject::trial::{PATIENCE, gets_through, replaced};
+use crate::inject::trial::{PATIENCE, gets_through, moves, replaced};
 use crate::inject::{Held, Outcome, handles};
 use crate::trial::pids;
 
@@ -33,7 +33,9 @@ impl<'a> Victim<'a> {
         let identity = format!("victim{number}");
         allow(stage, host, &identity)?;
         let before = sessions(&host.status()?);
-        let arguments = ["--mode", "320x180x30", "--seconds", "120", "--input-test"];
+        // Without an event, net has no reason to look at what hands say that they have read.
+        let script = moves(stage)?;
+        let arguments = ["--mode", "320x180x30", "--seconds", "120", "--input-script", &script];
         let client = Client::connect(stage, &identity, &host.address(), &arguments)?;
         let new = |status: &Value| sessions(status).into_iter().find(|id| !before.contains(id));
         let status = host.status_where(PATIENCE, |status| new(status).is_some())?;
@@ -109,26 +111,42 @@ impl<'a> Victim<'a> {
     }
 }
 
-/// Says it all, as fast as the link takes it. Of what kills, not everything need be heard.
+/// Says it all, as fast as lumend hears it. Of what kills, not everything need be heard.
 fn say(pid: i32, words: &[super::words::Word], lethal: bool) -> Result<()> {
-    for (index, words) in words.chunks(AT_ONCE).enumerate() {
+    let (mut left, mut begun, until) = (words, false, Instant::now() + PATIENCE);
+    while !left.is_empty() {
         let mut held = match Held::take(pid) {
             // What it said before is ending it.
-            Err(_) if lethal && index > 0 => return Ok(()),
+            Err(_) if lethal && begun => return Ok(()),
             held => held?,
         };
-        for word in words {
+        begun = true;
+        let mut said = 0;
+        for word in left.iter().take(AT_ONCE) {
             let control = match word.descriptors {
                 0 => Control::None,
                 count => Control::Rights(vec![0; count]),
             };
-            match message::send(&mut held, ipc::plane::LINK_FD as u64, &word.bytes, &control)? {
-                Outcome::Returned(sent) if sent == word.bytes.len() as i64 => {}
-                // lumend has hung up, or does not read as fast.
-                Outcome::Returned(-32 | -104 | -11) if lethal => break,
+            let outcome = match message::send(&mut held, ipc::plane::LINK_FD as u64, &word.bytes, &control) {
+                // It was killed between two looks at it.
+                Err(_) if lethal && wait_until(NOTICED, || gone(pid).then_some(())).is_ok() => return Ok(()),
+                outcome => outcome?,
+            };
+            match outcome {
+                Outcome::Returned(sent) if sent == word.bytes.len() as i64 => said += 1,
+                // The link is full: lumend is behind.
+                Outcome::Returned(-11) if lethal => break,
+                // lumend has hung up.
+                Outcome::Returned(-32 | -104) if lethal => return Ok(()),
                 told if lethal && gets_through(told) => return Ok(()),
                 other => bail!("{other:?} of {} bytes", word.bytes.len()),
             }
+        }
+        left = &left[said..];
+        ensure!(Instant::now() < until, "lumend hears nothing");
+        drop(held);
+        if said < AT_ONCE && !left.is_empty() {
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
     Ok(())

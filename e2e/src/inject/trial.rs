@@ -35,9 +35,14 @@ pub fn host<'a>(stage: &'a Stage, sound: &Sound) -> Result<Host<'a>> {
 
 /// An allowed client that watches, listens and moves, until it is told to leave.
 pub fn use_it<'a>(stage: &'a Stage, host: &Host, identity: &str) -> Result<Client<'a>> {
-    let script: String = (0..3000).map(|index| format!("{} move 1 0\n", index * 20)).collect();
-    let script = stage.write("viewer.script", &script)?;
-    watch(stage, host, identity, 120, &["--input-script", script.to_str().context("not UTF-8")?])
+    watch(stage, host, identity, 120, &["--input-script", &moves(stage)?])
+}
+
+/// The path of a script that moves without a pause, for as long as a client watches.
+pub fn moves(stage: &Stage) -> Result<String> {
+    let script: String = (0..6000).map(|index| format!("{} move 1 0\n", index * 20)).collect();
+    let path = stage.write("moves.script", &script)?;
+    Ok(path.to_str().context("not UTF-8")?.to_owned())
 }
 
 /// Waits until so many sessions show, sound and have hands.
