@@ -240,7 +240,10 @@ fn planes_that_lie_cost_themselves_and_nobody_else() {
     sound(&frames).unwrap();
     let mut generations: Vec<u64> = frames.iter().map(|frame| frame.generation).collect();
     generations.dedup();
-    assert_eq!(generations.len(), deaths + 1, "a generation for each net: {generations:?}");
+    // A generation for each net. A client that hears nothing for 150 ms comes back, and while net is made to act it is silent.
+    let acts = FORGERIES.iter().filter(|forgery| forgery.planes.contains(&Net)).count();
+    let expected = deaths + 1..=deaths + 1 + acts;
+    assert!(expected.contains(&generations.len()), "{expected:?}: {generations:?}\n{}", host.log());
     nothing_panicked(&host).unwrap();
     host.must(&["status"]).unwrap();
     assert!(std::path::Path::new(&format!("/proc/{lumend}")).exists() && host.pid() == lumend);
