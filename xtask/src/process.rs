@@ -116,6 +116,13 @@ pub fn fds(pid: i32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// It runs, or may again: neither is it gone, nor a zombie that nobody has reaped yet.
+pub fn is_alive(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the program's name, in which there may be anything.
+    text.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// CLOCK_MONOTONIC in nanoseconds: the clock that every process of a machine has in common.
 pub fn now_ns() -> u64 {
     // It cannot fail: the clock is there and the memory is ours.

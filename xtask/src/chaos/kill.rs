@@ -1,6 +1,7 @@
 //! One death: who it is, how it comes, and when everything is there again.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::case::{Scene, Series, Victim};
 use crate::host::Host;
-use crate::process::{descendant, now_ns};
+use crate::process::{self, descendant, now_ns};
 
 /// What is done to a victim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -44,6 +45,9 @@ impl Blow {
     }
 }
 
+/// Within which a fault ends whom it hits, however busy the machine is.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// How long everything may take to be there again: longer than anybody waits.
 pub const BACK_WITHIN: Duration = Duration::from_secs(20);
 
@@ -69,9 +73,31 @@ pub fn strike(host: &Host, victim: Victim, blow: Blow) -> Result<Death> {
     let session = status["sessions"][0]["id"].as_u64().context("there is no session")?;
     let generation = status["sessions"][0]["generation"].as_u64().context("the session has no generation")?;
     let pid = find(host, &status, victim)?;
-    let at_ns = now_ns();
-    kill(Pid::from_raw(pid), blow.signal()).with_context(|| format!("{} {pid} is gone already", victim.name()))?;
+    let at_ns = deal(pid, blow).with_context(|| format!("{} {pid}", victim.name()))?;
     Ok(Death { victim, pid, at_ns, session, generation })
+}
+
+/// When it was struck.
+fn deal(pid: i32, blow: Blow) -> Result<u64> {
+    let process = Pid::from_raw(pid);
+    let mut at_ns = now_ns();
+    kill(process, blow.signal()).context("is gone already")?;
+    if blow != Blow::Segv {
+        return Ok(at_ns);
+    }
+    // Rust's guard against stack overflows steps aside at the first fault that is none and returns to what has faulted, to
+    // die of the next. Of a signal that was sent there is no next, so it is sent again.
+    let last = Instant::now() + AT_ONCE;
+    while process::is_alive(pid) {
+        if Instant::now() > last {
+            bail!("lives on after {AT_ONCE:?} of {}", blow.signal());
+        }
+        at_ns = now_ns();
+        // One that has been reaped meanwhile is dead too.
+        let _ = kill(process, blow.signal());
+        thread::yield_now();
+    }
+    Ok(at_ns)
 }
 
 fn find(host: &Host, status: &Value, victim: Victim) -> Result<i32> {
