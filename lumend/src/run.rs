@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipc::event::now_ns;
+use tracing::warn;
 
 use crate::apps::Apps;
 use crate::clients::Clients;
@@ -29,6 +32,12 @@ use crate::uinput::Supply;
 
 /// Where launchers note what they will have to undo, in the state directory.
 pub const UNDO: &str = "app-undo";
+
+/// For so long a port may stay in use when a service manager starts lumend: network planes of an earlier one may be ending
+/// still. No longer, so that the manager learns of it, and no shorter, as it starts lumend again at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between tries to bind.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Directories of a run.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +82,9 @@ pub fn run(
     let door = Door::open(runtime)?;
     let mut notify = Notify::from_environment();
     let now = now_ns();
-    let (sockets, gamestream) = bind(&config, clients.any_native(), apps, kept, &mut notify, now)?;
+    // A person is told at once.
+    let patience = if notify.is_due() { PATIENCE } else { Duration::ZERO };
+    let (sockets, gamestream) = bind(&config, clients.any_native(), apps, kept, &mut notify, patience)?;
     let means = Means::new(&config.input, supply.available());
     let wlroots = matches!(config.input.backend, HandsChoice::Auto | HandsChoice::Wlroots);
     let own_desktop = config.desktop.kind == DesktopKind::Sway;
@@ -115,19 +126,45 @@ pub fn run(
 }
 
 /// All sockets, of what is kept if it fits; the rest of that is closed, as it would keep its ports. If those of lumen/1
-/// cannot be had it may be what is kept that has theirs, under an address that is not wanted any more: so the manager is to
-/// keep nothing for the next start. Those of GameStream are tried again by this one, which has let go by then.
+/// cannot be had it may be what is kept that has theirs, under an address that is not wanted any more: so the manager and
+/// this lumend let go of all of it before it is tried again. Those of GameStream are tried again later.
 fn bind(
     config: &Config,
     open: bool,
     apps: Apps,
     mut kept: Kept,
     notify: &mut Notify,
-    now: u64,
+    patience: Duration,
 ) -> Result<(Sockets, GameStream), BindError> {
     kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
-    let sockets = Sockets::bind(&config.listen, open, &mut kept).inspect_err(|_| notify.keep(now, &[]))?;
-    Ok((sockets, GameStream::new(config.gamestream, apps, now, &mut kept)))
+    let sockets = Sockets::bind(&config.listen, open, &mut kept).or_else(|error| {
+        notify.keep(now_ns(), &[]);
+        kept = Kept::default();
+        wait_for_ports(error, patience, notify, || Sockets::bind(&config.listen, open, &mut Kept::default()))
+    })?;
+    Ok((sockets, GameStream::new(config.gamestream, apps, now_ns(), &mut kept)))
+}
+
+/// Tries it for so long as ports are in use. Nothing waits for lumend yet, and no port says when it is free.
+fn wait_for_ports(
+    first: BindError,
+    patience: Duration,
+    notify: &mut Notify,
+    bind: impl Fn() -> Result<Sockets, BindError>,
+) -> Result<Sockets, BindError> {
+    if patience.is_zero() || !matches!(first, BindError::InUse { .. }) {
+        return Err(first);
+    }
+    warn!("{first}; it is waited for");
+    notify.status(now_ns(), format!("waiting: {first}"));
+    let until = Instant::now() + patience;
+    loop {
+        thread::sleep(PAUSE);
+        match bind() {
+            Err(BindError::InUse { .. }) if Instant::now() < until => {}
+            done => return done,
+        }
+    }
 }
 
 /// The configuration that counts.
@@ -156,7 +193,7 @@ mod tests {
     }
 
     fn bound(config: &Config, open: bool, kept: Kept, notify: &mut Notify) -> Result<Sockets, BindError> {
-        bind(config, open, Apps::new(&config.apps), kept, notify, 0).map(|(sockets, _)| sockets)
+        bind(config, open, Apps::new(&config.apps), kept, notify, Duration::ZERO).map(|(sockets, _)| sockets)
     }
 
     /// A service manager, as systemd does it, starts lumend again with what it has kept, again and again.
@@ -204,5 +241,27 @@ mod tests {
         let (mut notify, manager) = notify("strangers");
         assert!(bound(&config, false, Kept::default(), &mut notify).is_err());
         assert_eq!(told(&manager), Vec::<String>::new());
+    }
+
+    /// Network planes of an earlier lumend may still be ending.
+    #[test]
+    fn a_port_that_comes_free_is_waited_for_and_the_manager_is_told() {
+        let before = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = before.local_addr().unwrap().port();
+        let (mut notify, manager) = notify("comes-free");
+        manager.set_nonblocking(false).unwrap();
+        let ending = thread::spawn(move || {
+            let mut text = [0; 1000];
+            let length = manager.recv(&mut text).unwrap();
+            drop(before);
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        });
+        let config = at(Listen { port, media_port: Some(0), ..Listen::default() });
+        let apps = Apps::new(&config.apps);
+        let forever = Duration::from_secs(600);
+        let (sockets, _) = bind(&config, false, apps, Kept::default(), &mut notify, forever).unwrap();
+        assert_eq!(sockets.quic_address.port(), port);
+        let status = ending.join().unwrap();
+        assert!(status.starts_with("STATUS=waiting: UDP port") && status.contains("listen.port"), "{status}");
     }
 }

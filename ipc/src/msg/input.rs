@@ -75,8 +75,8 @@ pub struct InputWiring<F> {
     pub before: Vec<RingFds<F>>,
     /// Producer end: one [`lumen_core::input::Rumble`] a chunk.
     pub haptics: RingFds<F>,
-    /// [`crate::STATE_BYTES`] of memory that lumend keeps and never looks at: what is pressed, and the effects of force
-    /// feedback, for the plane's heir. Zeros at first.
+    /// [`crate::STATE_BYTES`] of memory that lumend keeps and never looks at: what is pressed, where the sticks and triggers
+    /// of pads are, and the effects of force feedback, for the plane's heir. Zeros at first.
     pub state: F,
     /// Devices that a dead plane has made.
     pub kept: Vec<Kept<F>>,
