@@ -3,18 +3,21 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use ipc::ctl::{CtlReply, CtlRequest, HOLD, MAX_REQUEST, SOCKET};
 use nix::poll::PollFlags;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, geteuid};
 
 /// Connections at a time; one more is closed at once.
 const VISITORS: usize = 16;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
 /// From connecting to having read the answer.
 const STAY: u64 = 5_000_000_000;
 
@@ -76,11 +79,7 @@ impl Door {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
             _ => {}
         }
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let bound = UnixListener::bind(&path);
-        umask(before);
-        let listener = bound.map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
+        let listener = listen_for_owner(&path).map_err(fail)?;
         Ok(Self { listener, path, visitors: Vec::new(), last: 0, turned_away: 0 })
     }
 
@@ -197,6 +196,17 @@ impl Drop for Door {
         // A left-over is removed by the next start.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Nobody else can connect at any moment: Linux gives the file the mode that the socket has when it is bound, less the
+/// process's umask, which belongs to all of its threads and is left alone.
+fn listen_for_owner(path: &Path) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(UnixListener::from(fd))
 }
 
 #[cfg(test)]
