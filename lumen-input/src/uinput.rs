@@ -62,6 +62,11 @@ enum Socket {
     Empty {
         cool_ns: u64,
     },
+    /// There was no device for it: it is not asked for again, but by a client that says that it arrives. Not before this
+    /// time.
+    Refused {
+        cool_ns: u64,
+    },
     /// It has arrived and its device will be asked for at this time.
     Cooling {
         until_ns: u64,
@@ -198,7 +203,7 @@ impl Uinput {
             DeviceId::Keyboard => self.keyboard = Slot::Refused,
             DeviceId::Mouse => self.mouse = Slot::Refused,
             DeviceId::Touch => self.touch = Slot::Refused,
-            DeviceId::Pad(pad) => *self.socket(pad) = Socket::Empty { cool_ns: now_ns.saturating_add(COOL_NS) },
+            DeviceId::Pad(pad) => *self.socket(pad) = Socket::Refused { cool_ns: now_ns.saturating_add(COOL_NS) },
         }
         if matches!(device, DeviceId::Keyboard | DeviceId::Mouse) {
             self.failed = Some(reason);
@@ -232,7 +237,7 @@ impl Uinput {
             match socket {
                 Socket::Live(pad) => pad.set(&PadState::default()),
                 Socket::Asked { state } | Socket::Cooling { state, .. } => *state = PadState::default(),
-                Socket::Empty { .. } | Socket::Abandoned => {}
+                Socket::Empty { .. } | Socket::Refused { .. } | Socket::Abandoned => {}
             }
         }
     }
@@ -253,10 +258,10 @@ impl Uinput {
 
     fn arrive(&mut self, index: PadIndex, now_ns: u64) -> Injected {
         match *self.socket(index) {
-            Socket::Empty { cool_ns } if now_ns < cool_ns => {
+            Socket::Empty { cool_ns } | Socket::Refused { cool_ns } if now_ns < cool_ns => {
                 *self.socket(index) = Socket::Cooling { until_ns: cool_ns, state: PadState::default() };
             }
-            Socket::Empty { .. } => self.ask(index, PadState::default()),
+            Socket::Empty { .. } | Socket::Refused { .. } => self.ask(index, PadState::default()),
             // Its device is still on its way.
             Socket::Abandoned => *self.socket(index) = Socket::Asked { state: PadState::default() },
             // Already there: a client that joins again says so again.
@@ -274,7 +279,7 @@ impl Uinput {
         self.state.clear(index);
         let empty = Socket::Empty { cool_ns: now_ns.saturating_add(COOL_NS) };
         match std::mem::replace(self.socket(index), empty) {
-            Socket::Empty { cool_ns } => {
+            Socket::Empty { cool_ns } | Socket::Refused { cool_ns } => {
                 *self.socket(index) = Socket::Empty { cool_ns };
                 return Injected::Unsupported;
             }
@@ -290,17 +295,19 @@ impl Uinput {
         Injected::Done
     }
 
-    fn pad_state(&mut self, index: PadIndex, new: PadState) -> Injected {
-        // An index is below MAX_PADS.
-        let socket = &mut self.pads[usize::from(index.get())];
-        if matches!(socket, Socket::Empty { .. } | Socket::Abandoned) {
+    fn pad_state(&mut self, index: PadIndex, new: PadState, now_ns: u64) -> Injected {
+        if matches!(self.socket(index), Socket::Refused { .. }) {
             return Injected::Unsupported;
         }
+        // One that has not arrived does so now; or has, and its plane died before the device was there.
+        self.arrive(index, now_ns);
         self.state.hold(index, &new);
+        // An index is below MAX_PADS.
+        let socket = &mut self.pads[usize::from(index.get())];
         match socket {
             Socket::Live(pad) => pad.set(&new),
             Socket::Asked { state } | Socket::Cooling { state, .. } => *state = new,
-            Socket::Empty { .. } | Socket::Abandoned => {}
+            Socket::Empty { .. } | Socket::Refused { .. } | Socket::Abandoned => {}
         }
         Injected::Done
     }
@@ -311,7 +318,7 @@ impl Inject for Uinput {
         let done = match *event {
             InputEvent::PadArrived { pad, .. } => return self.arrive(pad, now_ns),
             InputEvent::PadRemoved { pad } => return self.remove(pad, now_ns),
-            InputEvent::PadState { pad, state } => return self.pad_state(pad, state),
+            InputEvent::PadState { pad, state } => return self.pad_state(pad, state, now_ns),
             InputEvent::Key { code, pressed } => {
                 self.keyboard.live().is_some_and(|keyboard| hands::key(keyboard, code, pressed))
             }

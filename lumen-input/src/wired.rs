@@ -403,8 +403,12 @@ fn unusable(error: &ipc::shm::ShmError) -> PlaneError {
     PlaneError::failed(format!("the wiring cannot be used: {error}"))
 }
 
-/// Whether the route makes nothing of it if it comes a second time: it says what is down, and not what happened.
+/// Whether the route makes nothing of it if it comes a second time: it says what is down or there, and not what
+/// happened.
 const fn may_come_twice(event: &InputEvent) -> bool {
-    use InputEvent::{Button, Held, Key, PadState, Touch};
-    matches!(event, Key { .. } | Button { .. } | Touch { .. } | PadState { .. } | Held(_))
+    use InputEvent::{Button, Held, Key, PadArrived, PadRemoved, PadState, Touch};
+    matches!(
+        event,
+        Key { .. } | Button { .. } | Touch { .. } | PadArrived { .. } | PadRemoved { .. } | PadState { .. } | Held(_)
+    )
 }

@@ -82,7 +82,8 @@ pub struct InputWiring<F> {
     pub kept: Vec<Kept<F>>,
 }
 
-/// Rings of dead planes that an heir empties, at most. A session ends before more of its planes have died in a row.
+/// Rings of dead planes that an heir empties, at most. A session ends before more of its planes have died in a row by
+/// themselves; of more that were replaced, the oldest go with what is in them.
 pub const MAX_BEFORE: usize = 4;
 
 /// Bytes of an input plane's kept state.

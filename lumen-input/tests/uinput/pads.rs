@@ -141,6 +141,24 @@ fn a_removed_pad_is_gone_although_lumend_has_its_descriptor_and_may_come_back() 
     assert_eq!((rig.wants.as_slice(), rig.drops.as_slice()), (&pads[..], &pads[..1]));
 }
 
+/// An heir may find the state of a pad whose arrival its predecessor took along.
+#[test]
+#[ignore = "needs a kernel of its own: cargo xtask test-vm"]
+fn a_pad_that_sends_state_without_having_arrived_is_there() {
+    let mut rig = Rig::start(16, false, Permissions::GAMEPAD);
+    let state = |right_trigger| PadState { right_trigger, ..PadState::default() };
+    rig.state(3, state(9));
+    let mut reader = Reader::open(&rig.node("pad-3"));
+    rig.state(3, state(0));
+    let mut report = reader.report();
+    // The node appears a moment before the first state does.
+    if report == change(&state(0), &state(9)) {
+        report = reader.report();
+    }
+    assert_eq!(report, change(&state(9), &state(0)));
+    assert_eq!((rig.wants.as_slice(), rig.stats.unsupported), (&[DeviceId::Pad(index(3))][..], 0));
+}
+
 #[test]
 #[ignore = "needs a kernel of its own: cargo xtask test-vm"]
 fn without_permission_there_is_no_pad_and_a_pad_that_loses_it_rests() {
