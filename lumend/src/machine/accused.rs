@@ -1,10 +1,10 @@
 //! Planes that have met an impossible value in the memory that they share with a peer. Which of the two has written it
-//! cannot be told, and so both are replaced: whoever lies is gone. Net is everybody's, and no session's plane can have it
-//! replaced at the cost of others: that takes two sessions, or one that is alone.
+//! cannot be told, and so both are replaced: whoever lies is gone. Net is everybody's, and no client's planes can have it
+//! replaced at the cost of another's: that takes the planes of two clients, or one client that is alone.
 //!
 //! What net says itself of a ring is believed (`Machine::picture_broken`): net could end the session anyway.
 
-use ipc::{PlaneKind, SessionId};
+use ipc::{Fingerprint, PlaneKind};
 
 use super::Machine;
 use super::event::{Action, Exit, PlaneId};
@@ -12,10 +12,12 @@ use super::policy::ACCUSED_FOR;
 use super::process::{Phase, Process};
 use super::session::Wiring;
 
-/// A session's word against net, and when it was given.
+/// The word of a client's planes against a network plane, and when it was given. One client may have several sessions,
+/// with planes that lie in all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspicion {
-    session: SessionId,
+    client: Fingerprint,
+    net: PlaneId,
     at: u64,
 }
 
@@ -38,14 +40,17 @@ impl Machine {
 
     /// Replaces the accused, or remembers what was said of it.
     pub(super) fn believe(&mut self, accuser: &Process, plane: PlaneId, exit: &Exit, now: u64) {
-        let (Exit::Accuses { reason, .. }, Some(session)) = (exit, accuser.session) else { return };
+        let session = accuser.session.and_then(|session| self.sessions.get(&session));
+        let (Exit::Accuses { reason, .. }, Some(client)) = (exit, session.map(|session| session.client)) else {
+            return;
+        };
         let reason = format!("the {} plane says: {reason}", accuser.kind);
         if self.net.current != Some(plane) {
             return self.kill(plane, reason, now);
         }
-        let other = self.suspicion.is_some_and(|word| word.session != session && now < word.at + ACCUSED_FOR);
-        if !other && self.sessions.len() > 1 {
-            self.suspicion = Some(Suspicion { session, at: now });
+        let agrees = |word: Suspicion| word.client != client && word.net == plane && now < word.at + ACCUSED_FOR;
+        if !self.suspicion.is_some_and(agrees) && self.sessions.values().any(|session| session.client != client) {
+            self.suspicion = Some(Suspicion { client, net: plane, at: now });
             return;
         }
         self.suspicion = None;

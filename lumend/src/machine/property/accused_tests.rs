@@ -78,6 +78,36 @@ fn of_several_sessions_two_must_accuse_net_within_a_minute() {
 }
 
 #[test]
+fn a_clients_two_sessions_are_one_word() {
+    let mut world = two();
+    world.ask(FRIEND, 640);
+    world.calm();
+    let client = |nth| world.machine.sessions().nth(nth).unwrap().client;
+    assert_eq!([client(0), client(1), client(2)], [FRIEND, OTHER, FRIEND]);
+    let net = plane(&world, Net);
+    accuse(&mut world, 0, Encode, Net);
+    accuse(&mut world, 2, Encode, Net);
+    assert_eq!(plane(&world, Net), net, "both are the same client's");
+    accuse(&mut world, 1, Encode, Net);
+    assert_ne!(plane(&world, Net), net);
+}
+
+#[test]
+fn a_word_is_about_the_network_plane_that_it_was_said_of() {
+    let mut world = two();
+    let net = plane(&world, Net);
+    accuse(&mut world, 0, Encode, Net);
+    world.feed(Event::Exited { plane: net, exit: Exit::Crashed("signal 9".into()) });
+    world.deliver_all();
+    [FRIEND, OTHER].into_iter().for_each(|client| world.return_of(client));
+    world.deliver_all();
+    let heir = plane(&world, Net);
+    assert_ne!(heir, net);
+    accuse(&mut world, 1, Encode, Net);
+    assert_eq!(plane(&world, Net), heir, "nobody has said anything of this one before");
+}
+
+#[test]
 fn whoever_shares_no_memory_with_the_accused_is_not_believed() {
     for (by, peer) in [(Audio, Capture), (Input, Encode), (Encode, Input), (Capture, Net), (Audio, Audio)] {
         let mut world = streaming();
