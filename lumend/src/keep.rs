@@ -86,12 +86,19 @@ impl Keep {
     }
 
     /// The plane was given up and lives, with everything that it had: as if it had broken a rule, and its descriptors are
-    /// of no more use to anybody else. `supply` has others.
-    pub fn strayed(&mut self, mut supply: impl FnMut() -> Option<OwnedFd>) {
+    /// of no more use to anybody else. `supply` has others. The connection and the devices are its too, and so they are
+    /// ended, not only let go of: nobody would lift what is held by them.
+    pub fn strayed(
+        &mut self,
+        mut blank: impl FnMut(OwnedFd) -> Option<OwnedFd>,
+        mut supply: impl FnMut() -> Option<OwnedFd>,
+    ) {
+        self.desk.cut();
         self.forsake();
-        self.spare.clear();
-        let devices = std::mem::take(&mut self.devices).into_keys();
-        self.devices = devices.filter_map(|device| Some((device, supply()?))).collect();
+        let spare = std::mem::take(&mut self.spare).into_iter();
+        let (devices, fds): (Vec<_>, Vec<_>) = std::mem::take(&mut self.devices).into_iter().unzip();
+        fds.into_iter().chain(spare).for_each(|fd| drop(blank(fd)));
+        self.devices = devices.into_iter().filter_map(|device| Some((device, supply()?))).collect();
     }
 
     fn forsake(&mut self) {
@@ -272,7 +279,15 @@ mod tests {
         let theirs: Vec<_> = strayed.devices.values().map(AsRawFd::as_raw_fd).collect();
         let fresh = [null().unwrap()];
         let (number, mut fresh) = (fresh[0].as_raw_fd(), fresh.into_iter());
-        strayed.strayed(|| fresh.next());
+        let mut emptied = 0;
+        strayed.strayed(
+            |fd| {
+                emptied += 1;
+                Some(fd)
+            },
+            || fresh.next(),
+        );
+        assert_eq!(emptied, 3, "the spare one too");
         assert_eq!(left(&strayed), [pads[0]], "there is one for one of them");
         assert_ne!(inode(strayed.state().unwrap()), before);
         let ours: Vec<_> = strayed.into_fds().map(|fd| fd.as_raw_fd()).collect();

@@ -195,7 +195,7 @@ impl Daemon {
         let Some(keep) = reach.session.and_then(|session| self.keeps.get_mut(&session)) else { return };
         if reach.abandoned {
             let supply = &mut self.parts.supply;
-            keep.strayed(|| supply.take().ok());
+            keep.strayed(uinput::blank, || supply.take().ok());
         } else if reach.broke {
             keep.broke(uinput::blank);
         } else if matches!(exit, Exit::Stopped | Exit::Reopen) {

@@ -2,13 +2,14 @@
 //! compositor does not notice when the plane dies: its heir gets the connection and goes on with the same devices.
 //!
 //! A connection is handed on only if its plane had said that the devices are there, and died without a word: one that
-//! ends in order takes its devices along, and one that ends before it was ready may have died of the connection. Nobody
-//! holds down for long what a plane without an heir has pressed.
+//! ends in order takes its devices along, and one that ends before it was ready may have died of the connection. What a
+//! plane without an heir has pressed is let go of soon, since the connection is, or cut if the plane lives.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use ipc::Hands;
+use nix::sys::socket::{Shutdown, shutdown};
 
 /// How long a compositor does not notice that a plane is dead. An heir takes some tens of milliseconds.
 const HELD_FOR: u64 = 2_000_000_000;
@@ -60,6 +61,15 @@ impl Desk {
         }
     }
 
+    /// Ends the connection although the plane lives and has it too, so that the compositor lifts what is held and takes
+    /// the devices away.
+    pub fn cut(&mut self) {
+        if let Some(kept) = self.0.take() {
+            // One that has ended already is as it should be.
+            let _ = shutdown(kept.socket.as_raw_fd(), Shutdown::Both);
+        }
+    }
+
     /// The plane is dead.
     pub fn orphaned(&mut self, now: u64) {
         self.0 = self.0.take().filter(|kept| kept.stage != Stage::Untried);
@@ -101,6 +111,18 @@ mod tests {
     /// Whether nobody has the other end any more.
     fn is_closed(mut compositor: &UnixStream) -> bool {
         matches!(compositor.read(&mut [0]), Ok(0))
+    }
+
+    #[test]
+    fn the_connection_of_a_plane_that_lives_on_is_cut() {
+        let mut desk = Desk::default();
+        let (hands, compositor) = fresh("one");
+        let plane = desk.hand_over(hands).unwrap();
+        desk.made();
+        desk.cut();
+        assert!(is_closed(&compositor) && desk.deadline().is_none());
+        assert!(!inherited(&desk.hand_over(fresh("one").0).unwrap()));
+        drop(plane);
     }
 
     #[test]
