@@ -24,6 +24,8 @@ const STATUS_WITHIN: u64 = 50_000_000;
 /// then that its link is closed. Its session waits longer for what takes its place.
 const GONE_WITHIN: u64 = 4_000_000_000;
 const _: () = assert!(GONE_WITHIN < PATIENCE);
+/// A process that was killed has ended by then, unless the kernel holds it for the sake of a device or a disk.
+const DEAD_WITHIN: u64 = 10_000_000_000;
 
 const KINDS: [PlaneKind; 5] =
     [PlaneKind::Net, PlaneKind::Capture, PlaneKind::Encode, PlaneKind::Input, PlaneKind::Audio];
@@ -166,9 +168,8 @@ impl Served {
     pub fn kill(&mut self, now: u64) {
         let Some(met) = &self.met else { return };
         let killed = if met.certain { pidfd::kill(met.pidfd.as_fd()) } else { Err(Errno::EPERM) };
-        if !matches!(killed, Ok(()) | Err(Errno::ESRCH)) {
-            self.gone_until.get_or_insert(now + GONE_WITHIN);
-        }
+        let within = if matches!(killed, Ok(()) | Err(Errno::ESRCH)) { DEAD_WITHIN } else { GONE_WITHIN };
+        self.gone_until.get_or_insert(now + within);
     }
 
     /// When to call [`Self::reap`] even if nothing is to be polled.
@@ -211,6 +212,7 @@ fn state(pidfd: BorrowedFd<'_>) -> PollFlags {
 mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
+    use std::os::unix::process::ExitStatusExt;
 
     use ipc::{FromEncode, FromLauncher};
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
@@ -316,6 +318,16 @@ mod tests {
         assert_eq!(served.deadline(true), Some(5 + GONE_WITHIN));
         assert!(served.reap(true, 4 + GONE_WITHIN).is_none());
         assert!(matches!(served.reap(true, 5 + GONE_WITHIN), Some(End::Abandoned)));
+    }
+
+    #[test]
+    fn a_plane_that_the_kernel_does_not_let_die_is_abandoned_too() {
+        let mut child = std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let met = Some(Met { pid: child.id(), pidfd: pidfd::open(child.id()).unwrap(), certain: true });
+        let mut served = Served { uid: None, pidfds: true, met, status_until: None, gone_until: None };
+        served.kill(3);
+        assert_eq!(served.deadline(true), Some(3 + DEAD_WITHIN));
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 
     #[test]
