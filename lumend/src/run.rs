@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, Parts};
 use crate::desktop::{Desktop, Means, Program};
 use crate::discovery::Discovery;
 use crate::door::Door;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::gamestream::GameStream;
 use crate::host::Host;
 use crate::identity::{GameStreamIdentity, Identity};
@@ -78,7 +78,7 @@ pub fn run(
     let identity = Identity::load_or_create(state)?;
     let wanted = config.gamestream.enabled;
     let gamestream_identity = wanted.then(|| GameStreamIdentity::load_or_create(state)).transpose()?;
-    let clients = Clients::load(state).map_err(|error| Failure::new(failure::UNUSABLE, error))?;
+    let clients = Clients::load(state).map_err(Failure::of_list)?;
     let door = Door::open(runtime)?;
     let mut notify = Notify::from_environment();
     let now = now_ns();
