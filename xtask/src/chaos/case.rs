@@ -48,6 +48,17 @@ impl Victim {
         !matches!(self, Self::Audio | Self::Input)
     }
 
+    /// How many presses of keys one death of it may cost; none where nothing is said of hands, as what they are watched on
+    /// goes too. An event that is on its way into an input plane may die with it. One that was on its way into a dead net
+    /// its client sends again: only motion and scrolling can be lost there, of which there is none here.
+    pub const fn presses_lost_most(self) -> Option<usize> {
+        match self {
+            Self::Input => Some(1),
+            Self::Capture | Self::Encode | Self::Audio | Self::Net => Some(0),
+            Self::Compositor | Self::Launcher | Self::Lumend => None,
+        }
+    }
+
     /// The more of a session goes with it, the later in the session it is killed.
     const fn weight(self) -> u32 {
         match self {
@@ -75,6 +86,11 @@ impl Scene {
             Self::Moving | Self::Still => Desktop::Sway,
             Self::Pattern => Desktop::Pattern,
         }
+    }
+
+    /// A window is there to see what hands do.
+    pub const fn has_hands(self) -> bool {
+        !matches!(self, Self::Pattern)
     }
 }
 
@@ -105,6 +121,11 @@ impl Case {
         name += if self.standby { ", standby" } else { "" };
         name += if self.scene == Scene::Still { ", still" } else { "" };
         name
+    }
+
+    /// A window outlives the victim and can tell what it has cost hands.
+    pub const fn has_hands(&self) -> bool {
+        self.scene.has_hands() && self.victim.presses_lost_most().is_some()
     }
 
     /// None where all that is asked is that the session comes back.

@@ -3,7 +3,7 @@
 //! Every 8 ms another key goes down, and up 4 ms later, always in the same order, each again after more than half a second:
 //! so a window's log alone says which presses are missing and which came twice, whatever a dying plane has lifted meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -12,6 +12,10 @@ use serde_json::Value;
 
 /// From one press to the next, in milliseconds.
 pub const EVERY_MS: f64 = 8.0;
+
+/// A key that has been down for longer than this when hands stop to be watched is not going up any more. Hands hold it for
+/// 4 ms.
+const HELD_NS: u64 = 100_000_000;
 
 /// By the names of linux/input-event-codes.h. None is a modifier, none is bound to anything.
 const KEYS: &str = "a b c d e f g h i j k l m n o p q r s t u v w x y z 1 2 3 4 5 6 7 8 9 0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 \
@@ -67,7 +71,8 @@ pub fn windows(directory: &Path, from_ns: u64) -> Result<Vec<Vec<Value>>> {
 /// What the names of windows' logs begin with. A window has one of its own.
 pub const LOG: &str = "window-";
 
-fn ns(line: &Value) -> u64 {
+/// When it was written.
+pub fn ns(line: &Value) -> u64 {
     line["ns"].as_u64().unwrap_or(0)
 }
 
@@ -91,8 +96,8 @@ pub fn presses(window: &[Value]) -> Vec<Press> {
 /// Which presses of those sent were seen.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Match {
-    /// When the presses were sent that were not seen.
-    pub lost_ns: Vec<u64>,
+    /// The presses, as they were sent, that were not seen.
+    pub lost: Vec<Press>,
     /// When presses were seen that nobody had sent, or that were seen before.
     pub extra_ns: Vec<u64>,
 }
@@ -110,7 +115,7 @@ pub fn compare(sent: &[Press], seen: &[Press]) -> Match {
         // The last of that key: presses are lost more often than they come later than the next of their key.
         match due.enumerate().filter(|(_, due)| due.code == press.code).last() {
             Some((skipped, _)) => {
-                found.lost_ns.extend(sent[next..next + skipped].iter().map(|lost| lost.ns));
+                found.lost.extend(&sent[next..next + skipped]);
                 next += skipped + 1;
             }
             // What is still down was seen to go down before.
@@ -121,24 +126,70 @@ pub fn compare(sent: &[Press], seen: &[Press]) -> Match {
     found
 }
 
-/// Keys that are down at the end of a window's log. A seat that loses its keyboard takes with it what was down on it.
-pub fn stuck(window: &[Value]) -> BTreeSet<u64> {
-    let mut down = BTreeSet::new();
-    for line in window {
+/// A key that stayed down at a window after hands had let it go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    pub code: u64,
+    /// Since when this was to be seen. A key is up before the next one goes down, however long hands were stopped on their
+    /// way: so it is when the window saw another one go down, or, if there was none, [`HELD_NS`] after this one did.
+    pub due_ns: u64,
+    /// When it came up after all, or its keyboard went, or nobody watched any more.
+    pub until_ns: u64,
+}
+
+impl Stuck {
+    /// A window that has never seen the key come up does not see it go down again.
+    pub const fn hides(&self, press: &Press) -> bool {
+        press.code == self.code && self.due_ns <= press.ns && press.ns < self.until_ns
+    }
+}
+
+/// A key that is down.
+#[derive(Clone, Copy)]
+struct Hold {
+    since_ns: u64,
+    due_ns: Option<u64>,
+}
+
+/// Keys that were stuck at a window while it was watched, which must be before its session ends: that lifts whatever is down.
+pub fn stuck(window: &[Value], end_ns: u64) -> Vec<Stuck> {
+    let mut down: BTreeMap<u64, Hold> = BTreeMap::new();
+    let mut found = Vec::new();
+    let mut lifted = |code: u64, hold: Hold, until_ns: u64| {
+        found.extend(hold.due_ns.map(|due_ns| Stuck { code, due_ns, until_ns }));
+    };
+    for line in window.iter().take_while(|line| ns(line) < end_ns) {
+        let code = line["code"].as_u64().unwrap_or(0);
+        let fresh = Hold { since_ns: ns(line), due_ns: None };
         match line["event"].as_str() {
-            Some("key") => {
-                let code = line["code"].as_u64().unwrap_or(0);
-                if line["pressed"] == true {
-                    down.insert(code)
-                } else {
-                    down.remove(&code)
-                };
+            Some("key") if line["pressed"] == true => {
+                let others = down.iter_mut().filter(|(other, _)| **other != code);
+                others.for_each(|(_, hold)| _ = hold.due_ns.get_or_insert(ns(line)));
+                down.entry(code).or_insert(fresh);
             }
-            Some("capabilities") if !has_keyboard(line) => down.clear(),
+            Some("key") => {
+                if let Some(hold) = down.remove(&code) {
+                    lifted(code, hold, ns(line));
+                }
+            }
+            // It is told all that is down.
+            Some("keyboard_enter") => {
+                let held: Vec<u64> = line["held"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+                let gone = down.extract_if(.., |code, _| !held.contains(code));
+                gone.for_each(|(code, hold)| lifted(code, hold, ns(line)));
+                held.into_iter().for_each(|code| _ = down.entry(code).or_insert(fresh));
+            }
+            Some("capabilities") if !has_keyboard(line) => {
+                std::mem::take(&mut down).into_iter().for_each(|(code, hold)| lifted(code, hold, ns(line)));
+            }
             _ => {}
         }
     }
-    down
+    for (code, hold) in down {
+        let overdue = Some(hold.since_ns + HELD_NS).filter(|due_ns| *due_ns < end_ns);
+        lifted(code, Hold { due_ns: hold.due_ns.or(overdue), ..hold }, end_ns);
+    }
+    found
 }
 
 /// When a window was told that its seat has no keyboard any more: to it, a device has disappeared. It had one when the log
@@ -168,6 +219,8 @@ fn lines(path: &Path) -> Result<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -192,17 +245,17 @@ mod tests {
         assert_eq!(seen(|_| {}), Match::default());
         assert_eq!(seen(|window| drop(window.drain(..7))), Match::default(), "the window was not there yet");
         assert_eq!(seen(|window| drop(window.drain(90..))), Match::default(), "it is not there any more");
-        assert_eq!(seen(|window| drop(window.drain(40..41))).lost_ns, [1000 + 40 * 8]);
+        assert_eq!(seen(|window| drop(window.drain(40..41))).lost, typed()[40..41]);
         let several = seen(|window| drop(window.drain(40..52)));
-        assert_eq!((several.lost_ns.len(), several.extra_ns.len()), (12, 0));
+        assert_eq!((several.lost.len(), several.extra_ns.len()), (12, 0));
         let twice = seen(|window| window.insert(41, window[40]));
-        assert_eq!((twice.lost_ns.len(), twice.extra_ns), (0, vec![1000 + 40 * 8 + 3]));
+        assert_eq!((twice.lost.len(), twice.extra_ns), (0, vec![1000 + 40 * 8 + 3]));
     }
 
     #[test]
     fn a_window_that_was_away_for_long_is_not_mistaken_for_one_that_saw_things_twice() {
         let away = seen(|window| drop(window.drain(10..80)));
-        assert_eq!((away.lost_ns.len(), away.extra_ns.len()), (70, 0));
+        assert_eq!((away.lost.len(), away.extra_ns.len()), (70, 0));
     }
 
     #[test]
@@ -219,20 +272,61 @@ mod tests {
         assert_eq!(late, Match::default());
     }
 
+    const MS: u64 = 1_000_000;
+
+    fn key(ms: u64, code: u64, pressed: bool) -> Value {
+        json!({"ns": ms * MS, "event": "key", "code": code, "pressed": pressed})
+    }
+
+    fn seat(ms: u64, bits: u64) -> Value {
+        json!({"ns": ms * MS, "event": "capabilities", "bits": bits})
+    }
+
+    fn enter(ms: u64, held: &[u64]) -> Value {
+        json!({"ns": ms * MS, "event": "keyboard_enter", "held": held})
+    }
+
+    /// Codes and when they were due and over, in milliseconds.
+    fn stuck_ms(window: &[Value], end_ms: u64) -> Vec<(u64, u64, u64)> {
+        stuck(window, end_ms * MS).iter().map(|stuck| (stuck.code, stuck.due_ns / MS, stuck.until_ns / MS)).collect()
+    }
+
     #[test]
-    fn what_stays_down_is_stuck_unless_its_keyboard_went() {
-        let key = |code: u64, pressed: bool| json!({"ns": 1, "event": "key", "code": code, "pressed": pressed});
-        let enter = json!({"ns": 2, "event": "keyboard_enter", "held": [7, 8]});
-        assert_eq!(
-            presses(&[enter]).iter().map(|press| (press.code, press.held)).collect::<Vec<_>>(),
-            [(7, true), (8, true)]
-        );
-        let seat = |ns: u64, bits: u64| json!({"ns": ns, "event": "capabilities", "bits": bits});
-        let log = [seat(1, 3), key(30, true), key(31, true), key(30, false)];
-        assert_eq!(stuck(&log), BTreeSet::from([31]));
-        let gone = [&log[..], &[seat(8, 1), seat(9, 3), key(32, true)]].concat();
-        assert_eq!((stuck(&gone), vanished(&gone)), (BTreeSet::from([32]), vec![8]));
-        assert_eq!(presses(&gone).len(), 3);
+    fn a_window_that_gets_the_keyboard_sees_what_is_held() {
+        let seen: Vec<_> = presses(&[enter(2, &[7, 8])]).iter().map(|press| (press.code, press.held)).collect();
+        assert_eq!(seen, [(7, true), (8, true)]);
+    }
+
+    #[test]
+    fn what_stays_down_is_stuck_though_the_end_of_a_session_lifts_it() {
+        let left = [seat(1, 3), key(8, 30, true), key(16, 31, true), key(20, 31, false)];
+        // The goodbye comes at 500: it lifts the key, and the seat's keyboard goes.
+        let ended = [&left[..], &[key(500, 30, false), seat(501, 1)]].concat();
+        let taken = [&left[..], &[seat(501, 1)]].concat();
+        for log in [&left[..], &ended, &taken] {
+            assert_eq!(stuck_ms(log, 499), [(30, 16, 499)]);
+        }
+        assert_eq!(stuck_ms(&[seat(1, 3), key(8, 30, true)], 499), [(30, 108, 499)], "nothing came any more");
+        assert_eq!(stuck_ms(&[seat(1, 3), key(8, 30, true)], 100), [], "it was just being held");
+    }
+
+    #[test]
+    fn a_key_that_comes_up_too_late_is_stuck_and_one_that_was_stopped_on_its_way_is_not() {
+        let again = [key(8, 30, true), key(16, 31, true), key(20, 31, false), key(592, 30, true), key(596, 30, false)];
+        assert_eq!(stuck_ms(&again, 900), [(30, 16, 596)]);
+        let hides = |ms, code| stuck(&again, 900 * MS)[0].hides(&Press { ns: ms * MS, code, held: false });
+        assert_eq!([hides(591, 30), hides(591, 31), hides(7, 30), hides(597, 30)], [true, false, false, false]);
+        let stopped = [key(8, 30, true), key(3000, 30, false), key(3000, 31, true), key(3001, 31, false)];
+        assert_eq!(stuck_ms(&stopped, 9000), []);
+    }
+
+    #[test]
+    fn a_seat_takes_with_it_what_is_down_and_tells_who_comes_what_is_down() {
+        let gone = [key(8, 30, true), seat(9, 1), seat(10, 3), key(16, 31, true), key(20, 31, false)];
+        assert_eq!((stuck_ms(&gone, 900), vanished(&gone)), (Vec::new(), vec![9 * MS]));
+        let told = [key(8, 30, true), enter(9, &[]), key(16, 31, true), enter(17, &[31, 32]), key(20, 31, false)];
+        let told = [&told[..], &[key(24, 33, true), key(28, 33, false), key(700, 32, false)]].concat();
+        assert_eq!(stuck_ms(&told, 900), [(32, 24, 700)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::case::{Series, Victim};
 use super::chance::Chance;
-use super::hands;
+use super::hands::{self, Press, Stuck};
 use super::kill::{BACK_WITHIN, Blow, Death, is_back, is_ready, strike};
 use super::rig::{FAREWELL, Files, Rig};
 use super::trace::{Gaps, Senses, Stretch};
@@ -40,7 +40,7 @@ pub struct Loss {
     pub corrupt: Vec<String>,
     pub events_lost: usize,
     pub events_doubled: usize,
-    /// Keys that stayed down for ever. Found when the session has ended, and the last death's.
+    /// Keys that stayed down at the window although they had been let go.
     pub stuck: usize,
     /// Times that a window was told that its keyboard is gone.
     pub vanished: usize,
@@ -178,6 +178,7 @@ fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost
         worst: ["luma", "chroma"].map(|kind| verdict[kind].as_f64().unwrap_or(0.0)).into_iter().fold(0.0, f64::max),
         ..Round::default()
     };
+    let stuck = stuck(&windows, end_ns);
     let vanished: Vec<u64> = windows.iter().flat_map(|log| hands::vanished(log)).collect();
     for (index, (case, death)) in deaths.iter().enumerate() {
         let to_ns = deaths.get(index + 1).map_or(end_ns, |(_, next)| next.at_ns);
@@ -185,17 +186,22 @@ fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost
         let mut loss = Loss { case: *case, gaps: senses.gaps(stretch, series.scene), ..Loss::default() };
         // A desktop that is gone sees no keys: those are no loss of its input plane's.
         if !death.victim.takes_the_desktop() {
+            let after = death.at_ns..to_ns;
             let before = |ns: u64| ns.saturating_sub(ON_THE_WAY_NS);
-            let its = |ns: &&u64| (before(death.at_ns)..before(to_ns)).contains(*ns);
-            loss.events_lost = found.lost_ns.iter().filter(its).count();
-            loss.events_doubled = found.extra_ns.iter().filter(its).count();
-            loss.vanished = vanished.iter().filter(|ns| (death.at_ns..to_ns).contains(*ns)).count();
+            let around = before(death.at_ns)..before(to_ns);
+            let is_its = |lost: &&Press| match stuck.iter().find(|stuck| stuck.hides(lost)) {
+                Some(stuck) => after.contains(&stuck.due_ns),
+                None => around.contains(&lost.ns),
+            };
+            loss.events_lost = found.lost.iter().filter(is_its).count();
+            loss.events_doubled = found.extra_ns.iter().filter(|ns| around.contains(ns)).count();
+            loss.stuck = stuck.iter().filter(|stuck| after.contains(&stuck.due_ns)).count();
+            loss.vanished = vanished.iter().filter(|ns| after.contains(ns)).count();
         }
         round.losses.push(loss);
     }
     if let Some(last) = round.losses.last_mut() {
         last.session = lost;
-        last.stuck = windows.last().map_or(0, |log| hands::stuck(log).len());
     }
     for (line, why) in wrong(&verdict, &senses, &desktop_deaths) {
         let shown = senses.pictures.iter().find(|picture| picture.line == line).map_or(0, |shown| shown.decoded_ns);
@@ -207,6 +213,15 @@ fn read(rig: &Rig, series: &Series, deaths: &[(usize, Death)], end_ns: u64, lost
         }
     }
     Ok(round)
+}
+
+/// Keys that were stuck at windows, of which the last is watched until the end, and the others for as long as they were there.
+fn stuck(windows: &[Vec<Value>], end_ns: u64) -> Vec<Stuck> {
+    let there = windows.iter().enumerate().map(|(index, log)| match index + 1 == windows.len() {
+        true => hands::stuck(log, end_ns),
+        false => hands::stuck(log, log.last().map_or(0, hands::ns)),
+    });
+    there.flatten().collect()
 }
 
 /// Lines of the trace whose pictures are wrong, each with the reason.

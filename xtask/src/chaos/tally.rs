@@ -52,9 +52,6 @@ impl Judges {
     }
 }
 
-/// An event that was on its way into a plane dies with it.
-const EVENTS_LOST_MOST: usize = 1;
-
 impl Row {
     pub const fn new(case: Case, blow: Blow) -> Self {
         Self {
@@ -84,7 +81,9 @@ impl Row {
             Victim::Input => loss.gaps.hands_ms,
             _ => loss.gaps.picture_ms,
         };
-        let lost = loss.session.clone().or_else(|| gap.is_none().then(|| "nothing came any more".to_owned()));
+        let nothing = gap.is_none().then_some("nothing came any more");
+        let numb = (self.case.has_hands() && loss.gaps.hands_ms.is_none()).then_some("no key came any more");
+        let lost = loss.session.clone().or_else(|| nothing.or(numb).map(str::to_owned));
         match (lost, gap) {
             (None, Some(gap)) => {
                 insert(&mut self.gaps_ms, gap);
@@ -98,6 +97,15 @@ impl Row {
         }
         self.corrupt_frames += loss.corrupt.len();
         self.notes.extend(loss.corrupt.iter().map(|why| format!("kill {}: corrupt: {why}", self.kills)));
+        let most = self.case.victim.presses_lost_most().unwrap_or(usize::MAX);
+        for (is, what) in [
+            (loss.events_lost > most, format!("{} events lost", loss.events_lost)),
+            (loss.events_doubled > 0, format!("{} events twice", loss.events_doubled)),
+            (loss.stuck > 0, format!("{} keys stuck", loss.stuck)),
+            (loss.vanished > 0, "the keyboard gone".to_owned()),
+        ] {
+            self.notes.extend(is.then(|| format!("kill {}: {what}", self.kills)));
+        }
         self.events_lost += loss.events_lost;
         self.events_lost_most = self.events_lost_most.max(loss.events_lost);
         self.events_doubled += loss.events_doubled;
@@ -134,14 +142,15 @@ impl Row {
         self.case.target().map(|target| Target { p50: target.p50 + hang, p99: target.p99 + hang })
     }
 
-    /// Nothing lost, nothing wrong as far as judges can tell that have shown that they can, nothing left behind. With the input plane no device goes, and hardly an event.
+    /// Nothing lost, nothing wrong as far as judges can tell that have shown that they can, nothing left behind. Where the
+    /// desktop stays, so does its keyboard, no key is stuck, and no press is lost but one with an input plane.
     pub fn is_sound(&self) -> bool {
         self.faults().is_empty()
     }
 
     /// What keeps it from being sound.
     fn faults(&self) -> Vec<String> {
-        let input = self.case.victim == Victim::Input;
+        let lost_too_many = self.case.victim.presses_lost_most().is_some_and(|most| self.events_lost_most > most);
         let faults = [
             (self.sessions_lost > 0, format!("{} sessions lost", self.sessions_lost)),
             (self.corrupt_frames > 0, format!("{} corrupt pictures", self.corrupt_frames)),
@@ -149,11 +158,8 @@ impl Row {
             (self.judges.blind == 0 && !self.judges.see(), "no judge that has shown that it sees".to_owned()),
             (self.stuck > 0, format!("{} keys stuck", self.stuck)),
             (self.events_doubled > 0, format!("{} events twice", self.events_doubled)),
-            (input && self.vanished > 0, format!("a keyboard gone {} times", self.vanished)),
-            (
-                input && self.events_lost_most > EVENTS_LOST_MOST,
-                format!("{} events lost at once", self.events_lost_most),
-            ),
+            (self.vanished > 0, format!("a keyboard gone {} times", self.vanished)),
+            (lost_too_many, format!("{} events lost at once", self.events_lost_most)),
             (!self.leaked.is_nothing(), "something leaked".to_owned()),
         ];
         faults.into_iter().filter_map(|(is, what)| is.then_some(what)).collect()
@@ -196,14 +202,14 @@ impl Row {
     fn cells(&self) -> Vec<String> {
         let gap = |permille| self.quantile(permille).map_or("–".to_owned(), |gap| format!("{gap:.0}"));
         let fresh = quantile(&self.fresh_ms, 500).zip(quantile(&self.fresh_ms, 990));
-        let target = match (self.target(), self.case.victim) {
+        let target = match (self.target(), self.case.victim.presses_lost_most()) {
             (Some(target), _) => format!("≤ {:.0} / {:.0}", target.p50, target.p99),
-            (None, Victim::Input) => format!("≤ {EVENTS_LOST_MOST} event"),
-            (None, _) => "back".to_owned(),
+            (None, Some(most)) => format!("≤ {most} event"),
+            (None, None) => "back".to_owned(),
         };
-        let events = match self.case.victim {
-            Victim::Compositor | Victim::Launcher | Victim::Lumend => "–".to_owned(),
-            _ => format!("{} / {} / {}", self.events_lost, self.events_doubled, self.stuck),
+        let events = match self.case.has_hands() {
+            true => format!("{} / {} / {}", self.events_lost, self.events_doubled, self.stuck),
+            false => "–".to_owned(),
         };
         let Leaked { fds, memfds, outputs, .. } = self.leaked;
         vec![

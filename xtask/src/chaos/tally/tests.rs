@@ -12,7 +12,7 @@ fn row(victim: Victim) -> Row {
 }
 
 fn loss(ms: f64) -> Loss {
-    let gaps = Gaps { picture_ms: Some(ms), fresh_ms: None, sound_ms: Some(ms / 10.0), hands_ms: None };
+    let gaps = Gaps { picture_ms: Some(ms), fresh_ms: None, sound_ms: Some(ms / 10.0), hands_ms: Some(4.0) };
     Loss { gaps, ..Loss::default() }
 }
 
@@ -35,7 +35,48 @@ fn each_plane_is_judged_by_what_it_makes() {
     assert_eq!(sound.quantile(500), Some(40.0));
     let mut hands = row(Victim::Input);
     hands.add(&loss(400.0));
-    assert_eq!((hands.sessions_lost, hands.notes.len()), (1, 1), "no key was seen any more");
+    assert_eq!(hands.quantile(500), Some(4.0));
+}
+
+/// A kill whose cost is that of a good one but for what `spoil` makes of it.
+fn spoilt(victim: Victim, scene: Scene, spoil: impl Fn(&mut Loss)) -> Row {
+    let mut row = row(victim);
+    row.case.scene = scene;
+    let mut loss = loss(10.0);
+    spoil(&mut loss);
+    row.add(&loss);
+    row
+}
+
+#[test]
+fn hands_are_judged_whoever_dies_but_with_their_desktop() {
+    let planes = [Victim::Capture, Victim::Encode, Victim::Audio, Victim::Input, Victim::Net];
+    for (victim, scene) in planes.map(|victim| (victim, Scene::Moving)).into_iter().chain([(planes[0], Scene::Still)]) {
+        let most = if victim == Victim::Input { 1 } else { 0 };
+        assert!(spoilt(victim, scene, |loss| loss.events_lost = most).is_sound());
+        for spoil in [
+            |loss: &mut Loss, most: usize| loss.events_lost = most + 1,
+            |loss: &mut Loss, _: usize| loss.events_doubled = 1,
+            |loss: &mut Loss, _: usize| loss.stuck = 1,
+            |loss: &mut Loss, _: usize| loss.vanished = 1,
+            |loss: &mut Loss, _: usize| loss.gaps.hands_ms = None,
+        ] {
+            let row = spoilt(victim, scene, |loss| spoil(loss, most));
+            assert!(!row.is_sound() && row.failure().is_some() && row.notes.len() == 1, "{row:?}");
+        }
+    }
+    for victim in [Victim::Compositor, Victim::Launcher, Victim::Lumend] {
+        assert!(spoilt(victim, Scene::Moving, |loss| loss.gaps.hands_ms = None).is_sound(), "{victim:?}");
+    }
+    let blind = spoilt(Victim::Encode, Scene::Pattern, |loss| loss.gaps.hands_ms = None);
+    assert!(blind.is_sound(), "there is no window");
+}
+
+#[test]
+fn an_encode_that_costs_two_events_says_so() {
+    let row = spoilt(Victim::Encode, Scene::Moving, |loss| loss.events_lost = 2);
+    assert_eq!(row.failure().unwrap(), "encode by KILL: 2 events lost at once");
+    assert_eq!(row.notes, ["kill 1: 2 events lost"]);
 }
 
 #[test]
