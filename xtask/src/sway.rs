@@ -15,13 +15,15 @@ use crate::stage::Stage;
 /// A running compositor with one output, HEADLESS-1.
 pub struct Sway {
     runtime: PathBuf,
-    _running: Running,
+    control: PathBuf,
+    running: Running,
 }
 
 impl Sway {
-    /// Starts it at `mode` (sway's words: `1280x720@60Hz`), with one program on its screen.
+    /// Starts it at `mode` (sway's words: `1280x720@60Hz`), with one program on its screen. Its control socket has the name
+    /// that sway gives it, by which it is found in [`Sway::directory`].
     pub fn start(stage: &Stage, mode: &str, exec: &str) -> Result<Self> {
-        let runtime = stage.directory("sway")?;
+        let runtime = Self::directory(stage)?;
         let config = format!(
             "output HEADLESS-1 mode --custom {mode}\noutput * bg #204060 solid_color\ndefault_border none\n\
              xwayland disable\nexec {exec}\n"
@@ -34,7 +36,6 @@ impl Sway {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", stage.path().join("home"))
             .env("XDG_RUNTIME_DIR", &runtime)
-            .env("SWAYSOCK", runtime.join("sway.sock"))
             .env("WLR_BACKENDS", "headless")
             .env("WLR_RENDERER", "pixman")
             .env("WLR_LIBINPUT_NO_DEVICES", "1")
@@ -48,13 +49,23 @@ impl Sway {
         }
         let child = command.spawn().context("sway does not start; run: cargo xtask deps")?;
         let running = Running::new("sway", child);
+        let control = runtime.join(format!("sway-ipc.{}.{}.sock", stage.uid(), running.pid()));
         let socket = runtime.join("wayland-1");
         wait_until(Duration::from_secs(10), || {
             let ready = socket.metadata().is_ok_and(|found| found.file_type().is_socket());
-            (ready && runtime.join("sway.sock").exists()).then_some(())
+            (ready && control.exists()).then_some(())
         })
         .context("sway made no sockets")?;
-        Ok(Self { runtime, _running: running })
+        Ok(Self { runtime, control, running })
+    }
+
+    /// XDG_RUNTIME_DIR of all that are started on a stage.
+    pub fn directory(stage: &Stage) -> Result<PathBuf> {
+        stage.directory("sway")
+    }
+
+    pub fn running(&mut self) -> &mut Running {
+        &mut self.running
     }
 
     /// The environment in which a program, or lumend, finds this session.
@@ -62,7 +73,7 @@ impl Sway {
         [
             ("XDG_RUNTIME_DIR", self.runtime.clone()),
             ("WAYLAND_DISPLAY", "wayland-1".into()),
-            ("SWAYSOCK", self.runtime.join("sway.sock")),
+            ("SWAYSOCK", self.control.clone()),
         ]
     }
 
