@@ -3,9 +3,17 @@
 //!
 //! An event's fields `session`, `generation` and `plane` become LUMEN_SESSION, LUMEN_GENERATION and LUMEN_PLANE there. The
 //! text says all of it too, so lines leave them out.
+//!
+//! lumend has one thread, so neither is waited for: what is not taken at once is lost, and counted, and with the next that is
+//! taken the count is told.
+
+mod journal;
+mod lines;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Mutex;
 
 use nix::sys::stat::fstat;
 use tracing_subscriber::EnvFilter;
@@ -13,18 +21,31 @@ use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use journal::Journal;
+use lines::Lines;
+
 /// Once, before anything is logged.
 pub fn begin() {
     let filter = EnvFilter::try_from_env("LUMEN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_at(&io::stderr(), &stream));
-    match journal.then(tracing_journald::layer) {
-        Some(Ok(layer)) => registry.with(layer.with_field_prefix(Some("LUMEN".into()))).init(),
+    match journal.then(|| Journal::open(Path::new(journal::SOCKET))) {
+        Some(Ok(journal)) => registry.with(journal).init(),
         // A journal that cannot be spoken to takes lines.
         Some(Err(_)) | None => {
-            let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
-            registry.with(lines.fmt_fields(text())).init();
+            let lines = Mutex::new(Lines::new(io::stderr()));
+            let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
+            // What the layer itself would complain of it would print to stderr, and wait.
+            registry.with(lines.fmt_fields(text()).log_internal_errors(false)).init();
         }
+    }
+}
+
+/// What is said of lines that nobody took.
+fn lost(lines: u64) -> String {
+    match lines {
+        1 => "1 line of the log was lost".into(),
+        _ => format!("{lines} lines of the log were lost"),
     }
 }
 
