@@ -104,17 +104,27 @@ pub struct Match {
 
 /// Compares what was sent with what was seen. What was sent before the window was first heard of does not count: it may
 /// not have been there yet; nor does what was sent after the last that it saw.
+///
+/// As each key comes again, presses that are late by more than that look like those of the next time around: of both readings
+/// the one counts that has to explain less.
 pub fn compare(sent: &[Press], seen: &[Press]) -> Match {
+    let [lost, late] = [false, true].map(|late| align(sent, seen, late));
+    if late.1 < lost.1 { late.0 } else { lost.0 }
+}
+
+/// Takes a press for the first of its key that it can have been, if presses may be that late, else for the last. With it, how
+/// many presses that leaves to be explained, of which some may just not have come yet.
+fn align(sent: &[Press], seen: &[Press], late: bool) -> (Match, usize) {
     let mut found = Match::default();
-    let Some(first) = seen.first() else { return found };
+    let (Some(first), Some(end)) = (seen.first(), seen.last()) else { return (found, 0) };
     // The latest of that key that can have been it.
     let start = sent.iter().rposition(|press| press.code == first.code && press.ns <= first.ns);
-    let Some(mut next) = start else { return found };
+    let Some(mut next) = start else { return (found, 0) };
     for press in seen {
         let due = sent[next..].iter().take_while(|due| due.ns <= press.ns);
-        // The last of that key: presses are lost more often than they come later than the next of their key.
-        match due.enumerate().filter(|(_, due)| due.code == press.code).last() {
-            Some((skipped, _)) => {
+        let mut its = due.enumerate().filter(|(_, due)| due.code == press.code).map(|(skipped, _)| skipped);
+        match if late { its.next() } else { its.last() } {
+            Some(skipped) => {
                 found.lost.extend(&sent[next..next + skipped]);
                 next += skipped + 1;
             }
@@ -123,7 +133,9 @@ pub fn compare(sent: &[Press], seen: &[Press]) -> Match {
             None => found.extra_ns.push(press.ns),
         }
     }
-    found
+    let to_come = sent[next..].iter().take_while(|due| due.ns <= end.ns).count();
+    let unexplained = found.lost.len() + found.extra_ns.len() + to_come;
+    (found, unexplained)
 }
 
 /// A key that stayed down at a window after hands had let it go.
@@ -264,6 +276,23 @@ mod tests {
         assert_eq!(seen(held), Match::default());
         let again = |window: &mut Vec<Press>| window.insert(41, Press { held: true, ..window[40] });
         assert_eq!(seen(again), Match::default());
+    }
+
+    #[test]
+    fn presses_that_waited_until_their_keys_came_again_are_late() {
+        // Hands were stopped from the 20th to the 250th, and all came at once then but what `gone` has.
+        let sent: Vec<Press> =
+            (0..400).map(|index| Press { ns: 1000 + index * 8, code: index % CODES, held: false }).collect();
+        let late = |gone: std::ops::Range<usize>| {
+            let mut window = sent.clone();
+            window.iter_mut().for_each(|press| press.ns += 3);
+            window[20..250].iter_mut().for_each(|press| press.ns = 1000 + 250 * 8 + 1);
+            drop(window.drain(gone));
+            compare(&sent, &window)
+        };
+        assert_eq!(late(0..0), Match::default());
+        assert_eq!(late(40..42), Match { lost: sent[40..42].to_vec(), extra_ns: Vec::new() });
+        assert_eq!(late(20..250).lost, sent[20..250], "they never came");
     }
 
     #[test]
