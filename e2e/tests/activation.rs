@@ -12,7 +12,7 @@ use nix::unistd::{Pid, geteuid};
 use serde_json::{Value, json};
 use xtask::client::{Client, fingerprint};
 use xtask::host::{Desktop, Host, free_port_pair};
-use xtask::process::{Running, wait_until};
+use xtask::process::{Running, is_alive, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -123,19 +123,22 @@ fn waits_at(port: u16) -> bool {
     })
 }
 
-/// lumend as a service manager starts it: with the sockets that were kept, from descriptor 3 on.
-fn start(stage: &xtask::stage::Stage, manager: &Manager, port: u16) -> Running {
+/// lumend as a service manager starts it: with what was kept, from descriptor 3 on. With `spawn` it is the parent of its
+/// planes.
+fn start(stage: &xtask::stage::Stage, manager: &Manager, port: u16, spawn: bool) -> Running {
     let config = format!(
         "[listen]\naddress = \"127.0.0.1\"\nport = {port}\n[gamestream]\nenabled = false\n[discovery]\nenabled = false\n"
     );
     let config = stage.write("kept.toml", &config).unwrap();
-    // The shell moves them to where they belong, and knows its own number, which is lumend's.
-    let moves = manager.kept.values().enumerate().map(|(index, fd)| format!(" {}<&{fd}", index + 3));
-    let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\"{}", moves.collect::<String>());
+    // The shell moves them to where they belong, and knows its own number, which is lumend's. All are out of the way first.
+    let away = manager.kept.values().enumerate().map(|(index, fd)| format!(" {}<&{fd}", index + 300));
+    let moves = (0..manager.kept.len()).map(|index| format!(" {}<&{from} {from}<&-", index + 3, from = index + 300));
+    let moves: String = away.chain(moves).collect();
+    let script = format!("export LISTEN_PID=$$; exec \"$0\" \"$@\"{moves}");
     let names = manager.kept.keys().map(String::as_str).collect::<Vec<_>>().join(":");
     let mut command = Command::new("/bin/bash");
     command.env_clear().arg("-c").arg(script).arg(stage.program("lumend"));
-    command.args(["run", "--spawn", "--desktop", "pattern", "--config"]).arg(config);
+    command.args(["run", "--desktop", "pattern", "--config"]).arg(config).args(spawn.then_some("--spawn"));
     command.arg("--state").arg(stage.path().join("state")).arg("--runtime").arg(stage.path().join("run/kept"));
     command.env("NOTIFY_SOCKET", manager.path()).env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
     command.stderr(fs::File::options().create(true).append(true).open(stage.out("kept.log")).unwrap());
@@ -157,7 +160,7 @@ fn a_successor_serves_what_came_in_meanwhile_and_whom_its_predecessor_served() {
     stage.directory("run/kept").unwrap();
     let runtime = ["--runtime", stage.path().join("run/kept").to_str().unwrap()].map(str::to_owned);
     let port = free_port_pair().unwrap();
-    let mut lumend = start(&stage, &manager, port);
+    let mut lumend = start(&stage, &manager, port, true);
     manager.hear_until(PATIENCE, ready).unwrap();
     let said = |manager: &Manager, what: &str| manager.told.iter().any(|line| line.contains(what));
     assert!(said(&manager, &format!("STATUS=no session; listening on 127.0.0.1:{port}")), "{:?}", manager.told);
@@ -189,7 +192,7 @@ fn a_successor_serves_what_came_in_meanwhile_and_whom_its_predecessor_served() {
             wait_until(PATIENCE, || waits_at(port).then_some(())).unwrap();
             stranger
         });
-        lumend = start(&stage, &manager, port);
+        lumend = start(&stage, &manager, port, true);
         if let Some(stranger) = stranger {
             let refused = stranger.finish(PATIENCE).unwrap();
             assert!(refused.stderr.contains("unknown client"), "{}", refused.stderr);
@@ -207,4 +210,60 @@ fn a_successor_serves_what_came_in_meanwhile_and_whom_its_predecessor_served() {
     println!("without a picture for {gaps:.0?} ms");
     gaps.sort_by(f64::total_cmp);
     assert!(gaps[KILLS / 2] <= 2000.0, "{report:#}");
+}
+
+/// Nobody else would: they are not its children, they do not look at their links, and of it nothing is left but what the
+/// manager keeps.
+#[test]
+fn planes_that_hang_when_lumend_dies_are_ended_by_its_successor() {
+    let stage = stage().unwrap();
+    let mut manager = Manager::listen(&stage).unwrap();
+    let _activator = Activator::start(&stage, "kept", manager.path(), &[]).unwrap();
+    let port = free_port_pair().unwrap();
+    let mut lumend = start(&stage, &manager, port, false);
+    let keeps = |manager: &Manager, plane: &str| manager.kept.keys().any(|name| name.contains(plane));
+    manager.hear_until(PATIENCE, |manager| keeps(manager, "lumen-plane-net-")).unwrap();
+    let ctl = |arguments: &[&str]| {
+        let runtime = stage.path().join("run/kept");
+        let output = stage.command("lumend").args(arguments).arg("--runtime").arg(runtime).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ctl(&["allow", &fingerprint(&stage, "viewer").unwrap()]);
+    let arguments = ["--mode", "1280x720@60", "--decode", "--seconds", "100"];
+    let mut viewer = Client::connect(&stage, "viewer", &format!("127.0.0.1:{port}"), &arguments).unwrap();
+    let watching = || {
+        wait_until(PATIENCE, || {
+            let status: Value = serde_json::from_str(&ctl(&["status", "--json"])).unwrap_or_default();
+            (status["sessions"][0]["frames"]["sent"].as_u64() > Some(20)).then_some(status)
+        })
+        .unwrap()
+    };
+    let status = watching();
+    let planes = status["planes"].as_array().unwrap().iter();
+    let of_before: Vec<_> =
+        planes.map(|entry| (entry["plane"].as_str().unwrap(), entry["pid"].as_i64().unwrap())).collect();
+    let names: Vec<_> = of_before.iter().map(|(plane, pid)| format!("lumen-plane-{plane}-{pid}")).collect();
+    manager.hear_until(PATIENCE, |manager| names.iter().all(|name| manager.kept.contains_key(name))).unwrap();
+    let hung: Vec<_> =
+        of_before.iter().filter(|(plane, _)| ["net", "encode"].contains(plane)).map(|&(_, pid)| pid as i32).collect();
+    hung.iter().for_each(|&pid| kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap());
+    lumend.signal(Signal::SIGKILL).unwrap();
+    lumend.wait(PATIENCE).unwrap();
+    assert!(hung.len() == 2 && hung.iter().all(|&pid| is_alive(pid)), "{hung:?} have not noticed");
+    let _lumend = start(&stage, &manager, port, false);
+    let status = watching();
+    let left: Vec<_> = hung.iter().filter(|&&pid| is_alive(pid)).collect();
+    left.iter().for_each(|&&pid| kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap());
+    assert!(left.is_empty(), "{left:?} outlive the lumend that they were wired by");
+    assert_eq!(status["abandoned"]["planes"], json!([]), "{status:#}");
+    let log = fs::read_to_string(stage.out("kept.log")).unwrap();
+    assert_eq!(log.matches("of an earlier lumend has not ended with it, and is killed").count(), 2, "{log}");
+    let is_of_before = |name: &String| names.contains(name);
+    manager
+        .hear_until(PATIENCE, |manager| !manager.kept.keys().any(is_of_before) && keeps(manager, "lumen-plane-net-"))
+        .unwrap();
+    viewer.running().signal(Signal::SIGINT).unwrap();
+    let report = viewer.succeed(PATIENCE).unwrap();
+    assert_eq!((&report["restarts"], &report["frames"]["decode_errors"]), (&1.into(), &0.into()), "{report:#}");
+    println!("without a picture for {} ms", report["returns"][0]["gap_ms"]);
 }

@@ -1,10 +1,10 @@
-//! Planes that stop answering, and planes that want all the memory there is: each goes alone, and is replaced.
+//! Planes that stop answering, and planes that want all the memory there is: each goes alone, and is replaced; or with lumend.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use e2e::inject::{Outcome, syscall};
-use e2e::trial::{only_replaced, pids, scene, sound, stage, trace, watch};
+use e2e::trial::{only_replaced, pids, scene, sound, stage, trace, wait_for_frames, watch};
 use ipc::PlaneKind;
 use ipc::sandbox::table::limits;
 use nix::errno::Errno;
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use xtask::client::Client;
 use xtask::host::{Desktop, Host};
-use xtask::process::wait_until;
+use xtask::process::{is_alive, wait_until};
 use xtask::sound::{Sound, Speakers};
 use xtask::stage::Stage;
 
@@ -103,6 +103,30 @@ fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
     assert!(waits.iter().all(|wait| *wait <= NOTICED_WITHIN), "{waits:?}");
     client.finish(Duration::from_secs(60)).unwrap();
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
+}
+
+/// With lumend dead nobody is left to find that they hang; and the ports are its successor's.
+#[test]
+fn planes_that_hang_die_with_lumend() {
+    let stage = stage().unwrap();
+    let mut host = Host::start(&stage, Desktop::Pattern, "").unwrap();
+    let mut client = watch(&stage, &host, "viewer", 60, &[]).unwrap();
+    wait_for_frames(&host, 30).unwrap();
+    let hung = ["net", "encode"].map(|plane| host.planes(plane).unwrap()[0]);
+    hung.iter().for_each(|&pid| send(pid, Signal::SIGSTOP).unwrap());
+    host.running().signal(Signal::SIGKILL).unwrap();
+    for pid in hung {
+        wait_until(Duration::from_secs(5), || (!is_alive(pid)).then_some(())).unwrap_or_else(|error| {
+            // Nobody else will.
+            let _ = send(pid, Signal::SIGKILL);
+            panic!("process {pid} outlives lumend: {error}")
+        });
+    }
+    host.revive().unwrap();
+    wait_for_frames(&host, 30).unwrap();
+    client.running().signal(Signal::SIGINT).unwrap();
+    let report = client.succeed(Duration::from_secs(10)).unwrap();
+    assert_eq!((&report["restarts"], &report["frames"]["decode_errors"]), (&1.into(), &0.into()), "{report:#}");
 }
 
 const fn value(number: i64) -> Option<u64> {

@@ -11,8 +11,8 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 /// manager passes.
 pub const LINK_FD: RawFd = 3;
 
-/// Descriptors that are taken from a service manager at once.
-const MOST: RawFd = 64;
+/// Descriptors that are taken from a service manager at once: as many as lumend's units let it keep.
+const MOST: RawFd = 512;
 
 /// The link that this process was started with, or none if it was started by hand.
 ///

@@ -85,6 +85,8 @@ pub struct Parts {
     pub supply: Supply,
     pub sound: Sound,
     pub notify: Notify,
+    /// Planes that could not be ended.
+    pub strays: Strays,
 }
 
 pub struct Daemon {
@@ -94,8 +96,8 @@ pub struct Daemon {
     /// A network plane's other link, for signatures alone.
     sign_link: Option<(PlaneId, Link)>,
     planes: BTreeMap<PlaneId, Reach>,
-    /// Planes that could not be ended.
-    strays: Strays,
+    /// One has spoken first, or ended, since the service manager was told of them.
+    planes_changed: bool,
     kits: BTreeMap<SessionId, Kit>,
     books: BTreeMap<SessionId, Book>,
     /// What outlives a session's input plane.
@@ -143,7 +145,7 @@ impl Daemon {
             signals,
             sign_link: None,
             planes: BTreeMap::new(),
-            strays: Strays::default(),
+            planes_changed: false,
             kits: BTreeMap::new(),
             books: BTreeMap::new(),
             keeps: BTreeMap::new(),
@@ -208,15 +210,18 @@ impl Daemon {
 
     /// Tells the service manager what there is to tell.
     fn tend_notify(&mut self, now: u64) {
-        let Parts { notify, sockets, gamestream, .. } = &mut self.parts;
+        let Parts { notify, sockets, gamestream, strays, .. } = &mut self.parts;
         notify.tick(now);
-        if !notify.wants_status(now) {
-            return;
+        let wants_status = notify.wants_status(now);
+        if std::mem::take(&mut self.planes_changed) || wants_status {
+            let sockets = sockets.named().into_iter().chain(gamestream.named()).map(|(name, fd)| (name.to_owned(), fd));
+            let planes = self.planes.values().filter_map(Reach::for_successor).chain(strays.for_successor());
+            notify.keep(now, &sockets.chain(planes).collect::<Vec<_>>());
         }
-        let named: Vec<_> = sockets.named().into_iter().chain(gamestream.named()).collect();
-        notify.keep(now, &named);
-        let text = self.view().line();
-        self.parts.notify.status(now, text);
+        if wants_status {
+            let text = self.view().line();
+            self.parts.notify.status(now, text);
+        }
     }
 
     /// Sleeps until something happens or is due. Deaths come last: a process's last words are heard before.
@@ -313,6 +318,7 @@ impl Daemon {
 
     fn died(&mut self, id: PlaneId, exit: Exit) {
         self.devices_stay(id, &exit, now_ns());
+        self.planes_changed = true;
         if let Some(reach) = self.planes.remove(&id) {
             let (plane, session) = fields(&reach);
             match &exit {
@@ -324,7 +330,7 @@ impl Daemon {
             let name = label(&reach);
             if let Some(stray) = reach.into_stray() {
                 error!(plane, session, "{name} cannot be killed from here, and lives on; see `lumend status`");
-                self.strays.add(stray);
+                self.parts.strays.add(stray);
             }
         }
         self.queue.push_back(Event::Exited { plane: id, exit });

@@ -1,5 +1,5 @@
-//! What lumend tells the service manager that started it: that it serves, that it lives, what it does, and which sockets
-//! to keep for its successor. Nothing of it is waited for.
+//! What lumend tells the service manager that started it: that it serves, that it lives, what it does, and what
+//! to keep for its successor: sockets, and its planes' processes. Nothing of it is waited for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -33,7 +33,7 @@ pub struct Notify {
     /// Half of the time that the manager gives it between two signs of life.
     alive_every: Option<u64>,
     alive_at: u64,
-    /// What the manager keeps: names, and the inodes of the sockets.
+    /// What the manager keeps: names, and inodes.
     kept: BTreeMap<String, u64>,
 }
 
@@ -98,30 +98,35 @@ impl Notify {
         self.kept.insert(name.to_owned(), inode);
     }
 
-    /// The manager is to keep just these sockets, each under its name.
-    pub fn keep(&mut self, now: u64, sockets: &[(&'static str, BorrowedFd<'_>)]) {
+    /// The manager is to keep just these, each under its name. What it cannot be told now it is told the next time.
+    pub fn keep<N: AsRef<str>>(&mut self, now: u64, wanted: &[(N, BorrowedFd<'_>)]) {
         if self.manager.is_none() {
             return;
         }
-        let unwanted = self.kept.keys().filter(|name| !sockets.iter().any(|(wanted, _)| wanted == name));
+        let unwanted = self.kept.keys().filter(|name| !wanted.iter().any(|(wanted, _)| wanted.as_ref() == *name));
         for name in unwanted.cloned().collect::<Vec<_>>() {
             self.remove(now, &name);
         }
-        for &(name, fd) in sockets {
-            let (Some(inode), Ok(copy)) = (inode(fd), fd.try_clone_to_owned()) else { continue };
-            if self.kept.get(name) == Some(&inode) {
+        for (name, fd) in wanted {
+            let (name, Some(inode)) = (name.as_ref(), inode(*fd)) else { continue };
+            if self.kept.get(name) == Some(&inode) || !self.remove(now, name) {
                 continue;
             }
-            self.remove(now, name);
-            self.send(now, Note::Store { name: name.to_owned(), fd: copy });
-            self.kept.insert(name.to_owned(), inode);
+            let Ok(fd) = fd.try_clone_to_owned() else { continue };
+            if self.send(now, Note::Store { name: name.to_owned(), fd }) {
+                self.kept.insert(name.to_owned(), inode);
+            }
         }
     }
 
-    fn remove(&mut self, now: u64, name: &str) {
-        if self.kept.remove(name).is_some() {
-            self.tell(now, format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    /// False if the manager still has it, and there is no room to tell it.
+    fn remove(&mut self, now: u64, name: &str) -> bool {
+        let gone =
+            !self.kept.contains_key(name) || self.send(now, Note::Lines(format!("FDSTOREREMOVE=1\nFDNAME={name}")));
+        if gone {
+            self.kept.remove(name);
         }
+        gone
     }
 
     /// When to [`Self::tick`].
@@ -146,11 +151,14 @@ impl Notify {
         self.send(now, Note::Lines(lines));
     }
 
-    fn send(&mut self, now: u64, note: Note) {
-        if self.manager.is_some() && self.unsent.len() < MOST {
+    /// False if there is no room.
+    fn send(&mut self, now: u64, note: Note) -> bool {
+        let room = self.manager.is_some() && self.unsent.len() < MOST;
+        if room {
             self.unsent.push_back(note);
             self.flush(now);
         }
+        room
     }
 
     fn flush(&mut self, now: u64) {
@@ -265,6 +273,24 @@ pub mod tests {
         assert_eq!(heard[1], "STATUS=0");
         notify.tick(again_at);
         assert_eq!(told(&socket)[0], format!("STATUS={}", heard.len() - 1));
+    }
+
+    #[test]
+    fn what_there_was_no_room_to_keep_is_kept_the_next_time() {
+        let (mut notify, socket) = notify("no-room");
+        let file = File::open("/dev/null").unwrap();
+        let names: Vec<_> = (0..8 * MOST).map(|index| format!("lumen-plane-encode-{index}")).collect();
+        let wanted: Vec<_> = names.iter().map(|name| (name, file.as_fd())).collect();
+        let mut stored = std::collections::BTreeSet::new();
+        for _ in 0..9 {
+            notify.keep(0, &wanted);
+            while let Some(at) = notify.deadline() {
+                stored.extend(told(&socket));
+                notify.tick(at);
+            }
+            stored.extend(told(&socket));
+        }
+        assert_eq!((stored.len(), notify.kept.len()), (names.len(), names.len()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod body;
 mod child;
+mod leftover;
 mod pidfd;
 mod served;
 mod strays;
@@ -18,7 +19,8 @@ use ipc::{Hello, Leaving, PlaneKind, SessionId};
 use nix::poll::PollFlags;
 
 pub use self::body::{Body, End};
-pub use self::child::{Binaries, MissingBinary, above_link, command};
+pub use self::child::{Binaries, MissingBinary, above_link, command, dies_with_us};
+pub use self::leftover::{end as end_leftovers, is_name as is_of_plane};
 pub use self::pidfd::open as pidfd_open;
 pub use self::served::{NoManager, Sockets};
 pub use self::strays::{Stray, Strays};
@@ -90,6 +92,7 @@ impl Reach {
         let (grumbles, stderr) = Grumbles::pipe(now)?;
         let mut command = command(binaries.get(kind));
         command.arg0(ipc::plane::name(kind)).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        dies_with_us(&mut command);
         let (link, body) = Body::spawn(command)?;
         Ok(Self::new(kind, session, link, body, Some(grumbles), now))
     }
@@ -185,8 +188,13 @@ impl Reach {
 
     /// What is left of it after it has been reaped: the process itself, if it was given up.
     pub fn into_stray(self) -> Option<Stray> {
-        let (pid, pidfd) = self.body.into_served().filter(|_| self.abandoned)?;
-        Some(Stray { kind: self.kind, session: self.session, pid, pidfd })
+        let (pid, pidfd, certain) = self.body.into_served().filter(|_| self.abandoned)?;
+        Some(Stray { kind: self.kind, session: self.session, pid, pidfd, certain })
+    }
+
+    /// What a service manager is to keep of it, so that a successor of lumend's can end it: a name and its process.
+    pub fn for_successor(&self) -> Option<(String, BorrowedFd<'_>)> {
+        self.body.outlives().map(|(pid, pidfd)| (leftover::name(self.kind, pid), pidfd))
     }
 
     /// Takes the exit status, if it has ended.

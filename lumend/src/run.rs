@@ -24,7 +24,7 @@ use crate::launcher::Commands;
 use crate::notify::Notify;
 use crate::outputs::Terms;
 use crate::places;
-use crate::reach::{self, Binaries, Starter, above_link};
+use crate::reach::{self, Binaries, Starter, Strays, above_link};
 use crate::signer::Signer;
 use crate::sockets::{BindError, Kept, Sockets};
 use crate::sound::Sound;
@@ -57,7 +57,7 @@ pub fn run(
     desktop: Option<DesktopKind>,
     spawn: bool,
     Places { runtime, state, desktops, undo }: Places<'_>,
-    kept: Kept,
+    mut kept: Kept,
 ) -> Result<(), Failure> {
     let mut config = read(config)?;
     if let Some(kind) = desktop {
@@ -82,6 +82,8 @@ pub fn run(
     let door = Door::open(runtime)?;
     let mut notify = Notify::from_environment();
     let now = now_ns();
+    // Before anything is used that they may have as well.
+    let strays = end_leftovers(&mut kept, &mut notify);
     // A person is told at once.
     let patience = if notify.is_due() { PATIENCE } else { Duration::ZERO };
     let (sockets, gamestream) = bind(&config, clients.any_native(), apps, kept, &mut notify, patience)?;
@@ -121,8 +123,17 @@ pub fn run(
         supply,
         sound,
         notify,
+        strays,
     };
     Daemon::new(parts)?.run()
+}
+
+/// Ends planes of an earlier lumend that live although their link is closed; returns those that it cannot end. The manager
+/// lets go of the rest when it is told what to keep next.
+fn end_leftovers(kept: &mut Kept, notify: &mut Notify) -> Strays {
+    let leftovers = kept.split_off(reach::is_of_plane);
+    leftovers.iter().for_each(|(name, fd)| notify.has_kept(name, fd.as_fd()));
+    reach::end_leftovers(leftovers)
 }
 
 /// All sockets, of what is kept if it fits; the rest of that is closed, as it would keep its ports. If those of lumen/1
@@ -138,7 +149,7 @@ fn bind(
 ) -> Result<(Sockets, GameStream), BindError> {
     kept.iter().for_each(|(name, fd)| notify.has_kept(name, fd));
     let sockets = Sockets::bind(&config.listen, open, &mut kept).or_else(|error| {
-        notify.keep(now_ns(), &[]);
+        notify.keep::<&str>(now_ns(), &[]);
         kept = Kept::default();
         wait_for_ports(error, patience, notify, || Sockets::bind(&config.listen, open, &mut Kept::default()))
     })?;

@@ -69,7 +69,7 @@ impl Daemon {
             turned_away: self.parts.door.turned_away,
             machine: &self.machine,
             planes: &self.planes,
-            strays: &self.strays,
+            strays: &self.parts.strays,
             books: &self.books,
             keeps: &self.keeps,
             counters: self.counters,

@@ -65,6 +65,7 @@ impl Daemon {
             reach.greet(hello)?;
             let (name, session) = super::fields(reach);
             debug!(plane = name, session, "{} is ready", super::label(reach));
+            self.planes_changed = true;
             self.queue.push_back(Event::Ready(plane));
         }
         Ok(())

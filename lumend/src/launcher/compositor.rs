@@ -20,6 +20,7 @@ use nix::unistd::{AccessFlags, Pid, access, mkfifo};
 
 use super::{Setup, family};
 use crate::outputs::seat_command;
+use crate::reach;
 
 /// A compositor that has no sockets by then never will.
 pub const START_WITHIN: Duration = Duration::from_secs(10);
@@ -249,17 +250,13 @@ const START: &str = "\
 echo \"$WAYLAND_DISPLAY\" > \"$XDG_RUNTIME_DIR/ready\"
 ";
 
-/// A launcher that is killed takes the child along: nobody else would know of it. Not by SIGTERM, which sway forgets if
-/// it comes before its loop has begun.
+/// A launcher that is killed takes the child along. Not by SIGTERM, which sway forgets if it comes before its loop has
+/// begun.
 pub fn dies_with_us(command: &mut Command) {
-    let parent = nix::unistd::getpid();
-    // SAFETY: between fork and exec only prctl, getppid and sigprocmask are called, which are async-signal-safe.
+    reach::dies_with_us(command);
+    // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe.
     unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            if nix::unistd::getppid() != parent {
-                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-            }
+        command.pre_exec(|| {
             SigSet::empty().thread_set_mask()?;
             Ok(())
         });

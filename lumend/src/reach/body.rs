@@ -77,10 +77,18 @@ impl Body {
     }
 
     /// The process, if it was somebody else who started it and it has spoken.
-    pub fn into_served(self) -> Option<(u32, OwnedFd)> {
+    pub fn into_served(self) -> Option<(u32, OwnedFd, bool)> {
         match self {
             Self::Child { .. } => None,
             Self::Served(served) => served.into_process(),
+        }
+    }
+
+    /// The process, if it does not die with lumend, and it is certain which it is.
+    pub fn outlives(&self) -> Option<(u32, BorrowedFd<'_>)> {
+        match self {
+            Self::Child { .. } => None,
+            Self::Served(served) => served.process(),
         }
     }
 

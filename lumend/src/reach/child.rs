@@ -13,6 +13,7 @@ use ipc::PlaneKind;
 use ipc::link::Link;
 use ipc::plane::LINK_FD;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 
 use super::pidfd;
 
@@ -68,6 +69,19 @@ pub fn command(program: BorrowedFd<'_>) -> Command {
     // Of its own group: a key press in lumend's terminal is lumend's to answer.
     command.current_dir("/").process_group(0);
     command
+}
+
+/// The child is killed when this process dies, whether or not it looks at its link: nobody else would know of it.
+pub fn dies_with_us(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only prctl and getppid are called, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // It may have died before.
+            if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+        });
+    }
 }
 
 /// A child with a link on its fd 3, where planes and the launcher look for it.

@@ -22,6 +22,12 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether this descriptor is of a process: the kernel then has a line on which, below /proc.
+pub fn is_one(fd: BorrowedFd<'_>) -> bool {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+        .is_ok_and(|text| text.lines().any(|line| line.starts_with("Pid:")))
+}
+
 /// SIGKILL.
 pub fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     let none = std::ptr::null::<libc::siginfo_t>();

@@ -122,9 +122,14 @@ impl Served {
         self.met.as_ref().map(|met| met.pid)
     }
 
-    /// Its number and descriptor, if it has spoken.
-    pub fn into_process(self) -> Option<(u32, OwnedFd)> {
-        self.met.map(|met| (met.pid, met.pidfd))
+    /// Its number and descriptor, if it has spoken, and whether they are certain to be of one process.
+    pub fn into_process(self) -> Option<(u32, OwnedFd, bool)> {
+        self.met.map(|met| (met.pid, met.pidfd, met.certain))
+    }
+
+    /// Its number and descriptor, once they are certain to be of one process.
+    pub fn process(&self) -> Option<(u32, BorrowedFd<'_>)> {
+        self.met.as_ref().filter(|met| met.certain).map(|met| (met.pid, met.pidfd.as_fd()))
     }
 
     /// What to poll for its end.

@@ -1,12 +1,13 @@
-//! Planes that lumend has given up without having seen their end: of another user, where it may not kill them. Nothing is
-//! left to it but to say so for as long as they live.
+//! Planes that lumend, or one before it, has given up without having seen their end: of another user, where it may not kill
+//! them. Nothing is left to it but to say so for as long as they live.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipc::{PlaneKind, SessionId};
 use serde_json::{Value, json};
 
+use super::leftover;
 use super::served::lives;
 
 /// So many are told of; of more, the oldest are only counted. It is as many as there can be under systemd: of four kinds 64
@@ -17,10 +18,13 @@ const MOST: usize = 4 * 64 + 8;
 #[derive(Debug)]
 pub struct Stray {
     pub kind: PlaneKind,
+    /// None as well if it was one of an earlier lumend's.
     pub session: Option<SessionId>,
     pub pid: u32,
     /// Tells when it has ended after all.
     pub pidfd: OwnedFd,
+    /// It is, and not of another process with that number.
+    pub certain: bool,
 }
 
 /// All of them that live.
@@ -39,6 +43,12 @@ impl Strays {
             self.forgotten += 1;
         }
         self.list.push_back(stray);
+    }
+
+    /// What a service manager is to keep of those that live, as of any other plane.
+    pub fn for_successor(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let alive = self.list.iter().filter(|stray| stray.certain && lives(stray.pidfd.as_fd()));
+        alive.map(|stray| (leftover::name(stray.kind, stray.pid), stray.pidfd.as_fd()))
     }
 
     /// For `lumend status --json`.
@@ -62,7 +72,8 @@ mod tests {
     fn stray() -> (Child, Stray) {
         let child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
         let pidfd = pidfd::open(child.id()).unwrap();
-        let stray = Stray { kind: PlaneKind::Encode, session: Some(SessionId(2)), pid: child.id(), pidfd };
+        let stray =
+            Stray { kind: PlaneKind::Encode, session: Some(SessionId(2)), pid: child.id(), pidfd, certain: true };
         (child, stray)
     }
 

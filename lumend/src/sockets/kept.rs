@@ -24,6 +24,13 @@ impl Kept {
         self.0.iter().map(|(name, fd)| (name.as_str(), fd.as_fd()))
     }
 
+    /// Takes out what is no socket, going by its name.
+    pub fn split_off(&mut self, belongs: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
+        let (theirs, rest) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| belongs(name));
+        self.0 = rest;
+        theirs
+    }
+
     /// The socket of this name, if it is bound to `at` (port 0: to any port there), a listener if it is a TCP socket, and
     /// nobody has connected it. What does not fit stays: another address may be tried.
     pub fn take(&mut self, name: &str, kind: SockType, at: SocketAddr) -> Option<OwnedFd> {

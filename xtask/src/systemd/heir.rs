@@ -1,5 +1,6 @@
 //! Lumend itself dies or hangs: who starts it again, how soon its clients see something, and what it tells whoever asks systemd.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,13 +16,18 @@ const BACK_WITHIN_MS: f64 = 2_000.0;
 /// The same for the longest gap of several, since the machine does other things too.
 const BACK_AT_LAST_MS: f64 = 4_000.0;
 
-/// Its clients are back in time, on the same sockets, which systemd has kept.
+/// Its clients are back in time, on the same sockets, which systemd has kept; and no plane is left that was its, although one
+/// hangs when it dies the first time.
 pub fn killed(host: &Host<'_>) -> Result<()> {
     let client = Client::connect(host, "second", false)?;
     host.streams()?;
     let socket = bound(host)?;
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
+        let hung = if kill == 0 { Some(hang(host, "net")?) } else { None };
         strike(host, "KILL")?;
+        if let Some((pid, process)) = hung {
+            ensure!(!process.exists(), "net, process {pid}, outlives the lumend that had it started");
+        }
     }
     ensure!(bound(host)? == socket, "lumend has bound other sockets than those that systemd keeps for it");
     let report = client.finish()?;
@@ -36,6 +42,14 @@ pub fn killed(host: &Host<'_>) -> Result<()> {
     );
     println!("   system: lumend killed, its client sees nothing for {gaps:.0?} ms; on the same sockets");
     Ok(())
+}
+
+/// Stops a plane, of which systemd knows by then; where to see whether it is still there. Its unit's watchdog ends it too, but
+/// later than lumend is to be back.
+fn hang(host: &Host<'_>, kind: &str) -> Result<(i64, PathBuf)> {
+    let (pid, _) = host.plane(kind)?.with_context(|| format!("no {kind} plane"))?;
+    host.machine.must(&["kill", "-s", "STOP", &pid.to_string()])?;
+    Ok((pid, host.machine.path(&format!("/proc/{pid}"))))
 }
 
 /// While it hangs the stream goes on without it; then systemd ends it, and its clients are back as soon.
