@@ -105,6 +105,15 @@ fn a_plane_that_stops_answering_is_replaced_within_three_seconds() {
     sound(&trace(&stage, "viewer").unwrap()).unwrap();
 }
 
+/// Holds all threads of a process, as a debugger does: those that are merely stopped the kernel wakes when their parent dies.
+fn hold(pid: i32) {
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let thread = Pid::from_raw(entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+        nix::sys::ptrace::seize(thread, nix::sys::ptrace::Options::empty()).unwrap();
+        nix::sys::ptrace::interrupt(thread).unwrap();
+    }
+}
+
 /// With lumend dead nobody is left to find that they hang; and the ports are its successor's.
 #[test]
 fn planes_that_hang_die_with_lumend() {
@@ -113,7 +122,7 @@ fn planes_that_hang_die_with_lumend() {
     let mut client = watch(&stage, &host, "viewer", 60, &[]).unwrap();
     wait_for_frames(&host, 30).unwrap();
     let hung = ["net", "encode"].map(|plane| host.planes(plane).unwrap()[0]);
-    hung.iter().for_each(|&pid| send(pid, Signal::SIGSTOP).unwrap());
+    hung.iter().for_each(|&pid| hold(pid));
     host.running().signal(Signal::SIGKILL).unwrap();
     for pid in hung {
         wait_until(Duration::from_secs(5), || (!is_alive(pid)).then_some(())).unwrap_or_else(|error| {
