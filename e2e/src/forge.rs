@@ -24,7 +24,7 @@ pub enum Fate {
     Itself,
     /// It is replaced, and so is this peer of the same session, which gives up its end.
     Both(PlaneKind),
-    /// This peer, of one session, gives up its end and is replaced. When a second session's does, so is the plane.
+    /// This peer, of one session, gives up its end and is replaced. When a second client's does, so is the plane.
     Peer(PlaneKind),
 }
 
@@ -147,7 +147,7 @@ pub fn markdown() -> String {
             Fate::Itself => "is replaced".to_owned(),
             Fate::Both(kind) => format!("is replaced, and so is {kind}, which gives up"),
             Fate::Peer(kind) => {
-                format!("its session's {kind} gives up, and is replaced; with a second session's, so is net")
+                format!("its session's {kind} gives up, and is replaced; with a second client's, so is net")
             }
         };
         text += &format!("| {planes} | {what} | {fate} |\n");

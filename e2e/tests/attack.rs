@@ -170,7 +170,7 @@ fn without_net(host: &Host, victim: &Victim<'_>) -> usize {
     deeds.len() + 1
 }
 
-/// Net lies to the planes of a session. Which of the two does cannot be told, and so net stays; until a second session's
+/// Net lies to the planes of a session. Which of the two does cannot be told, and so net stays; until a second client's
 /// planes say the same.
 fn seen_through(host: &Host, [victim, second]: [&Victim<'_>; 2]) {
     let lies: Vec<_> = FORGERIES.iter().filter(|forgery| matches!(forgery.fate, Fate::Peer(_))).collect();
