@@ -1,4 +1,5 @@
-//! A lossy network between a client and a host: a UDP relay on loopback that drops, duplicates and reorders by a seed.
+//! A lossy network between a client and a host: a UDP relay on loopback that drops, duplicates, replays and reorders by
+//! a seed.
 //!
 //! Everything on it is real but the fate of a packet, which a seeded generator decides, so that a run can be repeated.
 
@@ -18,6 +19,8 @@ pub struct Weather {
     pub loss: u32,
     pub reorder: u32,
     pub duplicate: u32,
+    /// Come once more when up to a hundred others have come.
+    pub replay: u32,
     pub seed: u64,
 }
 
@@ -89,7 +92,7 @@ struct Lane {
     client: Option<SocketAddr>,
     weather: Weather,
     state: u64,
-    /// Packets waiting to be overtaken: each with the number of packets still to pass it.
+    /// Packets waiting to be overtaken, and copies: each with the number of packets still to pass it.
     held: VecDeque<(u32, Vec<u8>)>,
 }
 
@@ -129,6 +132,10 @@ impl Lane {
         if self.happens(self.weather.duplicate) {
             self.pass(packet, shared);
         }
+        if self.happens(self.weather.replay) {
+            let places = 1 + self.random() as u32 % 100;
+            self.held.push_back((places, packet.to_vec()));
+        }
         let mut still_held = VecDeque::with_capacity(self.held.len());
         while let Some((places, late)) = self.held.pop_front() {
             match places {
@@ -147,7 +154,7 @@ impl Lane {
     }
 
     fn happens(&mut self, permille: u32) -> bool {
-        self.random() % 1000 < u64::from(permille)
+        permille > 0 && self.random() % 1000 < u64::from(permille)
     }
 
     /// splitmix64.

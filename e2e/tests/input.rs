@@ -178,7 +178,7 @@ fn a_bad_network_leaves_nothing_pressed_and_loses_nothing() {
     let stage = stage().unwrap();
     let log = stage.out("window.log");
     let host = host(&stage, &log);
-    let weather = Weather { loss: 50, reorder: 50, duplicate: 50, seed: 11 };
+    let weather = Weather { loss: 50, reorder: 50, duplicate: 50, seed: 11, ..Weather::default() };
     let control = Relay::start(host.address().parse::<SocketAddr>().unwrap(), weather).unwrap();
     let mut script = String::from("0 at 0.5 0.5\n");
     let mut expected = Vec::new();

@@ -23,7 +23,7 @@ fn report_of(stage: &Stage, host: &Host, relay: &Relay, seconds: u32) -> serde_j
 fn five_percent_loss_with_reordering_and_duplicates_costs_at_most_a_frame_in_1800() {
     let stage = stage().unwrap();
     let host = Host::start(&stage, Desktop::Pattern, "").unwrap();
-    let weather = Weather { loss: 50, reorder: 100, duplicate: 100, seed: 7 };
+    let weather = Weather { loss: 50, reorder: 100, duplicate: 100, seed: 7, ..Weather::default() };
     let relay = Relay::start(media(&host), weather).unwrap();
     let report = report_of(&stage, &host, &relay, 31);
     let (forwarded, dropped) = relay.counts();
